@@ -1,1 +1,19 @@
-//! Placeholder while the workspace is laid.
+//! chat-node: rooms, sessions, presence and history over WebSocket.
+//!
+//! # A message's way
+//!
+//! socket → [`session`] actor (decode, authorise, rate-limit) → [`room`] actor →
+//! [`history`] append → (ack to the sender) → [`bus`] publish → room actor on every node with a
+//! member → one relay per worker thread → outboxes → one vectored write per dirty socket
+//! ([`transport`]).
+//!
+//! Rooms never see sockets; sessions never touch history or bus; the bus knows bytes and topics,
+//! not rooms.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod bus;
+pub mod friends;
+pub mod history;
+pub mod room;
+pub mod transport;

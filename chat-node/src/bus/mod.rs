@@ -1,0 +1,75 @@
+//! The bus port: what nodes tell each other. **A hint, never the truth**: delivery is at most
+//! once, and whoever needs certainty compares seq with history.
+//!
+//! The bus knows bytes and topics, not rooms. Per topic and origin, messages arrive in the order
+//! they were published; between topics there is no order. A node hears its own messages too
+//! (which is how it probes the link), and ignores those it need not hear by their origin.
+//!
+//! Every backend passes `tests/conformance/bus.rs`.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use shared::id::{NodeId, RoomId, UserId};
+use tokio::sync::mpsc;
+
+/// What a message is about, and so who hears it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Topic {
+    /// Everything for one user: direct messages, friends' presence, read markers, notices.
+    User(UserId),
+    /// A room that is not a direct-message one.
+    Room(RoomId),
+    /// Every node.
+    Nodes,
+}
+
+/// A message between nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who published it.
+    pub origin: NodeId,
+    /// The content; `bridge` gives it meaning.
+    pub payload: Bytes,
+}
+
+/// What a subscriber hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BusEvent {
+    /// A message on a topic subscribed to.
+    Message(Topic, Envelope),
+    /// The link broke: from here on messages may have been missed.
+    Interrupted,
+    /// Subscriptions stand again; what was missed must be read from history now.
+    Restored,
+}
+
+/// Why a publish or subscribe did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BusError {
+    /// The outbound queue is full.
+    #[error("the bus has more to publish than it can")]
+    Full,
+    /// Out of reach.
+    #[error("the bus is out of reach: {0}")]
+    Unavailable(String),
+}
+
+/// The receiving end of a node's bus: one per node, bounded by the backend.
+pub type BusReceiver = mpsc::Receiver<BusEvent>;
+
+/// Messages between nodes.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// Hands a message over; never waits. It may be lost all the same.
+    fn publish(&self, topic: Topic, payload: Bytes) -> Result<(), BusError>;
+
+    /// Hears these topics from now on; on return, what is published afterwards arrives.
+    /// Idempotent.
+    async fn subscribe(&self, topics: &[Topic]) -> Result<(), BusError>;
+
+    /// Hears these topics no longer. Idempotent.
+    async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), BusError>;
+
+    /// Whether the link stands, for readiness.
+    async fn ping(&self) -> Result<(), BusError>;
+}

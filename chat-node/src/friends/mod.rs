@@ -1,0 +1,72 @@
+//! The friends port: what a node asks of store-api.
+//!
+//! The graph belongs to store-api. A node reads it here and keeps it for users who are online
+//! (the cache), told of changes by events; when store-api is away, chat goes on with what is cached.
+
+use std::collections::{HashMap, HashSet};
+
+use async_trait::async_trait;
+use shared::id::{Timestamp, UserId};
+
+/// Who is whose friend, and what people are called.
+#[async_trait]
+pub trait Friends: Send + Sync + 'static {
+    /// The friends and blocks of a user. A user store-api does not know has none.
+    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError>;
+
+    /// Names by id; ids that are not known are left out. Up to 500 at once.
+    async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError>;
+
+    /// Every revocation still in force: read once at start, then kept up by events.
+    async fn revocations(&self) -> Result<Vec<Revocation>, FriendsError>;
+}
+
+/// How one user stands to others.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Graph {
+    /// Friends, by id, with their names.
+    pub friends: HashMap<UserId, String>,
+    /// Whom the user blocked.
+    pub blocked: HashSet<UserId>,
+    /// Who blocked the user.
+    pub blocked_by: HashSet<UserId>,
+}
+
+impl Graph {
+    /// Whether neither blocked the other.
+    pub fn unblocked(&self, other: &UserId) -> bool {
+        !self.blocked.contains(other) && !self.blocked_by.contains(other)
+    }
+
+    /// Whether the two are friends and neither blocked the other.
+    pub fn befriended(&self, other: &UserId) -> bool {
+        self.friends.contains_key(other) && self.unblocked(other)
+    }
+}
+
+/// A token, or all tokens of a user up to a time, that no longer hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revocation {
+    /// One token by its `jti`, until it would have expired anyway.
+    Token {
+        /// The token.
+        jti: String,
+        /// When it expires.
+        expires: Timestamp,
+    },
+    /// Every token of a user issued at or before a time.
+    User {
+        /// The user.
+        user: UserId,
+        /// The time.
+        issued_at_or_before: Timestamp,
+    },
+}
+
+/// Why a question to store-api has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FriendsError {
+    /// Out of reach.
+    #[error("store-api is out of reach: {0}")]
+    Unavailable(String),
+}

@@ -1,0 +1,215 @@
+//! The history port: the log of every room, and what is derived from it.
+//!
+//! **The store is the sequencer.** [`History::append`] compares the head it is given with the head
+//! it has, so two room actors on two nodes cannot fork a log: the loser gets
+//! [`AppendError::Conflict`], reads what it missed and tries again. Membership, settings and the
+//! folded messages are derived from entries; a backend updates them in the same transaction as the
+//! entry, or afterwards, idempotently, by the seq last applied.
+//!
+//! Every backend passes `tests/conformance/history.rs`.
+
+use async_trait::async_trait;
+use shared::{
+    id::{Epoch, RoomId, Seq, Timestamp, UserId},
+    protocol::room::{Entry, EntryBody, Message, Role, RoomKind, RoomView},
+};
+
+/// Durable rooms. All methods may be called from any thread and wait on I/O, never on a lock.
+#[async_trait]
+pub trait History: Send + Sync + 'static {
+    /// Appends `entries` after `expected_head`, in order.
+    ///
+    /// Atomic per entry and durable on return: it survives the loss of any one process. An entry
+    /// is a message whose `(room, user, nonce)` is known already: it is not appended again, its
+    /// outcome is the first one's position with `dup`, and the entries after it close ranks, so
+    /// seq stays dense. The log of a room begins with an append at [`Seq::ZERO`] whose first entry
+    /// is a [`EntryBody::Room`] with `created`; that makes the room and its epoch.
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`] when the head is another one: nothing was appended.
+    /// [`AppendError::Unavailable`] when the outcome is not known or the store is out of reach:
+    /// some prefix of the entries may stand; a retry finds messages by their nonce.
+    async fn append(
+        &self,
+        room: &RoomId,
+        expected_head: Seq,
+        entries: Vec<NewEntry>,
+    ) -> Result<Vec<Outcome>, AppendError>;
+
+    /// What a room actor starts from; `None` when there is no such room.
+    async fn room(&self, room: &RoomId) -> Result<Option<RoomRecord>, HistoryError>;
+
+    /// Up to `limit` entries after `after`, ascending and without a hole.
+    async fn log(&self, room: &RoomId, after: Seq, limit: u32) -> Result<Vec<Entry>, HistoryError>;
+
+    /// A page of messages as they now read, ascending.
+    async fn page(&self, room: &RoomId, at: Cursor, limit: u32) -> Result<Page, HistoryError>;
+
+    /// Messages by position, as they now read; a position that is no message is left out.
+    async fn messages(&self, room: &RoomId, seqs: &[Seq]) -> Result<Vec<Message>, HistoryError>;
+
+    /// The rooms `user` belongs to, direct-message rooms apart: what a session subscribes to
+    /// before it reads [`History::views`], so that nothing falls between the two.
+    async fn memberships(&self, user: &UserId) -> Result<Vec<RoomId>, HistoryError>;
+
+    /// The rooms `user` belongs to as that user sees them, or only `only` of them. Names of
+    /// people are not known here: `peer.name` is `None`.
+    async fn views(
+        &self,
+        user: &UserId,
+        only: Option<&RoomId>,
+    ) -> Result<Vec<RoomView>, HistoryError>;
+
+    /// Moves `user`'s read marker to `seq` unless it is further already; answers where it is now.
+    /// Idempotent and monotonic. Durable soon, not on return: losing the last one in a crash
+    /// shows a message as unread again.
+    async fn mark_read(&self, room: &RoomId, user: &UserId, seq: Seq) -> Result<Seq, HistoryError>;
+
+    /// Messages that contain all words of the query, newest first, only from rooms the caller
+    /// belongs to. Deleted messages are never found, edited ones by what they now say.
+    async fn search(&self, query: &Search) -> Result<Found, HistoryError>;
+
+    /// Forgets a room and its log. Idempotent.
+    async fn remove(&self, room: &RoomId) -> Result<(), HistoryError>;
+
+    /// Whether the store answers, for readiness.
+    async fn ping(&self) -> Result<(), HistoryError>;
+}
+
+/// An entry that has no position yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEntry {
+    /// Who makes it.
+    pub user: UserId,
+    /// When the node took it in.
+    pub ts: Timestamp,
+    /// What changes.
+    pub body: EntryBody,
+}
+
+/// Where an entry stands now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Its position, or that of the first with its nonce.
+    pub seq: Seq,
+    /// The time it was first taken in.
+    pub ts: Timestamp,
+    /// It stood there already.
+    pub dup: bool,
+}
+
+/// Why an append did not happen, or may not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The room's head is not the expected one; nothing was appended.
+    #[error("the room's head is {head}, not the expected one")]
+    Conflict {
+        /// The head as it is.
+        head: Seq,
+    },
+    /// Out of reach, or the outcome is not known.
+    #[error("history is out of reach: {0}")]
+    Unavailable(String),
+    /// The store's own queue is full; nothing was appended.
+    #[error("history has more to write than it can")]
+    Busy,
+}
+
+/// Why a question to history has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HistoryError {
+    /// Out of reach.
+    #[error("history is out of reach: {0}")]
+    Unavailable(String),
+    /// The query cannot be run as it is.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// A room as its actor needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomRecord {
+    /// The room.
+    pub id: RoomId,
+    /// Its kind.
+    pub kind: RoomKind,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its topic.
+    pub topic: Option<String>,
+    /// The least time between two messages of one member, in ms; 0 is off.
+    pub slow_mode_ms: u32,
+    /// The identity of its log.
+    pub epoch: Epoch,
+    /// The newest entry.
+    pub head: Seq,
+    /// Its members.
+    pub members: Vec<MemberRecord>,
+    /// Who may not come in, and until when (`None`: never again).
+    pub bans: Vec<(UserId, Option<Timestamp>)>,
+}
+
+/// A member as the room's actor needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberRecord {
+    /// Who.
+    pub user: UserId,
+    /// The role.
+    pub role: Role,
+    /// Muted, and until when: `Some(None)` for good.
+    pub muted: Option<Option<Timestamp>>,
+    /// How far the member has read.
+    pub read: Seq,
+}
+
+/// Where a page of messages lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cursor {
+    /// The newest.
+    Newest,
+    /// The ones right before a position.
+    Before(Seq),
+    /// The ones right after a position.
+    After(Seq),
+    /// Half before and half from a position on.
+    Around(Seq),
+}
+
+/// A page of messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// Messages as they now read, ascending.
+    pub items: Vec<Message>,
+    /// There are older ones.
+    pub has_before: bool,
+    /// There are newer ones.
+    pub has_after: bool,
+    /// The identity of the log.
+    pub epoch: Epoch,
+}
+
+/// A search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Search {
+    /// Who asks.
+    pub user: UserId,
+    /// Words; a word may end in `*` for a prefix.
+    pub text: String,
+    /// Only in this room.
+    pub room: Option<RoomId>,
+    /// Only by this author.
+    pub author: Option<UserId>,
+    /// Continue after this answer's last ([`Found::next`]).
+    pub after: Option<String>,
+    /// At most so many, 1–100.
+    pub limit: u32,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Messages with their rooms, newest first.
+    pub items: Vec<(RoomId, Message)>,
+    /// For the next page; `None` on the last.
+    pub next: Option<String>,
+}
