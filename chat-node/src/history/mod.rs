@@ -25,8 +25,15 @@ pub trait History: Send + Sync + 'static {
     /// seq stays dense. The log of a room begins with an append at [`Seq::ZERO`] whose first entry
     /// is a [`EntryBody::Room`] with `created`; that makes the room and its epoch.
     ///
+    /// What an entry says is folded as it stands, without asking whether it was allowed: that is
+    /// the room's business. What cannot apply (an edit of a deleted message, a reaction that is
+    /// there already, a role for a stranger) stays in the log and changes nothing. Deleting a
+    /// message takes its words, and those of its edits, out of the log as well: the entries keep
+    /// their positions and lose `text`, `mentions` and `data`.
+    ///
     /// # Errors
-    /// [`AppendError::Conflict`] when the head is another one: nothing was appended.
+    /// [`AppendError::Conflict`] when the head is another one (0 when there is no such room):
+    /// nothing was appended, and the nonces were not looked up.
     /// [`AppendError::Unavailable`] when the outcome is not known or the store is out of reach:
     /// some prefix of the entries may stand; a retry finds messages by their nonce.
     async fn append(
@@ -43,6 +50,9 @@ pub trait History: Send + Sync + 'static {
     async fn log(&self, room: &RoomId, after: Seq, limit: u32) -> Result<Vec<Entry>, HistoryError>;
 
     /// A page of messages as they now read, ascending.
+    ///
+    /// # Errors
+    /// [`HistoryError::NoRoom`] when there is no such room.
     async fn page(&self, room: &RoomId, at: Cursor, limit: u32) -> Result<Page, HistoryError>;
 
     /// Messages by position, as they now read; a position that is no message is left out.
@@ -60,8 +70,9 @@ pub trait History: Send + Sync + 'static {
         only: Option<&RoomId>,
     ) -> Result<Vec<RoomView>, HistoryError>;
 
-    /// Moves `user`'s read marker to `seq` unless it is further already; answers where it is now.
-    /// Idempotent and monotonic. Durable soon, not on return: losing the last one in a crash
+    /// Moves `user`'s read marker to `seq`, but not past the head, unless it is further already;
+    /// answers where it is now ([`Seq::ZERO`] for a stranger). A member's marker begins at the
+    /// entry that brought them in: what was said before is not unread. Idempotent and monotonic. Durable soon, not on return: losing the last one in a crash
     /// shows a message as unread again.
     async fn mark_read(&self, room: &RoomId, user: &UserId, seq: Seq) -> Result<Seq, HistoryError>;
 
@@ -113,6 +124,9 @@ pub enum AppendError {
     /// The store's own queue is full; nothing was appended.
     #[error("history has more to write than it can")]
     Busy,
+    /// The log of a room that does not exist must begin with its creation; nothing was appended.
+    #[error("the log of a room begins with its creation")]
+    NotCreated,
 }
 
 /// Why a question to history has no answer.
@@ -124,6 +138,9 @@ pub enum HistoryError {
     /// The query cannot be run as it is.
     #[error("{0}")]
     Invalid(String),
+    /// There is no such room.
+    #[error("there is no such room")]
+    NoRoom,
 }
 
 /// A room as its actor needs it.
@@ -171,7 +188,8 @@ pub enum Cursor {
     Before(Seq),
     /// The ones right after a position.
     After(Seq),
-    /// Half before and half from a position on.
+    /// Half before (the smaller half) and half from a position on; a short side is not made up
+    /// for by the other.
     Around(Seq),
 }
 
