@@ -2,10 +2,18 @@
 //!
 //! A module is admitted here only when two crates use it. [`id`] holds the newtypes every layer
 //! passes around; [`protocol`] is the wire contract (one schema, two encodings); [`codes`] is the
-//! one table of error and close codes.
+//! one table of error and close codes, and [`problem`] is how REST says them; [`events`] is what the
+//! store tells chat nodes. The rest is what running a service takes: [`settings`], [`auth`],
+//! [`limits`], [`telemetry`], [`lifecycle`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod auth;
 pub mod codes;
+pub mod events;
 pub mod id;
+pub mod lifecycle;
+pub mod limits;
+pub mod problem;
 pub mod protocol;
+pub mod settings;

@@ -1,0 +1,208 @@
+//! Makes what the framework refuses by itself read like everything else.
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::{JsonPayloadError, QueryPayloadError};
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::middleware::Next;
+use actix_web::{HttpResponse, ResponseError as _, web};
+
+use super::{PROBLEM_JSON, Problem};
+use crate::codes::ErrorCode;
+
+/// Configures the JSON, path and query extractors of an application to answer with problems, and
+/// bounds bodies to `body_limit` bytes. Use as `App::new().configure(problem::extractors(64 << 10))`.
+pub fn extractors(body_limit: usize) -> impl Fn(&mut web::ServiceConfig) + Clone {
+    move |config| {
+        config
+            .app_data(
+                web::JsonConfig::default()
+                    .limit(body_limit)
+                    .error_handler(|error, _| of_json(&error).into()),
+            )
+            .app_data(web::PayloadConfig::new(body_limit))
+            // A path whose parts do not parse names nothing that exists.
+            .app_data(
+                web::PathConfig::default()
+                    .error_handler(|error, _| Problem::not_found(error.to_string()).into()),
+            )
+            .app_data(web::QueryConfig::default().error_handler(|error, _| {
+                let QueryPayloadError::Deserialize(error) = error else {
+                    return Problem::invalid("the query does not parse").into();
+                };
+                Problem::invalid(format!("query: {error}")).into()
+            }));
+    }
+}
+
+/// The default service: no such path.
+pub async fn not_found() -> HttpResponse {
+    Problem::not_found("no such path").error_response()
+}
+
+/// Middleware (`wrap(from_fn(problem::fill))`) that gives a problem body to every refusal that has
+/// none, such as the framework's own 405.
+pub async fn fill<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
+    let response = match next.call(request).await {
+        Ok(response) => response,
+        Err(error) if error.as_error::<Problem>().is_some() => return Err(error),
+        Err(error) => {
+            let status = error.as_response_error().status_code();
+            return Err(of_status(status).map_or(error, Into::into));
+        }
+    };
+    let says_so = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(PROBLEM_JSON.as_bytes()));
+    match of_status(response.status()) {
+        Some(problem) if !says_so => {
+            let mut filled = problem.error_response();
+            // Keep what the refusal carries besides its body, such as `Allow`.
+            for (name, value) in response.headers() {
+                if name != CONTENT_TYPE && !filled.headers().contains_key(name) {
+                    filled.headers_mut().append(name.clone(), value.clone());
+                }
+            }
+            Ok(response.into_response(filled).map_into_right_body())
+        }
+        _ => Ok(response.map_into_left_body()),
+    }
+}
+
+fn of_json(error: &JsonPayloadError) -> Problem {
+    match error {
+        JsonPayloadError::OverflowKnownLength { limit, .. }
+        | JsonPayloadError::Overflow { limit } => Problem::new(
+            ErrorCode::TooLarge,
+            format!("a body has at most {limit} bytes"),
+        ),
+        JsonPayloadError::ContentType => Problem::invalid("the body must be application/json")
+            .with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        JsonPayloadError::Deserialize(error) => Problem::invalid(format!("body: {error}")),
+        _ => Problem::invalid("the body does not parse"),
+    }
+}
+
+/// What a bare status most likely means; nothing for what is no error.
+fn of_status(status: StatusCode) -> Option<Problem> {
+    let problem = match status {
+        StatusCode::NOT_FOUND => Problem::not_found("no such path"),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::invalid("this path has no such method"),
+        StatusCode::UNAUTHORIZED => Problem::new(ErrorCode::Unauthenticated, "not authenticated"),
+        StatusCode::FORBIDDEN => Problem::new(ErrorCode::Forbidden, "not allowed"),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(ErrorCode::TooLarge, "the body is too large"),
+        StatusCode::CONFLICT => Problem::new(ErrorCode::Conflict, "conflict"),
+        StatusCode::TOO_MANY_REQUESTS => Problem::new(ErrorCode::RateLimited, "too many requests"),
+        StatusCode::SERVICE_UNAVAILABLE => Problem::new(ErrorCode::Unavailable, "unavailable"),
+        status if status.is_server_error() => {
+            Problem::new(ErrorCode::Internal, "something went wrong on our side")
+        }
+        status if status.is_client_error() => {
+            let reason = status
+                .canonical_reason()
+                .unwrap_or("the request was refused");
+            Problem::invalid(reason.to_lowercase())
+        }
+        _ => return None,
+    };
+    Some(problem.with_status(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::middleware::from_fn;
+    use actix_web::{App, test};
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Body {
+        n: u8,
+    }
+
+    async fn echo(body: web::Json<Body>) -> String {
+        body.n.to_string()
+    }
+
+    async fn page(path: web::Path<u32>, query: web::Query<Body>) -> String {
+        format!("{path} {}", query.n)
+    }
+
+    async fn broken() -> Result<String, actix_web::Error> {
+        Err(actix_web::error::ErrorInternalServerError(
+            "the password is hunter2",
+        ))
+    }
+
+    async fn answer(request: test::TestRequest) -> (u16, serde_json::Value) {
+        let app = App::new()
+            .configure(extractors(64))
+            .service(web::resource("/echo").route(web::post().to(echo)))
+            .service(web::resource("/page/{n}").route(web::get().to(page)))
+            .service(web::resource("/broken").route(web::get().to(broken)))
+            .default_service(web::to(not_found))
+            .wrap(from_fn(fill));
+        let app = test::init_service(app).await;
+        let response = match test::try_call_service(&app, request.to_request()).await {
+            Ok(response) => response.map_into_boxed_body().into_parts().1,
+            Err(error) => error.error_response(),
+        };
+        let status = response.status().as_u16();
+        let kind = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let body = actix_web::body::to_bytes(response.into_body())
+            .await
+            .unwrap();
+        if status >= 400 {
+            assert_eq!(kind, PROBLEM_JSON);
+        }
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    #[actix_web::test]
+    async fn every_refusal_is_a_problem() {
+        let post = |body: &str| {
+            let request = test::TestRequest::post().uri("/echo");
+            request
+                .insert_header((CONTENT_TYPE, "application/json"))
+                .set_payload(body.to_owned())
+        };
+        let get = |path: &str| test::TestRequest::get().uri(path);
+        let plain = test::TestRequest::post().uri("/echo").set_payload("{}");
+        let cases = [
+            (post("{"), 400, "invalid"),
+            (post("{\"n\":256}"), 400, "invalid"),
+            (post(&"[".repeat(60)), 400, "invalid"),
+            (post(&" ".repeat(65)), 413, "too_large"),
+            (plain, 415, "invalid"),
+            (get("/echo"), 405, "invalid"),
+            (get("/nowhere"), 404, "not_found"),
+            (get("/page/x?n=1"), 404, "not_found"),
+            (get("/page/1?n=x"), 400, "invalid"),
+            (get("/page/1"), 400, "invalid"),
+            (get("/broken"), 500, "internal"),
+        ];
+        for (request, status, code) in cases {
+            let (answered, body) = answer(request).await;
+            assert_eq!(
+                (answered, body["code"].as_str()),
+                (status, Some(code)),
+                "{body}"
+            );
+            assert_eq!(body["status"], status, "{body}");
+            assert!(!body.to_string().contains("hunter2"));
+        }
+        assert_eq!(answer(post("{\"n\":5}")).await.0, 200);
+    }
+}
