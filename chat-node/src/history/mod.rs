@@ -10,7 +10,7 @@
 
 use async_trait::async_trait;
 use shared::{
-    id::{Epoch, RoomId, Seq, Timestamp, UserId},
+    id::{Epoch, Nonce, RoomId, Seq, Timestamp, UserId},
     protocol::room::{Entry, EntryBody, Message, Role, RoomKind, RoomView},
 };
 
@@ -57,6 +57,25 @@ pub trait History: Send + Sync + 'static {
 
     /// Messages by position, as they now read; a position that is no message is left out.
     async fn messages(&self, room: &RoomId, seqs: &[Seq]) -> Result<Vec<Message>, HistoryError>;
+
+    /// Where the message that `user` sent under `nonce` stands, if it stands: how a retry is
+    /// recognised although the sender could not send it any more (muted since, or gone).
+    async fn sent(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        nonce: &Nonce,
+    ) -> Result<Option<Outcome>, HistoryError>;
+
+    /// Whether `user`'s reaction with `emoji` stands on a message: asked only when the folded
+    /// message names fewer people than it counts.
+    async fn reacted(
+        &self,
+        room: &RoomId,
+        seq: Seq,
+        user: &UserId,
+        emoji: &str,
+    ) -> Result<bool, HistoryError>;
 
     /// The rooms `user` belongs to, direct-message rooms apart: what a session subscribes to
     /// before it reads [`History::views`], so that nothing falls between the two.
@@ -160,7 +179,7 @@ pub struct RoomRecord {
     pub epoch: Epoch,
     /// The newest entry.
     pub head: Seq,
-    /// Its members.
+    /// Its members in the order they came in: the room falls to the senior one when its owner goes.
     pub members: Vec<MemberRecord>,
     /// Who may not come in, and until when (`None`: never again).
     pub bans: Vec<(UserId, Option<Timestamp>)>,
@@ -175,7 +194,7 @@ pub struct MemberRecord {
     pub role: Role,
     /// Muted, and until when: `Some(None)` for good.
     pub muted: Option<Option<Timestamp>>,
-    /// How far the member has read.
+    /// How far the member has read. Who comes in has read up to the entry that says so.
     pub read: Seq,
 }
 
