@@ -17,3 +17,4 @@ pub mod limits;
 pub mod problem;
 pub mod protocol;
 pub mod settings;
+pub mod telemetry;

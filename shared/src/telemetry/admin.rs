@@ -1,0 +1,170 @@
+//! The listener for operators: health, readiness, metrics.
+
+use std::net::SocketAddr;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use serde_json::json;
+
+use super::Metrics;
+use crate::lifecycle::Lifecycle;
+use crate::problem;
+
+/// The routes `/healthz`, `/readyz` and `/metrics`, for an application's `configure`.
+pub fn admin_routes(
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+) -> impl Fn(&mut web::ServiceConfig) + Clone {
+    move |config| {
+        config
+            .app_data(web::Data::new(lifecycle.clone()))
+            .app_data(web::Data::new(metrics.clone()))
+            .service(web::resource("/healthz").route(web::get().to(health)))
+            .service(web::resource("/readyz").route(web::get().to(readiness)))
+            .service(web::resource("/metrics").route(web::get().to(exposition)));
+    }
+}
+
+/// An HTTP server with the [`admin_routes`] on an address of its own, with one worker. It must keep answering
+/// during a drain, so it is stopped last, by its handle, and not by signals.
+pub struct AdminServer {
+    server: Server,
+    address: SocketAddr,
+}
+
+impl AdminServer {
+    /// Binds the address; port 0 picks a free one.
+    pub fn bind(
+        address: SocketAddr,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+    ) -> std::io::Result<Self> {
+        let routes = admin_routes(lifecycle, metrics);
+        let server = HttpServer::new(move || {
+            App::new()
+                .configure(routes.clone())
+                .default_service(web::to(problem::not_found))
+                .wrap(actix_web::middleware::from_fn(problem::fill))
+        })
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(1)
+        .bind(address)?;
+        let address = server.addrs().first().copied().unwrap_or(address);
+        Ok(Self {
+            server: server.run(),
+            address,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves, in a task of the current actix system; stop it by the handle.
+    pub fn start(self) -> ServerHandle {
+        let handle = self.server.handle();
+        actix_web::rt::spawn(self.server);
+        handle
+    }
+}
+
+impl std::fmt::Debug for AdminServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminServer")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Alive: the process answers. Whether it should get traffic is `/readyz`'s matter.
+async fn health(lifecycle: web::Data<Lifecycle>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(json!({"status": "ok", "phase": lifecycle.phase()}))
+}
+
+async fn readiness(lifecycle: web::Data<Lifecycle>) -> HttpResponse {
+    let readiness = lifecycle.readiness();
+    let status = if readiness.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    HttpResponse::build(status)
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(readiness)
+}
+
+async fn exposition(metrics: web::Data<Metrics>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(metrics.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::lifecycle::ExitReason;
+
+    #[actix_web::test]
+    async fn the_routes_tell_the_truth() {
+        let lifecycle = Lifecycle::new();
+        let store = lifecycle.check("store");
+        let (metrics, _recorder) = Metrics::build(&[]).unwrap();
+        let app = App::new().configure(admin_routes(lifecycle.clone(), metrics));
+        let app = test::init_service(app).await;
+        let get = async |path: &str| {
+            let request = test::TestRequest::get().uri(path).to_request();
+            let response = test::call_service(&app, request).await;
+            (response.status().as_u16(), test::read_body(response).await)
+        };
+        let ready = async || {
+            let (status, body) = get("/readyz").await;
+            (status, serde_json::from_slice::<Value>(&body).unwrap())
+        };
+
+        assert_eq!(get("/healthz").await.0, 200);
+        lifecycle.ready();
+        let (status, body) = ready().await;
+        assert_eq!(
+            (status, &body["checks"]["store"]["ok"]),
+            (503, &json!(false)),
+            "{body}"
+        );
+        store.pass();
+        assert_eq!(
+            ready().await,
+            (
+                200,
+                json!({"ready": true, "phase": "ready", "checks": {"store": {"ok": true}}})
+            )
+        );
+        lifecycle.drain(ExitReason::Requested);
+        let (status, body) = ready().await;
+        assert_eq!((status, &body["phase"]), (503, &json!("draining")));
+        assert_eq!(get("/healthz").await.0, 200, "a draining process is alive");
+        let (status, body) = get("/metrics").await;
+        assert_eq!(status, 200);
+        assert!(String::from_utf8_lossy(&body).contains("process_open_fds"));
+    }
+
+    #[actix_web::test]
+    async fn it_listens_on_an_address_of_its_own() {
+        let (metrics, _recorder) = Metrics::build(&[]).unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let server = AdminServer::bind(address, Lifecycle::new(), metrics).unwrap();
+        let address = server.address();
+        assert_ne!(address.port(), 0);
+        let handle = server.start();
+        assert!(tokio::net::TcpStream::connect(address).await.is_ok());
+        handle.stop(true).await;
+        assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! Logs: for people on a terminal, as JSON lines for machines.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::TelemetryError;
+use crate::settings::{Report, Settings};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The settings of the log.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LogSettings {
+    /// What is logged: a level, or levels by module such as `info,access=warn,chat_node=debug`
+    #[arg(long, default_value = "info")]
+    pub log: String,
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "pretty")]
+    pub log_format: LogFormat,
+}
+
+impl Settings for LogSettings {
+    fn validate(&self, report: &mut Report) {
+        if let Err(error) = EnvFilter::try_new(&self.log) {
+            report.require(false, "log", error.to_string());
+        }
+    }
+}
+
+impl LogSettings {
+    /// Starts the log of this process, on the standard error.
+    pub fn start(&self) -> Result<(), TelemetryError> {
+        let lines = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::try_new(&self.log)?)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal());
+        match self.log_format {
+            LogFormat::Pretty => lines.finish().try_init(),
+            LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+        }
+        .map_err(|_| TelemetryError::AlreadyStarted("the log was"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_filter_is_refused_before_the_start() {
+        let mut report = Report::default();
+        let settings = |log: &str| LogSettings {
+            log: log.into(),
+            log_format: LogFormat::Pretty,
+        };
+        settings("info,access=warn").validate(&mut report);
+        assert!(report.complaints().is_empty());
+        settings("info,access=loud").validate(&mut report);
+        assert_eq!(report.complaints().len(), 1);
+    }
+}
