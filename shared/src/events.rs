@@ -98,6 +98,10 @@ pub struct FriendChange {
     pub b: Person,
     /// What `a` sees of `b`; `b` sees the [mirror](FriendState::mirrored).
     pub state: FriendState,
+    /// Only `a` hears of it, and nothing changed for `b`: `a` asks somebody who blocks them, and
+    /// must not notice; or `a` blocked `b`, whose request stays as if nobody answered it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_a: bool,
 }
 
 /// What one person is to another, from the first one's side.
@@ -232,6 +236,7 @@ mod tests {
             a: person("a"),
             b: person("b"),
             state: FriendState::Outgoing,
+            only_a: false,
         };
         let event = StoreEvent {
             id: Ulid::from_parts(1, 2),

@@ -56,6 +56,9 @@ pub struct Problem {
 pub struct FieldError {
     /// The field's name in the request.
     pub field: String,
+    /// A stable word for the rule it breaks, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// What is wrong with it.
     pub message: String,
 }
@@ -106,9 +109,22 @@ impl Problem {
     /// Names a field that is wrong.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
+        let (field, message) = (field.into(), message.into());
         self.errors.push(FieldError {
-            field: field.into(),
-            message: message.into(),
+            field,
+            rule: None,
+            message,
+        });
+        self
+    }
+
+    /// Names a field that is wrong, and by a stable word the rule it breaks.
+    #[must_use]
+    pub fn rule(mut self, field: &str, rule: &str, message: &str) -> Self {
+        self.errors.push(FieldError {
+            field: field.to_owned(),
+            rule: Some(rule.to_owned()),
+            message: message.to_owned(),
         });
         self
     }
