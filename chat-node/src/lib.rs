@@ -15,5 +15,7 @@
 pub mod bus;
 pub mod friends;
 pub mod history;
+pub mod overload;
 pub mod room;
 pub mod transport;
+pub mod worker;

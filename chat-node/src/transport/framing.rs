@@ -1,0 +1,303 @@
+//! Bytes to messages: RFC 6455 framing on the way in.
+//!
+//! actix-http's codec cuts frames, unmasks them and checks opcodes, control frames and the order
+//! of fragments. What it leaves to its user is here: reserved bits, putting fragments together
+//! within a bound, UTF-8, and close codes.
+
+use actix_codec::Decoder as _;
+use actix_http::ws::{Codec, Frame, Item, ProtocolError};
+use bytes::{Bytes, BytesMut};
+
+/// What a client sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// A whole text message; valid UTF-8.
+    Text(Bytes),
+    /// A whole binary message.
+    Binary(Bytes),
+    /// To be answered with a pong of the same bytes.
+    Ping(Bytes),
+    /// A sign of life.
+    Pong,
+    /// The client closes; the answer carries the same code.
+    Close(Option<u16>),
+}
+
+/// What a client may not do to a WebSocket; the socket closes with [`Violation::code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Framing that RFC 6455 forbids.
+    #[error("websocket protocol error")]
+    Protocol,
+    /// Text that is not UTF-8.
+    #[error("text that is not UTF-8")]
+    NotUtf8,
+    /// A frame, or fragments together, over the limit.
+    #[error("message too big")]
+    TooBig,
+}
+
+impl Violation {
+    /// The close code of RFC 6455, section 7.4.1.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Protocol => 1002,
+            Self::NotUtf8 => 1007,
+            Self::TooBig => 1009,
+        }
+    }
+}
+
+/// The inbound side of one socket. Holds no buffer between frames.
+#[derive(Debug)]
+pub struct Inbound {
+    codec: Codec,
+    limit: usize,
+    /// Bytes of a frame that has not arrived whole.
+    partial: Bytes,
+    fragments: Option<Box<Fragments>>,
+}
+
+#[derive(Debug)]
+struct Fragments {
+    text: bool,
+    bytes: BytesMut,
+}
+
+impl Inbound {
+    /// `limit` bounds a message, whole or in fragments, in bytes.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            codec: Codec::new().max_size(limit),
+            limit,
+            partial: Bytes::new(),
+            fragments: None,
+        }
+    }
+
+    /// Puts what an earlier read left over in front of the next read.
+    pub fn unread(&mut self, scratch: &mut BytesMut) {
+        if !self.partial.is_empty() {
+            scratch.extend_from_slice(&self.partial);
+            self.partial = Bytes::new();
+        }
+    }
+
+    /// Keeps what of `scratch` is no whole frame yet, in a buffer of just that size.
+    pub fn keep(&mut self, scratch: &mut BytesMut) {
+        if !scratch.is_empty() {
+            self.partial = Bytes::copy_from_slice(scratch);
+            scratch.clear();
+        }
+    }
+
+    /// Cuts the next message off `scratch`; `None` when there is no whole one.
+    ///
+    /// # Errors
+    /// A [`Violation`] ends the socket; nothing more may be read from it.
+    pub fn next(&mut self, scratch: &mut BytesMut) -> Result<Option<Incoming>, Violation> {
+        loop {
+            let Some(first) = scratch.first() else {
+                return Ok(None);
+            };
+            // No extension is negotiated, so RSV1–3 must be zero (RFC 6455, 5.2).
+            if first & 0x70 != 0 {
+                return Err(Violation::Protocol);
+            }
+            let frame = self.codec.decode(scratch).map_err(|error| match error {
+                ProtocolError::Overflow => Violation::TooBig,
+                _ => Violation::Protocol,
+            })?;
+            let Some(frame) = frame else { return Ok(None) };
+            if let Some(message) = self.take(frame)? {
+                return Ok(Some(message));
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Frame) -> Result<Option<Incoming>, Violation> {
+        Ok(Some(match frame {
+            Frame::Text(bytes) => Incoming::Text(utf8(bytes)?),
+            Frame::Binary(bytes) => Incoming::Binary(bytes),
+            Frame::Ping(bytes) => Incoming::Ping(bytes),
+            Frame::Pong(_) => Incoming::Pong,
+            Frame::Close(reason) => Incoming::Close(match reason {
+                None => None,
+                Some(reason) => {
+                    let code = u16::from(reason.code);
+                    if !may_be_sent(code) {
+                        return Err(Violation::Protocol);
+                    }
+                    Some(code)
+                }
+            }),
+            Frame::Continuation(item) => return self.fragment(item),
+        }))
+    }
+
+    fn fragment(&mut self, item: Item) -> Result<Option<Incoming>, Violation> {
+        let (text, bytes, last) = match item {
+            Item::FirstText(bytes) => (Some(true), bytes, false),
+            Item::FirstBinary(bytes) => (Some(false), bytes, false),
+            Item::Continue(bytes) => (None, bytes, false),
+            Item::Last(bytes) => (None, bytes, true),
+        };
+        if let Some(text) = text {
+            self.fragments = Some(Box::new(Fragments {
+                text,
+                bytes: BytesMut::new(),
+            }));
+        }
+        let fragments = self.fragments.as_mut().ok_or(Violation::Protocol)?;
+        if fragments.bytes.len() + bytes.len() > self.limit {
+            return Err(Violation::TooBig);
+        }
+        fragments.bytes.extend_from_slice(&bytes);
+        if !last {
+            return Ok(None);
+        }
+        let Some(whole) = self.fragments.take() else {
+            return Err(Violation::Protocol);
+        };
+        let bytes = whole.bytes.freeze();
+        Ok(Some(if whole.text {
+            Incoming::Text(utf8(bytes)?)
+        } else {
+            Incoming::Binary(bytes)
+        }))
+    }
+}
+
+fn utf8(bytes: Bytes) -> Result<Bytes, Violation> {
+    if std::str::from_utf8(&bytes).is_ok() {
+        Ok(bytes)
+    } else {
+        Err(Violation::NotUtf8)
+    }
+}
+
+/// Codes an endpoint may put into a close frame (RFC 6455, 7.4).
+fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client's frame, masked with zeros so that the payload reads as it stands.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match payload.len() {
+            n @ 0..=125 => bytes.push(0x80 | n as u8),
+            n => {
+                bytes.push(0x80 | 0x7e);
+                bytes.extend_from_slice(&(n as u16).to_be_bytes());
+            }
+        }
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    fn read(inbound: &mut Inbound, bytes: &[u8]) -> Result<Vec<Incoming>, Violation> {
+        let mut scratch = BytesMut::new();
+        inbound.unread(&mut scratch);
+        scratch.extend_from_slice(bytes);
+        let mut messages = Vec::new();
+        while let Some(message) = inbound.next(&mut scratch)? {
+            messages.push(message);
+        }
+        inbound.keep(&mut scratch);
+        Ok(messages)
+    }
+
+    #[test]
+    fn fragments_come_together_with_control_frames_between() {
+        let mut inbound = Inbound::new(64);
+        let mut bytes = frame(0x01, b"he");
+        bytes.extend(frame(0x89, b"!"));
+        bytes.extend(frame(0x00, b"l"));
+        bytes.extend(frame(0x80, b"lo"));
+        // One byte at a time: nothing depends on how the network cuts.
+        let mut seen = Vec::new();
+        for byte in bytes {
+            seen.extend(read(&mut inbound, &[byte]).unwrap());
+        }
+        assert_eq!(
+            seen,
+            [
+                Incoming::Ping(Bytes::from_static(b"!")),
+                Incoming::Text(Bytes::from_static(b"hello"))
+            ]
+        );
+        assert!(inbound.partial.is_empty() && inbound.fragments.is_none());
+    }
+
+    #[test]
+    fn what_the_rfc_forbids_is_refused() {
+        let cases: [(&str, Vec<u8>, Violation); 12] = [
+            ("unmasked", vec![0x81, 0x01, b'x'], Violation::Protocol),
+            ("reserved bit", frame(0xc1, b"x"), Violation::Protocol),
+            ("reserved opcode", frame(0x83, b"x"), Violation::Protocol),
+            (
+                "reserved control opcode",
+                frame(0x8b, b"x"),
+                Violation::Protocol,
+            ),
+            ("fragmented ping", frame(0x09, b"x"), Violation::Protocol),
+            ("long ping", frame(0x89, &[0; 126]), Violation::Protocol),
+            ("stray continuation", frame(0x80, b"x"), Violation::Protocol),
+            (
+                "close code 1005",
+                frame(0x88, &1005_u16.to_be_bytes()),
+                Violation::Protocol,
+            ),
+            (
+                "close code 999",
+                frame(0x88, &999_u16.to_be_bytes()),
+                Violation::Protocol,
+            ),
+            ("not UTF-8", frame(0x81, b"\xff"), Violation::NotUtf8),
+            ("too big", frame(0x82, &[0; 200]), Violation::TooBig),
+            (
+                "too big in fragments",
+                [frame(0x02, &[0; 100]), frame(0x80, &[0; 100])].concat(),
+                Violation::TooBig,
+            ),
+        ];
+        for (name, bytes, violation) in cases {
+            assert_eq!(
+                read(&mut Inbound::new(128), &bytes),
+                Err(violation),
+                "{name}"
+            );
+        }
+        let interleaved = [frame(0x01, b"a"), frame(0x81, b"b")].concat();
+        assert_eq!(
+            read(&mut Inbound::new(128), &interleaved),
+            Err(Violation::Protocol)
+        );
+    }
+
+    #[test]
+    fn a_length_of_many_gigabytes_is_refused_before_it_arrives() {
+        let mut bytes = vec![0x82, 0xff];
+        bytes.extend_from_slice(&u64::MAX.to_be_bytes());
+        assert!(read(&mut Inbound::new(128), &bytes).is_err());
+    }
+
+    #[test]
+    fn a_close_carries_its_code() {
+        let mut inbound = Inbound::new(128);
+        assert_eq!(
+            read(&mut inbound, &frame(0x88, b"")).unwrap(),
+            [Incoming::Close(None)]
+        );
+        let bytes = frame(0x88, &1000_u16.to_be_bytes());
+        assert_eq!(
+            read(&mut inbound, &bytes).unwrap(),
+            [Incoming::Close(Some(1000))]
+        );
+    }
+}

@@ -1,0 +1,196 @@
+use std::io::Read as _;
+
+use shared::{
+    id::Seq,
+    protocol::{
+        event::Event,
+        presence::Status,
+        reply::{Empty, ErrorBody},
+    },
+};
+
+use super::*;
+use crate::overload::Overload;
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+fn room(name: &str) -> RoomId {
+    RoomId::parse(name).unwrap()
+}
+
+fn read(in_room: &str, seq: u64) -> Arc<SharedEvent> {
+    let event = Event::Read {
+        room: room(in_room),
+        user: user("x"),
+        seq: Seq::new(seq),
+    };
+    Arc::new(SharedEvent::new(event))
+}
+
+/// A sink with a real socket, and the other end of that socket.
+async fn connect(relay: &Relay, name: &str) -> (Rc<Sink>, std::net::TcpStream) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    let sink = Sink::new(relay.next_key(), user(name), Encoding::Json);
+    sink.attach(socket, Encoding::Json);
+    relay.register(&sink);
+    (sink, client)
+}
+
+fn text(client: &mut std::net::TcpStream) -> String {
+    client
+        .set_read_timeout(Some(std::time::Duration::from_secs(5)))
+        .unwrap();
+    let mut bytes = [0; 4096];
+    let n = client.read(&mut bytes).unwrap();
+    String::from_utf8_lossy(&bytes[..n]).into_owned()
+}
+
+fn start() -> Relay {
+    Relay::start(Relays::new(1, Overload::default()), 0)
+}
+
+#[actix_rt::test]
+async fn a_post_reaches_who_listens_in_order_and_as_one_frame() {
+    let relay = start();
+    let relays = relay.relays().clone();
+    let (sink, mut client) = connect(&relay, "a").await;
+    let (_other, mut silent) = connect(&relay, "b").await;
+    relay.subscribe(&sink, [room("r")]);
+    relays.publish(&Audience::Room(room("r")), &read("r", 1));
+    relays.reply(sink.key(), Some(5), Ok(ReplyBody::Empty(Empty {})));
+    relays.publish(&Audience::user(&user("a")), &read("r", 2));
+    relays.publish(&Audience::Room(room("elsewhere")), &read("elsewhere", 9));
+    actix_rt::task::yield_now().await;
+    let got = text(&mut client);
+    let order = ["{\"s\":1,", "\"id\":5", "{\"s\":2,"].map(|part| got.find(part).unwrap());
+    assert!(order.is_sorted(), "{got}");
+    assert!(!got.contains("elsewhere"));
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.read(&mut [0; 9]).is_err());
+}
+
+#[actix_rt::test]
+async fn an_enrolment_is_heard_by_what_follows_it() {
+    let relay = start();
+    let relays = relay.relays().clone();
+    let (sink, _client) = connect(&relay, "a").await;
+    assert!(relays.is_online(&user("a")) && !relays.listeners(&room("r")));
+    relays.publish(&Audience::Room(room("r")), &read("r", 1));
+    relays.enroll(&user("a"), &room("r"));
+    relays.publish(&Audience::Room(room("r")), &read("r", 2));
+    relays.withdraw(&user("a"), &room("r"));
+    relays.publish(&Audience::Room(room("r")), &read("r", 3));
+    actix_rt::task::yield_now().await;
+    assert_eq!(sink.last(), 1, "one event: the second");
+    assert!(!relays.listeners(&room("r")));
+    relay.remove(&sink);
+    assert!(!relays.is_online(&user("a")));
+}
+
+#[actix_rt::test]
+async fn a_forgotten_room_and_an_ended_session_leave_no_trace() {
+    let relay = start();
+    let relays = relay.relays().clone();
+    let (sink, _client) = connect(&relay, "a").await;
+    relay.subscribe(&sink, [room("r"), room("q"), room("r")]);
+    relays.forget(&room("r"));
+    actix_rt::task::yield_now().await;
+    assert!(!relays.listeners(&room("r")) && relays.listeners(&room("q")));
+    relay.remove(&sink);
+    relay.remove(&sink);
+    assert!(relays.0.rooms.is_empty() && relays.0.users.is_empty());
+    assert!(relay.book.borrow().rooms.is_empty() && relay.book.borrow().users.is_empty());
+}
+
+#[actix_rt::test]
+async fn held_events_follow_the_snapshot_without_what_it_contains() {
+    let relay = start();
+    let (sink, _client) = connect(&relay, "a").await;
+    sink.hold();
+    let message = |seq: u64| {
+        let entry = serde_json::json!({"room": "r", "seq": seq, "user": "b", "ts": 0,
+            "kind": "delete", "target": 1});
+        let entry = serde_json::from_value(entry).unwrap();
+        Arc::new(SharedEvent::new(Event::MessageDeleted(entry)))
+    };
+    for seq in 3..=5 {
+        sink.push_event(&message(seq));
+    }
+    assert_eq!(sink.last(), 0);
+    sink.release(&HashMap::from([(room("r"), Seq::new(4))]));
+    assert_eq!(sink.last(), 1, "only seq 5 is news");
+}
+
+#[actix_rt::test]
+async fn a_reader_that_stalls_overflows_alone() {
+    let relay = start();
+    let relays = relay.relays().clone();
+    let (stalled, _keep) = connect(&relay, "a").await;
+    let (_well, mut reader) = connect(&relay, "b").await;
+    reader.set_nonblocking(true).unwrap();
+    let event = Event::Typing {
+        room: room("r"),
+        user: user("x"),
+        on: true,
+    };
+    let key = StateKey::Typing(room("r"), user("x"));
+    let both = Audience::Users(smallvec::smallvec![user("a"), user("b")]);
+    let mut total = 0;
+    for seq in 0..400_000 {
+        relays.publish(&both, &read("r", seq));
+        relays.update(
+            &both,
+            key.clone(),
+            &Arc::new(SharedEvent::new(event.clone())),
+            None,
+        );
+        if seq % 100 == 0 {
+            actix_rt::task::yield_now().await;
+            while let Ok(n @ 1..) = reader.read(&mut [0; 16384]) {
+                total += n;
+            }
+            if stalled.overflowed() {
+                break;
+            }
+        }
+    }
+    assert!(stalled.overflowed() && total > 0);
+    assert!(stalled.waiting() <= super::super::outbox::MAX_BYTES + 4096);
+    stalled.close(4008, "too_slow", None);
+    assert!(stalled.closing());
+}
+
+#[actix_rt::test]
+async fn an_error_is_answered_even_without_an_id_and_an_ok_is_not() {
+    let relay = start();
+    let (sink, mut client) = connect(&relay, "a").await;
+    let error = ErrorBody::new(shared::codes::ErrorCode::NotFound, "no such room");
+    relay
+        .relays()
+        .reply(sink.key(), None, Ok(ReplyBody::Empty(Empty {})));
+    relay.relays().reply(sink.key(), None, Err(error));
+    let presence = Event::Presence {
+        user: user("x"),
+        status: Status::Away,
+        activity: None,
+        last_seen: None,
+    };
+    let except = StateKey::Presence(user("x"));
+    let event = Arc::new(SharedEvent::new(presence));
+    relay.relays().update(
+        &Audience::user(&user("a")),
+        except,
+        &event,
+        Some(&user("a")),
+    );
+    actix_rt::task::yield_now().await;
+    let got = text(&mut client);
+    assert!(
+        got.contains("{\"err\":{\"code\":\"not_found\"") && !got.contains("presence"),
+        "{got}"
+    );
+}

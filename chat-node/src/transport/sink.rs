@@ -1,0 +1,380 @@
+//! The outbound side of one session: its place in the stream, its ring, its outbox and, while one
+//! is attached, its socket.
+//!
+//! A sink lives on one worker thread, shared by the session's actor (which reads the socket and
+//! answers) and the relay of that worker (which pushes what rooms publish). Both push into the
+//! one outbox, so replies and events keep their order.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io::{self, IoSlice},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use shared::{
+    id::{RoomId, Seq, UserId},
+    protocol::{
+        codec::{Encoding, SharedEvent},
+        event::{Bye, Event},
+    },
+};
+use tokio::net::TcpStream;
+
+use super::{
+    SessionKey,
+    outbox::{Full, MAX_SLICES, Outbox, StateKey},
+    ring::{Lost, Ring},
+    wheel::Due,
+};
+
+/// The most events kept while a session starts; more than that and the start fails.
+const MAX_HELD: usize = 4096;
+
+/// How a flush ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Nothing waits.
+    Done,
+    /// The socket takes no more now; the session's actor waits until it does.
+    Blocked,
+    /// The socket is gone.
+    Broken,
+}
+
+/// The outbound side of one session.
+#[derive(Debug)]
+pub struct Sink {
+    key: SessionKey,
+    user: UserId,
+    stream: RefCell<Stream>,
+    socket: RefCell<Option<TcpStream>>,
+    waker: RefCell<Option<Waker>>,
+    /// In the relay's list of sinks to flush.
+    pub(super) dirty: Cell<bool>,
+    /// Rooms the relay pushes from; the relay's own book.
+    pub(super) rooms: RefCell<Vec<RoomId>>,
+    blocked: Cell<bool>,
+    broken: Cell<bool>,
+    overflowed: Cell<bool>,
+    closing: Cell<bool>,
+    due: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    ring: Ring,
+    outbox: Outbox,
+    held: Option<Vec<Arc<SharedEvent>>>,
+}
+
+impl Sink {
+    /// A sink without a socket.
+    pub fn new(key: SessionKey, user: UserId, encoding: Encoding) -> Rc<Self> {
+        Rc::new(Self {
+            key,
+            user,
+            stream: RefCell::new(Stream {
+                ring: Ring::default(),
+                outbox: Outbox::new(encoding),
+                held: None,
+            }),
+            socket: RefCell::new(None),
+            waker: RefCell::new(None),
+            dirty: Cell::new(false),
+            rooms: RefCell::new(Vec::new()),
+            blocked: Cell::new(false),
+            broken: Cell::new(false),
+            overflowed: Cell::new(false),
+            closing: Cell::new(false),
+            due: Cell::new(false),
+        })
+    }
+
+    /// The session.
+    pub fn key(&self) -> SessionKey {
+        self.key
+    }
+
+    /// Whose session it is.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// The encoding of the socket, or of the last one.
+    pub fn encoding(&self) -> Encoding {
+        self.stream.borrow().outbox.encoding()
+    }
+
+    /// Takes a socket: from here on pushes go out on it. Whatever waited for an older socket is
+    /// dropped; the ring has what is to be replayed.
+    pub fn attach(&self, socket: TcpStream, encoding: Encoding) {
+        self.stream.borrow_mut().outbox = Outbox::new(encoding);
+        *self.socket.borrow_mut() = Some(socket);
+        self.blocked.set(false);
+        self.broken.set(false);
+        self.overflowed.set(false);
+        self.closing.set(false);
+        self.wake();
+    }
+
+    /// Gives the socket up, with whatever still waited for it dropped.
+    pub fn detach(&self) -> Option<TcpStream> {
+        let mut stream = self.stream.borrow_mut();
+        let encoding = stream.outbox.encoding();
+        stream.outbox = Outbox::new(encoding);
+        self.closing.set(false);
+        self.blocked.set(false);
+        self.socket.borrow_mut().take()
+    }
+
+    /// Whether a socket is attached.
+    pub fn attached(&self) -> bool {
+        self.socket.borrow().is_some()
+    }
+
+    /// From here on events are kept, without a position, until [`Sink::release`].
+    pub fn hold(&self) {
+        self.stream.borrow_mut().held.get_or_insert_default();
+    }
+
+    /// Lets go what was held, except entries the snapshot already contains (`heads`).
+    pub fn release(&self, heads: &HashMap<RoomId, Seq>) {
+        let held = self.stream.borrow_mut().held.take().unwrap_or_default();
+        for event in held {
+            let known = event
+                .event()
+                .entry()
+                .is_some_and(|e| heads.get(&e.room).is_some_and(|head| e.entry.seq <= *head));
+            if !known {
+                self.push_event(&event);
+            }
+        }
+    }
+
+    /// Adds an event to the replayable stream.
+    pub fn push_event(&self, event: &Arc<SharedEvent>) {
+        let stream = &mut *self.stream.borrow_mut();
+        if let Some(held) = &mut stream.held {
+            if held.len() < MAX_HELD {
+                held.push(event.clone());
+            } else {
+                self.overflow();
+            }
+            return;
+        }
+        let bytes = event.tail(stream.outbox.encoding()).len();
+        let s = stream.ring.push(event.clone(), bytes);
+        if self.takes() && stream.outbox.push_event(s, event).is_err() {
+            self.overflow();
+        }
+    }
+
+    /// Puts the newest state of `key`; a detached session has no use for it.
+    pub fn put_state(&self, key: StateKey, event: Arc<SharedEvent>) {
+        let mut stream = self.stream.borrow_mut();
+        if self.takes() && stream.held.is_none() {
+            stream.outbox.put_state(key, event);
+        }
+    }
+
+    /// Queues an encoded reply.
+    pub fn push_reply(&self, reply: Bytes) {
+        self.push(|outbox| outbox.push_reply(reply));
+    }
+
+    /// Queues `hello`, `bye` and their like: outside the stream, but not replaceable.
+    pub fn push_ephemeral(&self, event: Event) {
+        let event = SharedEvent::new(event);
+        self.push(|outbox| outbox.push_ephemeral(&event));
+    }
+
+    /// Queues a ping.
+    pub fn push_ping(&self) {
+        self.push(|outbox| outbox.push_control(0x9, b""));
+    }
+
+    /// Queues a pong with a ping's payload.
+    pub fn push_pong(&self, payload: &[u8]) {
+        self.push(|outbox| outbox.push_control(0xa, payload));
+    }
+
+    /// The last things this socket gets: what waited (unless it overflowed: a reader that far
+    /// behind will have it replayed), a `bye`, a close frame. Later pushes only reach the ring.
+    pub fn close(&self, code: u16, reason: &str, bye: Option<Bye>) {
+        if !self.takes() && !self.overflowed.get() {
+            return;
+        }
+        let outbox = &mut self.stream.borrow_mut().outbox;
+        if self.overflowed.get() {
+            outbox.abandon();
+        }
+        self.closing.set(true);
+        // The lane was emptied or is within its bound, and a full one loses only the courtesy.
+        if let Some(bye) = bye {
+            let _ = outbox.push_ephemeral(&SharedEvent::new(Event::Bye(bye)));
+        }
+        let mut payload = code.to_be_bytes().to_vec();
+        payload.extend_from_slice(&reason.as_bytes()[..reason.len().min(100)]);
+        let _ = outbox.push_control(0x8, &payload);
+    }
+
+    /// Whether [`Sink::close`] was called on this socket.
+    pub fn closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Whether the reliable lane ran over: the session closes the socket with 4008.
+    pub fn overflowed(&self) -> bool {
+        self.overflowed.get()
+    }
+
+    /// Trims the ring: the client has everything up to `s`.
+    pub fn ack(&self, s: u64) {
+        self.stream.borrow_mut().ring.ack(s);
+    }
+
+    /// Position of the newest event of the stream.
+    pub fn last(&self) -> u64 {
+        self.stream.borrow().ring.last()
+    }
+
+    /// Queues every event after `s` again, whole or not at all; answers how many.
+    pub fn replay_after(&self, s: u64) -> Result<u64, Lost> {
+        let Stream { ring, outbox, .. } = &mut *self.stream.borrow_mut();
+        let events = ring.after(s)?;
+        let count = events.len() as u64;
+        for (s, event) in events {
+            outbox.push_replayed(s, event);
+        }
+        Ok(count)
+    }
+
+    /// Whether everything after `s` could be replayed.
+    pub fn replayable(&self, s: u64) -> bool {
+        self.stream.borrow().ring.after(s).is_ok()
+    }
+
+    /// Writes what waits, one vectored write at a time, until nothing does or the socket blocks.
+    pub fn flush(&self) -> Flush {
+        let socket = self.socket.borrow();
+        let Some(socket) = socket.as_ref() else {
+            return Flush::Done;
+        };
+        if self.broken.get() {
+            return Flush::Broken;
+        }
+        let outbox = &mut self.stream.borrow_mut().outbox;
+        loop {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let filled = outbox.fill(&mut slices);
+            if filled == 0 {
+                self.blocked.set(false);
+                return Flush::Done;
+            }
+            match socket.try_write_vectored(&slices[..filled]) {
+                Ok(n) => outbox.consume(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.blocked.replace(true) {
+                        self.wake();
+                    }
+                    return Flush::Blocked;
+                }
+                Err(_) => {
+                    self.broken.set(true);
+                    self.wake();
+                    return Flush::Broken;
+                }
+            }
+        }
+    }
+
+    /// Flushes as the session's actor does: waiting for the socket when it is blocked.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Flush> {
+        loop {
+            let flush = self.flush();
+            if flush != Flush::Blocked {
+                return Poll::Ready(flush);
+            }
+            let socket = self.socket.borrow();
+            let Some(socket) = socket.as_ref() else {
+                return Poll::Ready(Flush::Done);
+            };
+            if ready!(socket.poll_write_ready(cx)).is_err() {
+                self.broken.set(true);
+            }
+        }
+    }
+
+    /// Appends what the socket has to `scratch`; `Ready(Ok(0))` is its end. Without a socket
+    /// there is nothing to wait for: `Pending`, until [`Sink::attach`] wakes the session.
+    pub fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        scratch: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.socket.borrow();
+        let Some(socket) = socket.as_ref() else {
+            return Poll::Pending;
+        };
+        loop {
+            ready!(socket.poll_read_ready(cx))?;
+            match socket.try_read_buf(scratch) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Whom to wake when there is something for the session's actor to do.
+    pub fn register(&self, waker: &Waker) {
+        let mut slot = self.waker.borrow_mut();
+        if !slot.as_ref().is_some_and(|w| w.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+
+    /// Wakes the session's actor.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether the wheel woke the session since the last call.
+    pub fn take_due(&self) -> bool {
+        self.due.replace(false)
+    }
+
+    /// Bytes that wait for the socket.
+    pub fn waiting(&self) -> usize {
+        self.stream.borrow().outbox.bytes()
+    }
+
+    /// Whether pushes go to a socket.
+    fn takes(&self) -> bool {
+        !self.closing.get() && !self.overflowed.get() && self.attached()
+    }
+
+    fn push(&self, push: impl FnOnce(&mut Outbox) -> Result<(), Full>) {
+        if self.takes() && push(&mut self.stream.borrow_mut().outbox).is_err() {
+            self.overflow();
+        }
+    }
+
+    fn overflow(&self) {
+        if !self.overflowed.replace(true) {
+            self.wake();
+        }
+    }
+}
+
+impl Due for Sink {
+    fn due(&self) {
+        self.due.set(true);
+        self.wake();
+    }
+}
