@@ -78,6 +78,9 @@ pub enum StoreEventKind {
         /// Whose.
         user: UserId,
     },
+    /// A kind that only a newer store knows. During a rolling update a node lets it pass instead of refusing the batch.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A person, named so that a receiver need not ask.
@@ -155,6 +158,7 @@ impl StoreEventKind {
             Self::TokenRevoked { user, .. }
             | Self::UserTokensRevoked { user, .. }
             | Self::UserWithdrawn { user } => vec![user],
+            Self::Unknown => Vec::new(),
         }
     }
 }
@@ -251,6 +255,14 @@ mod tests {
         );
         assert_eq!(serde_json::from_value::<StoreEvent>(value).unwrap(), event);
         assert_eq!(event.kind.users(), [&user("a"), &user("b")]);
+    }
+
+    #[test]
+    fn a_kind_of_the_future_passes() {
+        let text = r#"{"id":"00000000010000000000000002","ts":3,"kind":"badge","of":"a"}"#;
+        let event: StoreEvent = serde_json::from_str(text).unwrap();
+        assert_eq!(event.kind, StoreEventKind::Unknown);
+        assert!(event.kind.users().is_empty() && event.revocation().is_none());
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! WebSocket's `rate_limited` and REST's headers are made from. A bucket that is full again says nothing and is let go of, so what is kept
 //! is bounded by the keys active within one refill.
 //!
-//! Bound: `max_keys` buckets of their own (a few dozen bytes each). Past that, under a flood of invented keys, newcomers share
-//! a fixed number of buckets by their hash: some of them are slowed down together, the memory stays, and nobody escapes a limit.
+//! Bound: `max_keys` buckets of their own (a few dozen bytes each). Past that, under a flood of
+//! invented keys, all keys share a fixed number of buckets by their hash until enough have gone
+//! idle: some callers are slowed down together, the memory stays, and nobody escapes a limit.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -20,7 +21,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{NotUntil, RateLimiter};
 
-/// How many buckets newcomers share when there is no room for their own.
+/// How many buckets are shared when there is no room for more of their own.
 const SHARED_BUCKETS: u64 = 1024;
 
 /// How many decisions pass between two looks at the number of keys.

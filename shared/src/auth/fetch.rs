@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -77,14 +76,6 @@ impl JwksFetcher {
         self
     }
 
-    /// Refreshes for ever, so that a key that is no longer published stops being believed. Spawn it.
-    pub async fn keep_fresh(self: Arc<Self>, every: Duration) {
-        loop {
-            self.refresh().await;
-            tokio::time::sleep(every).await;
-        }
-    }
-
     async fn fetch(&self) -> Result<(), FetchError> {
         let mut response = self
             .client
@@ -138,6 +129,7 @@ impl RefreshKeys for JwksFetcher {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use actix_web::dev::ServerHandle;

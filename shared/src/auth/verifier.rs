@@ -128,6 +128,15 @@ impl TokenVerifier {
         }
     }
 
+    /// Refreshes fetched keys now and then `every` so often, for ever, so that a key that is no longer published stops being believed. Spawn it; it
+    /// returns at once where keys are not fetched.
+    pub async fn keep_fresh(&self, every: Duration) {
+        while let Some(refresh) = &self.shared.refresh {
+            refresh.refresh().await;
+            tokio::time::sleep(every).await;
+        }
+    }
+
     /// Checks a token as of `now`, with the keys at hand.
     pub fn verify_at(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
         if token.is_empty() {

@@ -245,6 +245,30 @@ async fn an_unknown_key_is_looked_for_once() {
     );
 }
 
+#[tokio::test]
+async fn keys_are_refreshed_without_being_asked_for() {
+    let (old, new) = (ed_key(), ed_key());
+    let ring = KeyRing::new(&Jwks::publish([&old])).unwrap();
+    let rotation = Rotation {
+        ring: ring.clone(),
+        next: Jwks::publish([&new]),
+    };
+    let verifier = TokenVerifier::eddsa_refreshed(ring, ISSUER, Arc::new(rotation));
+    tokio::select! {
+        () = verifier.keep_fresh(Duration::from_hours(1)) => unreachable!("it goes on"),
+        () = tokio::task::yield_now() => {}
+    }
+    assert_eq!(
+        verifier.verify_at(&issue(&old), NOW),
+        Err(TokenError::UnknownKey)
+    );
+    assert!(verifier.verify_at(&issue(&new), NOW).is_ok());
+    // A shared secret has nothing to refresh.
+    TokenVerifier::of_key(&secret_key(), ISSUER)
+        .keep_fresh(Duration::ZERO)
+        .await;
+}
+
 /// Keys for the properties, which would otherwise write one to the disk for every case.
 static KEYS: LazyLock<[SigningKey; 2]> = LazyLock::new(|| [secret_key(), ed_key()]);
 

@@ -4,11 +4,11 @@ use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{JsonPayloadError, QueryPayloadError};
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::middleware::Next;
 use actix_web::{HttpResponse, ResponseError as _, web};
 
-use super::{PROBLEM_JSON, Problem};
+use super::Problem;
 use crate::codes::ErrorCode;
 
 /// Configures the JSON, path and query extractors of an application to answer with problems, and
@@ -42,7 +42,8 @@ pub async fn not_found() -> HttpResponse {
 }
 
 /// Middleware (`wrap(from_fn(problem::fill))`) that gives a problem body to every refusal that has
-/// none, such as the framework's own 405.
+/// none, such as the framework's own 405, or a plain text. A handler's own error document (JSON, as
+/// of `/readyz`) is left alone.
 pub async fn fill<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
@@ -58,13 +59,14 @@ pub async fn fill<B: MessageBody + 'static>(
     let says_so = response
         .headers()
         .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(PROBLEM_JSON.as_bytes()));
+        .is_some_and(|kind| !kind.as_bytes().starts_with(b"text/plain"));
     match of_status(response.status()) {
         Some(problem) if !says_so => {
             let mut filled = problem.error_response();
             // Keep what the refusal carries besides its body, such as `Allow`.
             for (name, value) in response.headers() {
-                if name != CONTENT_TYPE && !filled.headers().contains_key(name) {
+                let of_the_body = [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING].contains(name);
+                if !of_the_body && !filled.headers().contains_key(name) {
                     filled.headers_mut().append(name.clone(), value.clone());
                 }
             }
@@ -120,6 +122,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::problem::PROBLEM_JSON;
 
     #[derive(Deserialize)]
     struct Body {
@@ -140,12 +143,17 @@ mod tests {
         ))
     }
 
+    async fn report() -> HttpResponse {
+        HttpResponse::ServiceUnavailable().json(serde_json::json!({"ready": false}))
+    }
+
     async fn answer(request: test::TestRequest) -> (u16, serde_json::Value) {
         let app = App::new()
             .configure(extractors(64))
             .service(web::resource("/echo").route(web::post().to(echo)))
             .service(web::resource("/page/{n}").route(web::get().to(page)))
             .service(web::resource("/broken").route(web::get().to(broken)))
+            .service(web::resource("/report").route(web::get().to(report)))
             .default_service(web::to(not_found))
             .wrap(from_fn(fill));
         let app = test::init_service(app).await;
@@ -164,7 +172,7 @@ mod tests {
         let body = actix_web::body::to_bytes(response.into_body())
             .await
             .unwrap();
-        if status >= 400 {
+        if status >= 400 && status != 503 {
             assert_eq!(kind, PROBLEM_JSON);
         }
         (status, serde_json::from_slice(&body).unwrap_or_default())
@@ -204,5 +212,11 @@ mod tests {
             assert!(!body.to_string().contains("hunter2"));
         }
         assert_eq!(answer(post("{\"n\":5}")).await.0, 200);
+        let report = answer(get("/report")).await;
+        assert_eq!(
+            report,
+            (503, serde_json::json!({"ready": false})),
+            "a document of its own"
+        );
     }
 }

@@ -118,7 +118,9 @@ mod tests {
         let lifecycle = Lifecycle::new();
         let store = lifecycle.check("store");
         let (metrics, _recorder) = Metrics::build(&[]).unwrap();
-        let app = App::new().configure(admin_routes(lifecycle.clone(), metrics));
+        let app = App::new()
+            .configure(admin_routes(lifecycle.clone(), metrics))
+            .wrap(actix_web::middleware::from_fn(problem::fill));
         let app = test::init_service(app).await;
         let get = async |path: &str| {
             let request = test::TestRequest::get().uri(path).to_request();
