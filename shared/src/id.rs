@@ -240,6 +240,10 @@ impl fmt::Display for Seq {
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// Stands on the wire for "for good" where a field says until when: the last integer that every
+    /// JSON reader takes exactly (2^53 - 1).
+    pub const FOREVER: Self = Self(9_007_199_254_740_991);
+
     /// The instant `ms` milliseconds after the epoch.
     pub const fn from_millis(ms: i64) -> Self {
         Self(ms)

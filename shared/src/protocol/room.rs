@@ -237,7 +237,7 @@ pub struct RoomView {
     /// The least time between two messages of one member, in ms; 0 is off.
     #[serde(default)]
     pub slow_mode_ms: u32,
-    /// Until when the caller is muted.
+    /// Until when the caller is muted; [`Timestamp::FOREVER`] for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub muted_until: Option<Timestamp>,
 }
@@ -265,7 +265,7 @@ pub struct Member {
     /// How far the member has read (dm and group).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<Seq>,
-    /// Until when the member is muted.
+    /// Until when the member is muted; [`Timestamp::FOREVER`] for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub muted_until: Option<Timestamp>,
 }
