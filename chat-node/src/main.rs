@@ -1,1 +1,3 @@
+//! The chat node as a process of its own.
+
 fn main() {}

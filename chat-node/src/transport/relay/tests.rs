@@ -144,7 +144,7 @@ async fn a_reader_that_stalls_overflows_alone() {
         relays.publish(&both, &read("r", seq));
         relays.update(
             &both,
-            key.clone(),
+            &key,
             &Arc::new(SharedEvent::new(event.clone())),
             None,
         );
@@ -183,7 +183,7 @@ async fn an_error_is_answered_even_without_an_id_and_an_ok_is_not() {
     let event = Arc::new(SharedEvent::new(presence));
     relay.relays().update(
         &Audience::user(&user("a")),
-        except,
+        &except,
         &event,
         Some(&user("a")),
     );
