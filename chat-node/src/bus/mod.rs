@@ -12,6 +12,10 @@ use bytes::Bytes;
 use shared::id::{NodeId, RoomId, UserId};
 use tokio::sync::mpsc;
 
+mod local;
+
+pub use local::{LocalBus, LocalNode};
+
 /// What a message is about, and so who hears it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
@@ -54,7 +58,8 @@ pub enum BusError {
     Unavailable(String),
 }
 
-/// The receiving end of a node's bus: one per node, bounded by the backend.
+/// The receiving end of a node's bus: one per node, bounded by the backend. When it is full the
+/// backend drops, and tells so by [`BusEvent::Interrupted`] and [`BusEvent::Restored`].
 pub type BusReceiver = mpsc::Receiver<BusEvent>;
 
 /// Messages between nodes.
@@ -64,7 +69,8 @@ pub trait Bus: Send + Sync + 'static {
     fn publish(&self, topic: Topic, payload: Bytes) -> Result<(), BusError>;
 
     /// Hears these topics from now on; on return, what is published afterwards arrives.
-    /// Idempotent.
+    /// Idempotent. The backend keeps subscriptions over a broken link, and says
+    /// [`BusEvent::Restored`] when they stand again; one that failed is not kept.
     async fn subscribe(&self, topics: &[Topic]) -> Result<(), BusError>;
 
     /// Hears these topics no longer. Idempotent.
@@ -72,4 +78,10 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Whether the link stands, for readiness.
     async fn ping(&self) -> Result<(), BusError>;
+
+    /// Whether no other node can hear: then nothing needs to be encoded and published. A
+    /// backend that cannot know says no.
+    fn alone(&self) -> bool {
+        false
+    }
 }

@@ -1,0 +1,3 @@
+//! One suite a port; every backend runs all of it.
+
+mod bus;
