@@ -201,6 +201,21 @@ pub struct SettingDoc {
     pub help: String,
 }
 
+impl SettingDoc {
+    /// The row of docs/operations.md. Tests ask that it stands there word for word.
+    pub fn row(&self) -> String {
+        let default = self
+            .default
+            .as_ref()
+            .map_or_else(String::new, |value| format!("`{value}`"));
+        format!(
+            "| `{}` | {default} | {} |",
+            self.key,
+            self.help.replace('|', "\\|")
+        )
+    }
+}
+
 /// Every setting of a service, in the order declared.
 pub fn reference<T: Settings>(loader: &Loader) -> Vec<SettingDoc> {
     loader

@@ -210,5 +210,9 @@ fn the_reference_lists_every_setting() {
     assert_eq!(listen.flag, "--listen");
     assert_eq!(listen.default.as_deref(), Some("127.0.0.1:9000"));
     assert_eq!(listen.help, "Where to listen");
+    assert_eq!(
+        listen.row(),
+        "| `listen` | `127.0.0.1:9000` | Where to listen |"
+    );
     assert_eq!(docs.len(), 7);
 }

@@ -87,6 +87,21 @@ impl Metric {
         self
     }
 
+    /// The row of docs/operations.md. Tests ask that it stands there word for word.
+    pub fn row(&self) -> String {
+        let kind = match self.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        };
+        format!(
+            "| `{}` | {kind} | {} | {} |",
+            self.name,
+            self.labels.join(", "),
+            self.help
+        )
+    }
+
     /// What is wrong with the row, if anything.
     pub(super) fn fault(&self) -> Option<&'static str> {
         let word = |text: &str| {
@@ -114,6 +129,12 @@ impl Metric {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_row_of_the_documentation() {
+        let metric = Metric::counter("a_total", "All of a").by(&["b", "c"]);
+        assert_eq!(metric.row(), "| `a_total` | counter | b, c | All of a |");
+    }
 
     #[test]
     fn rows_are_held_to_the_conventions() {
