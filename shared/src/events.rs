@@ -1,8 +1,9 @@
-//! What the store tells chat nodes, so that what happens to accounts and friendships reaches live sockets.
+//! What the store tells chat nodes, so that what happens to accounts and friendships reaches live
+//! sockets.
 //!
-//! Delivery is at least once and in no promised order, over HTTP or in process. A receiver drops an id it has seen (see
-//! [`SeenEvents`]) and treats every event as news of a state, not as a step: each carries what holds now, so that a late one
-//! at worst causes a look at the store.
+//! Delivery is at least once and in no promised order, over HTTP or in process. A receiver drops an
+//! id it has seen (see [`SeenEvents`]) and treats every event as news of a state, not as a step:
+//! each carries what holds now, so that a late one at worst causes a look at the store.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -41,7 +42,8 @@ impl StoreEvent {
 pub enum StoreEventKind {
     /// The friendship between two people changed.
     FriendChanged(FriendChange),
-    /// `by` blocked `user`; a friendship or request between them is over, of which a [`Self::FriendChanged`] tells.
+    /// `by` blocked `user`; a friendship or request between them is over, of which a
+    /// [`Self::FriendChanged`] tells.
     Blocked {
         /// Who blocks.
         by: UserId,
@@ -78,7 +80,8 @@ pub enum StoreEventKind {
         /// Whose.
         user: UserId,
     },
-    /// A kind that only a newer store knows. During a rolling update a node lets it pass instead of refusing the batch.
+    /// A kind that only a newer store knows. During a rolling update a node lets it pass instead of
+    /// refusing the batch.
     #[serde(other)]
     Unknown,
 }
@@ -187,7 +190,8 @@ impl StoreEvent {
     }
 }
 
-/// Remembers the newest event ids, to drop second deliveries. Bound: the number given; the oldest is forgotten first.
+/// Remembers the newest event ids, to drop second deliveries. Bound: the number given; the oldest
+/// is forgotten first.
 #[derive(Debug)]
 pub struct SeenEvents {
     order: VecDeque<Ulid>,

@@ -1,9 +1,10 @@
 //! The life of a service: Starting → Ready → Draining → Stopped, forward only, and watchable.
 //!
 //! Readiness and the way down are the same story told from two ends. Going up, a service is ready
-//! when it says so and every named [`Check`] agrees. Going down, readiness fails first (so the balancer
-//! looks elsewhere), then listeners stop, then what is in flight finishes, and then a deadline, or a second
-//! signal, cuts: [`Lifecycle::drain_within`]. Why it ended is an [`ExitReason`], not a log line.
+//! when it says so and every named [`Check`] agrees. Going down, readiness fails first (so the
+//! balancer looks elsewhere), then listeners stop, then what is in flight finishes, and then a
+//! deadline, or a second signal, cuts: [`Lifecycle::drain_within`]. Why it ended is an
+//! [`ExitReason`], not a log line.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -154,7 +155,8 @@ impl Lifecycle {
         self.advance(Phase::Ready)
     }
 
-    /// Begins the way down. The first reason is kept; a second call does not cut, [`Self::interrupt`] does.
+    /// Begins the way down. The first reason is kept; a second call does not cut,
+    /// [`Self::interrupt`] does.
     pub fn drain(&self, reason: ExitReason) -> bool {
         self.shared.reason.lock().get_or_insert(reason);
         self.advance(Phase::Draining)
@@ -203,8 +205,9 @@ impl Lifecycle {
 
     /// Performs the way down: waits until it begins, runs `work` under a deadline, and stops.
     ///
-    /// `work` is started when draining begins and dropped at the deadline or at a second signal. The answer is why the service
-    /// ended: the reason it went down for, unless the drain itself was cut.
+    /// `work` is started when draining begins and dropped at the deadline or at a second signal.
+    /// The answer is why the service ended: the reason it went down for, unless the drain itself
+    /// was cut.
     pub async fn drain_within<F, W>(&self, grace: Duration, work: F) -> ExitReason
     where
         F: FnOnce() -> W,

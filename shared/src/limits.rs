@@ -1,8 +1,9 @@
 //! Rate limits: a token bucket for every user, address or room.
 //!
-//! A [`Quota`] is what an operator writes (`20/s burst 40`); a [`Limiter`] holds one bucket a key and answers a [`Decision`] that both the
-//! WebSocket's `rate_limited` and REST's headers are made from. A bucket that is full again says nothing and is let go of, so what is kept
-//! is bounded by the keys active within one refill.
+//! A [`Quota`] is what an operator writes (`20/s burst 40`); a [`Limiter`] holds one bucket a key
+//! and answers a [`Decision`] that both the WebSocket's `rate_limited` and REST's headers are made
+//! from. A bucket that is full again says nothing and is let go of, so what is kept is bounded by
+//! the keys active within one refill.
 //!
 //! Bound: `max_keys` buckets of their own (a few dozen bytes each). Past that, under a flood of
 //! invented keys, all keys share a fixed number of buckets by their hash until enough have gone
@@ -148,7 +149,8 @@ impl Decision {
 
 type Buckets<K, C> = RateLimiter<K, DashMapStateStore<K>, C, StateInformationMiddleware>;
 
-/// One bucket for every key. Share it behind an `Arc`; a decision locks one shard of a map for the time of one addition.
+/// One bucket for every key. Share it behind an `Arc`; a decision locks one shard of a map for the
+/// time of one addition.
 pub struct Limiter<K: Hash + Eq + Clone, C: Clock = DefaultClock> {
     quota: Quota,
     own: Buckets<K, C>,
@@ -208,7 +210,8 @@ impl<K: Hash + Eq + Clone, C: Clock + Clone> Limiter<K, C> {
         self.own.len()
     }
 
-    /// Lets go of full buckets. Happens by itself when keys grow many; a caller with a timer may do it on an idle limiter.
+    /// Lets go of full buckets. Happens by itself when keys grow many; a caller with a timer may do
+    /// it on an idle limiter.
     pub fn purge(&self) {
         self.own.retain_recent();
         self.own.shrink_to_fit();

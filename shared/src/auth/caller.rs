@@ -10,7 +10,8 @@ use super::{Claims, Revocations, TokenError, TokenVerifier, bearer_token};
 use crate::id::UserId;
 use crate::problem::Problem;
 
-/// Everything that judging a token takes. Put it into the application's data: `app.app_data(web::Data::new(auth))`.
+/// Everything that judging a token takes. Put it into the application's data:
+/// `app.app_data(web::Data::new(auth))`.
 #[derive(Debug, Clone)]
 pub struct Auth {
     /// Checks signatures and claims.
@@ -62,7 +63,8 @@ impl FromRequest for Caller {
         let request = request.clone();
         Box::pin(async move {
             let claims = judge(&request).await?;
-            // A service acts through its own interface; were it let in here, it would act as a user named like it.
+            // A service acts through its own interface; were it let in here, it would act as a user
+            // named like it.
             if claims.is_service() {
                 Err(TokenError::WrongScope.into())
             } else {

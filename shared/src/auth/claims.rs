@@ -48,9 +48,10 @@ impl Claims {
 
     /// The moment of issue, as exactly as the token tells.
     ///
-    /// `iat` counts whole seconds, too coarse to say on which side of "log out everywhere" a token of the same second falls.
-    /// The time part of the `jti` settles it; a `jti` that is no ULID of that second leaves the token at the second's
-    /// beginning, where it is revoked rather than spared.
+    /// `iat` counts whole seconds, too coarse to say on which side of "log out everywhere" a token
+    /// of the same second falls. The time part of the `jti` settles it; a `jti` that is no ULID of
+    /// that second leaves the token at the second's beginning, where it is revoked rather than
+    /// spared.
     pub fn issued_at(&self) -> Timestamp {
         let exact = Ulid::from_string(&self.jti).map(|jti| jti.timestamp_ms());
         let millis = match exact {

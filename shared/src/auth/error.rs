@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::Algorithm;
 use crate::codes::ErrorCode;
 
-/// Why a token is refused. To the caller all are `unauthenticated`, apart from a missing scope; the message says
-/// enough to mend it and nothing about other people's tokens.
+/// Why a token is refused. To the caller all are `unauthenticated`, apart from a missing scope; the
+/// message says enough to mend it and nothing about other people's tokens.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// There is none.

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::{Jwks, KeyError, KeyRing, RefreshKeys};
 
-/// Anyone can send tokens with invented key names; this is how often that may cost the publisher a request.
+/// Anyone can send tokens with invented key names; this is how often that may cost the publisher a
+/// request.
 const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A key set is a few hundred bytes a key.
@@ -17,7 +18,8 @@ const MAX_BYTES: usize = 64 * 1024;
 
 /// Keeps a [`KeyRing`] up to date from a JWKS address.
 ///
-/// While the address is out of reach, the keys at hand stay in force: a store that is down must not log everybody out.
+/// While the address is out of reach, the keys at hand stay in force: a store that is down must not
+/// log everybody out.
 #[derive(Debug)]
 pub struct JwksFetcher {
     client: reqwest::Client,

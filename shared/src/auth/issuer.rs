@@ -49,7 +49,8 @@ impl std::fmt::Debug for IssuedToken {
 }
 
 impl TokenIssuer {
-    /// An issuer that signs with `key`, calls itself `issuer`, and gives people tokens of this `lifetime`.
+    /// An issuer that signs with `key`, calls itself `issuer`, and gives people tokens of this
+    /// `lifetime`.
     pub fn new(key: &SigningKey, issuer: impl Into<String>, lifetime: Duration) -> Self {
         let mut header = Header::new(key.algorithm().as_jwt());
         header.kid = key.kid().map(str::to_owned);

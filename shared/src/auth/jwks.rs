@@ -121,8 +121,9 @@ impl KeyRing {
         Ok(ring)
     }
 
-    /// Puts a new document in force. Keys of other types and uses are passed over; one of ours that is broken refuses the document,
-    /// and so does a document without any, so that a mistake at the publisher does not empty the ring.
+    /// Puts a new document in force. Keys of other types and uses are passed over; one of ours that
+    /// is broken refuses the document, and so does a document without any, so that a mistake at the
+    /// publisher does not empty the ring.
     pub fn replace(&self, jwks: &Jwks) -> Result<(), KeyError> {
         let keys = jwks
             .keys

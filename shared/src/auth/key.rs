@@ -83,7 +83,8 @@ impl SigningKey {
         })
     }
 
-    /// An EdDSA key from an Ed25519 private key in PKCS#8 PEM, as `openssl genpkey -algorithm ed25519` writes it.
+    /// An EdDSA key from an Ed25519 private key in PKCS#8 PEM, as `openssl genpkey -algorithm
+    /// ed25519` writes it.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
         let key = ed25519_dalek::SigningKey::from_pkcs8_pem(pem)
             .map_err(|error| KeyError::Pem(error.to_string()))?;
@@ -101,7 +102,8 @@ impl SigningKey {
 
     /// The HS256 key kept in `dir/jwt.secret`, made on the first run with mode 600.
     ///
-    /// Two processes that start together agree: the file is created exclusively, and the loser reads the winner's.
+    /// Two processes that start together agree: the file is created exclusively, and the loser
+    /// reads the winner's.
     pub fn load_or_generate_secret(dir: &Path) -> Result<Self, KeyError> {
         let secret = load_or_generate(&dir.join("jwt.secret"), || {
             Ok(URL_SAFE_NO_PAD.encode(random::<48>()?))
@@ -191,11 +193,11 @@ fn load_or_generate(
         Err(error) => return Err(failed(error)),
     }
     if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).map_err(failed)?;
+        crate::settings::private_dir(dir).map_err(failed)?;
     }
     let text = generate()?;
-    // Written whole beside its name and linked into place, so that no reader ever sees half a key and, of two
-    // first runs at once, one key wins for both.
+    // Written whole beside its name and linked into place, so that no reader ever sees half a key
+    // and, of two first runs at once, one key wins for both.
     let draft = path.with_extension(format!("draft-{}", ulid::Ulid::new()));
     let mut file = OpenOptions::new()
         .write(true)
@@ -244,6 +246,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_another_tool_is_read() {
+        // The example of RFC 8410, section 10.3.
+        let pem = "-----BEGIN PRIVATE KEY-----\n\
+            MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+            -----END PRIVATE KEY-----\n";
+        let key = SigningKey::from_pem(pem).unwrap();
+        let x = &key.public().unwrap().x;
+        assert_eq!(x, "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE");
+        assert!(matches!(
+            SigningKey::from_pem("-----BEGIN"),
+            Err(KeyError::Pem(_))
+        ));
+    }
+
+    #[test]
     fn keys_are_made_once_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
@@ -265,6 +282,19 @@ mod tests {
             2,
             "no drafts are left behind"
         );
+    }
+
+    #[test]
+    fn two_first_runs_at_once_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        let kids = std::thread::scope(|scope| {
+            let run = || SigningKey::load_or_generate_ed25519(dir.path()).unwrap();
+            let runs: Vec<_> = (0..8).map(|_| scope.spawn(run)).collect();
+            runs.into_iter()
+                .map(|run| run.join().unwrap().kid().map(str::to_owned))
+                .collect::<std::collections::HashSet<_>>()
+        });
+        assert_eq!(kids.len(), 1);
     }
 
     #[test]

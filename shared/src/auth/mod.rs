@@ -1,14 +1,16 @@
 //! Access tokens: who makes them, who believes them, and who stops believing them.
 //!
-//! A token is a JWT with the [`Claims`] of the wire contract. [`TokenIssuer`] mints with a [`SigningKey`];
-//! [`TokenVerifier`] checks with a shared secret (HS256, one machine) or with published keys (EdDSA), and
-//! [`TokenSettings`] decides which: the algorithm is a property of the deployment. What a token's header says is
-//! compared with it and never obeyed, which closes `alg: none` and the use of a public key as an HMAC secret.
-//! Public keys travel as a [`Jwks`]; a [`KeyRing`] holds the ones in force, and [`JwksFetcher`] (feature
-//! `http-client`) refreshes them when a token names a key nobody has seen.
+//! A token is a JWT with the [`Claims`] of the wire contract. [`TokenIssuer`] mints with a
+//! [`SigningKey`]; [`TokenVerifier`] checks with a shared secret (HS256, one machine) or with
+//! published keys (EdDSA), and [`TokenSettings`] decides which: the algorithm is a property of the
+//! deployment. What a token's header says is compared with it and never obeyed, which closes `alg:
+//! none` and the use of a public key as an HMAC secret. Public keys travel as a [`Jwks`]; a
+//! [`KeyRing`] holds the ones in force, and [`JwksFetcher`] (feature `http-client`) refreshes them
+//! when a token names a key nobody has seen.
 //!
-//! A signature says what was true when it was made. What has changed since (logged out, banned) is in [`Revocations`], fed by events
-//! and asked on every request. [`Caller`] and [`ServiceCaller`] do all of that for an actix-web handler.
+//! A signature says what was true when it was made. What has changed since (logged out, banned) is
+//! in [`Revocations`], fed by events and asked on every request. [`Caller`] and [`ServiceCaller`]
+//! do all of that for an actix-web handler.
 
 mod bearer;
 mod caller;

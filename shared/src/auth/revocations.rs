@@ -1,9 +1,11 @@
 //! What was taken back before its time: a deny list in memory, asked on every request.
 //!
-//! Two kinds of entry: one token, by `jti`, until its `exp`; and all of a user's tokens issued at or before a moment, for as long as such a
-//! token could still be unexpired. Both are applied from events, any number of times and in any order, with the same result.
+//! Two kinds of entry: one token, by `jti`, until its `exp`; and all of a user's tokens issued at
+//! or before a moment, for as long as such a token could still be unexpired. Both are applied from
+//! events, any number of times and in any order, with the same result.
 //!
-//! Bound: an entry leaves when the tokens it denies have expired, so the list holds the revocations of one token lifetime.
+//! Bound: an entry leaves when the tokens it denies have expired, so the list holds the revocations
+//! of one token lifetime.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -84,8 +86,8 @@ impl Revocations {
                 .is_some_and(|moment| claims.issued_at() <= *moment)
     }
 
-    /// Lets go of what no longer matters at `now`, given that no token lives longer than `lifetime_ms`. Call it now and then (a
-    /// minute will do); it visits every entry.
+    /// Lets go of what no longer matters at `now`, given that no token lives longer than
+    /// `lifetime_ms`. Call it now and then (a minute will do); it visits every entry.
     pub fn purge(&self, now: Timestamp, lifetime_ms: i64) {
         let leeway = i64::try_from(LEEWAY.as_millis()).unwrap_or_default();
         let mut lists = self.shared.write();
@@ -139,7 +141,8 @@ mod tests {
 
     #[test]
     fn logging_in_again_within_the_second_works() {
-        // "Log out everywhere" and a new log-in in one second: the old token dies, the new one lives.
+        // "Log out everywhere" and a new log-in in one second: the old token dies, the new one
+        // lives.
         let revocations = Revocations::new();
         let (old, new) = (claims("u1", 5_000_100), claims("u1", 5_000_900));
         revocations.apply(of_user("u1", 5_000_500));

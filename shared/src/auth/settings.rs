@@ -51,7 +51,8 @@ impl Settings for TokenSettings {
 }
 
 impl TokenSettings {
-    /// The key that an issuer signs with: the one given, or the one kept in `data_dir`, made on the first run.
+    /// The key that an issuer signs with: the one given, or the one kept in `data_dir`, made on the
+    /// first run.
     pub fn signing_key(&self, data_dir: &Path) -> Result<SigningKey, KeyError> {
         match (
             self.jwt_algorithm,
@@ -67,7 +68,8 @@ impl TokenSettings {
         }
     }
 
-    /// The verifier of a service that does not sign: with the shared secret, or with the published keys, fetched when first needed.
+    /// The verifier of a service that does not sign: with the shared secret, or with the published
+    /// keys, fetched when first needed.
     #[cfg(feature = "http-client")]
     pub fn remote_verifier(&self) -> Result<TokenVerifier, KeyError> {
         match (self.jwt_algorithm, &self.jwt_secret, &self.jwks_url) {

@@ -12,7 +12,8 @@ use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
 use super::{AUDIENCE, Algorithm, Claims, KeyError, KeyRing, SigningKey, TokenError};
 use crate::id::Timestamp;
 
-/// How far the clocks of issuer and verifier may differ. A token is believed this long after its end.
+/// How far the clocks of issuer and verifier may differ. A token is believed this long after its
+/// end.
 pub const LEEWAY: Duration = Duration::from_secs(5);
 
 /// A longer text is not a token of ours, and is not worth decoding.
@@ -75,7 +76,8 @@ impl TokenVerifier {
                 Self::new(key, Algorithm::Hs256, issuer, None)
             }
             (None, public) => {
-                // A key of our own making is a usable one; were it not, the ring stays empty and nothing is believed.
+                // A key of our own making is a usable one; were it not, the ring stays empty and
+                // nothing is believed.
                 let jwks = super::Jwks {
                     keys: public.cloned().into_iter().collect(),
                 };
@@ -118,7 +120,8 @@ impl TokenVerifier {
         self.verify_at(token, Timestamp::now())
     }
 
-    /// Checks a token by the system's clock; when it names an unknown key, looks for newer keys once.
+    /// Checks a token by the system's clock; when it names an unknown key, looks for newer keys
+    /// once.
     pub async fn verify_fresh(&self, token: &str) -> Result<Claims, TokenError> {
         match (self.verify(token), &self.shared.refresh) {
             (Err(TokenError::UnknownKey), Some(refresh)) if refresh.refresh().await => {
@@ -128,8 +131,9 @@ impl TokenVerifier {
         }
     }
 
-    /// Refreshes fetched keys now and then `every` so often, for ever, so that a key that is no longer published stops being believed. Spawn it; it
-    /// returns at once where keys are not fetched.
+    /// Refreshes fetched keys now and then `every` so often, for ever, so that a key that is no
+    /// longer published stops being believed. Spawn it; it returns at once where keys are not
+    /// fetched.
     pub async fn keep_fresh(&self, every: Duration) {
         while let Some(refresh) = &self.shared.refresh {
             refresh.refresh().await;

@@ -31,7 +31,8 @@ fn issue(key: &SigningKey) -> String {
     issuer.issue_at(&user(), "Ann", NOW).unwrap().token
 }
 
-/// Signs any header and claims with the shared secret, as an attacker who has it, or believes so, would.
+/// Signs any header and claims with the shared secret, as an attacker who has it, or believes so,
+/// would.
 fn forge(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let message = format!("{}.{}", part(header), part(claims));

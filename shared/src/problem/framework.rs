@@ -6,13 +6,15 @@ use actix_web::error::{JsonPayloadError, QueryPayloadError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::middleware::Next;
-use actix_web::{HttpResponse, ResponseError as _, web};
+use actix_web::{HttpMessage as _, HttpResponse, ResponseError as _, web};
 
-use super::Problem;
+use super::{Problem, rate_limit_headers};
 use crate::codes::ErrorCode;
+use crate::limits::Decision;
 
 /// Configures the JSON, path and query extractors of an application to answer with problems, and
-/// bounds bodies to `body_limit` bytes. Use as `App::new().configure(problem::extractors(64 << 10))`.
+/// bounds bodies to `body_limit` bytes. Use as `App::new().configure(problem::extractors(64 <<
+/// 10))`.
 pub fn extractors(body_limit: usize) -> impl Fn(&mut web::ServiceConfig) + Clone {
     move |config| {
         config
@@ -43,7 +45,7 @@ pub async fn not_found() -> HttpResponse {
 
 /// Middleware (`wrap(from_fn(problem::fill))`) that gives a problem body to every refusal that has
 /// none, such as the framework's own 405, or a plain text. A handler's own error document (JSON, as
-/// of `/readyz`) is left alone.
+/// of `/readyz`) is left alone. It also writes the headers for what [`admit`](super::admit) decided.
 pub async fn fill<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
@@ -56,24 +58,31 @@ pub async fn fill<B: MessageBody + 'static>(
             return Err(of_status(status).map_or(error, Into::into));
         }
     };
+    let mut response = with_body(response);
+    let decision = response.request().extensions().get::<Decision>().copied();
+    if let Some(decision) = decision {
+        rate_limit_headers(response.headers_mut(), &decision);
+    }
+    Ok(response)
+}
+
+fn with_body<B>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
     let says_so = response
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|kind| !kind.as_bytes().starts_with(b"text/plain"));
-    match of_status(response.status()) {
-        Some(problem) if !says_so => {
-            let mut filled = problem.error_response();
-            // Keep what the refusal carries besides its body, such as `Allow`.
-            for (name, value) in response.headers() {
-                let of_the_body = [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING].contains(name);
-                if !of_the_body && !filled.headers().contains_key(name) {
-                    filled.headers_mut().append(name.clone(), value.clone());
-                }
-            }
-            Ok(response.into_response(filled).map_into_right_body())
+    let Some(problem) = of_status(response.status()).filter(|_| !says_so) else {
+        return response.map_into_left_body();
+    };
+    let mut filled = problem.error_response();
+    // Keep what the refusal carries besides its body, such as `Allow`.
+    for (name, value) in response.headers() {
+        let of_the_body = [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING].contains(name);
+        if !of_the_body && !filled.headers().contains_key(name) {
+            filled.headers_mut().append(name.clone(), value.clone());
         }
-        _ => Ok(response.map_into_left_body()),
     }
+    response.into_response(filled).map_into_right_body()
 }
 
 fn of_json(error: &JsonPayloadError) -> Problem {
@@ -218,5 +227,32 @@ mod tests {
             (503, serde_json::json!({"ready": false})),
             "a document of its own"
         );
+    }
+
+    #[actix_web::test]
+    async fn an_answer_says_what_is_left() {
+        let quota = "1/h burst 2".parse().unwrap();
+        let limiter = web::Data::new(crate::limits::Limiter::<u8>::new(quota, 8));
+        let handler = async |request: actix_web::HttpRequest,
+                             limiter: web::Data<crate::limits::Limiter<u8>>| {
+            crate::problem::admit(&request, limiter.check(&1)).map(|()| "in")
+        };
+        let app = App::new()
+            .app_data(limiter)
+            .route("/", web::get().to(handler));
+        let app = test::init_service(app.wrap(from_fn(fill))).await;
+        for (status, left, reset) in [(200, "1", "3600"), (200, "0", "7200"), (429, "0", "7200")] {
+            let request = test::TestRequest::get().uri("/").to_request();
+            let response = test::call_service(&app, request).await;
+            let header = |name| response.headers().get(name).unwrap().to_str().unwrap();
+            assert_eq!(response.status(), status);
+            assert_eq!(header("ratelimit-limit"), "2");
+            assert_eq!(header("ratelimit-remaining"), left);
+            assert_eq!(header("ratelimit-reset"), reset);
+            assert_eq!(
+                response.headers().contains_key("retry-after"),
+                status == 429
+            );
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! How REST says what went wrong: problem JSON (RFC 9457), with the words of [`crate::codes`].
 //!
-//! A handler returns `Result<_, Problem>`. What the framework refuses by itself (a body that is no JSON, a path that leads
-//! nowhere, a method that does not fit) is made to say it the same way by [`extractors`], [`not_found`] and [`fill`],
-//! so that a client has one shape to read. What is our fault is logged here, once, and told to nobody: [`Problem::internal`].
+//! A handler returns `Result<_, Problem>`. What the framework refuses by itself (a body that is no
+//! JSON, a path that leads nowhere, a method that does not fit) is made to say it the same way by
+//! [`extractors`], [`not_found`] and [`fill`], so that a client has one shape to read. What is our
+//! fault is logged here, once, and told to nobody: [`Problem::internal`].
 
 mod framework;
 
@@ -16,7 +17,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{
     CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::{HttpMessage, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::TokenError;
@@ -185,6 +186,18 @@ impl From<Decision> for Problem {
     fn from(decision: Decision) -> Self {
         let wait = decision.retry_after().unwrap_or_default();
         Self::new(ErrorCode::RateLimited, "too many requests").retry_after(wait)
+    }
+}
+
+/// Lets a request pass if its bucket allows: `problem::admit(&request, limiter.check(&key))?`.
+///
+/// [`fill`] then tells the client how much of the allowance is left, whether or not it passed.
+pub fn admit(request: &impl HttpMessage, decision: Decision) -> Result<(), Problem> {
+    request.extensions_mut().insert(decision);
+    if decision.is_allowed() {
+        Ok(())
+    } else {
+        Err(decision.into())
     }
 }
 

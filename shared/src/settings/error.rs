@@ -48,7 +48,8 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
-    /// Prints what is to be said, help to the standard output and errors to the standard error, and gives the code to exit with.
+    /// Prints what is to be said, help to the standard output and errors to the standard error, and
+    /// gives the code to exit with.
     pub fn report(&self) -> ExitCode {
         match self {
             // A closed pipe (`fireside --help | head -1`) is no reason to complain.

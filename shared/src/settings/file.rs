@@ -16,7 +16,8 @@ pub(super) struct FileValue {
     pub(super) texts: Vec<String>,
 }
 
-/// Reads a file into `setting name → value`; tables group, so `[history] batch` is `history_batch`.
+/// Reads a file into `setting name → value`; tables group, so `[history] batch` is
+/// `history_batch`.
 pub(super) fn read(path: &Path) -> Result<BTreeMap<String, FileValue>, SettingsError> {
     let failed = |reason: String| SettingsError::File {
         path: path.to_owned(),

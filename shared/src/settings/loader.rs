@@ -1,7 +1,8 @@
 //! Puts the layers on top of each other.
 //!
-//! The lower layers are handed to clap as flags in front of the ones that were typed, and only where
-//! nothing was typed: so every layer goes through the same parsers, and there is one way to be wrong.
+//! The lower layers are handed to clap as flags in front of the ones that were typed, and only
+//! where nothing was typed: so every layer goes through the same parsers, and there is one way to
+//! be wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -83,7 +84,8 @@ impl Loader {
         }
     }
 
-    /// Gives a setting of a shared section another default here, such as a port of this service's own.
+    /// Gives a setting of a shared section another default here, such as a port of this service's
+    /// own.
     #[must_use]
     pub fn default_for(mut self, setting: &'static str, value: &'static str) -> Self {
         self.defaults.push((setting, value));

@@ -1,16 +1,19 @@
-//! Settings, read in one place and in one order: the defaults in the code, then a TOML file (`--config` or
-//! `FIRESIDE_CONFIG`), then `FIRESIDE_` environment variables, then command-line flags. The last one that speaks wins.
+//! Settings, read in one place and in one order: the defaults in the code, then a TOML file
+//! (`--config` or `FIRESIDE_CONFIG`), then `FIRESIDE_` environment variables, then command-line
+//! flags. The last one that speaks wins.
 //!
-//! A service declares a plain struct with `#[derive(clap::Args)]`; nothing else is written down twice. A field
-//! `jwt_secret` is the flag `--jwt-secret`, the variable `FIRESIDE_JWT_SECRET` and the key `jwt_secret` of the file
-//! (a table only groups: `[jwt] secret = "…"` says the same). Structs compose with `#[command(flatten)]`, which is how the
-//! standalone binary has the settings of everything it contains. [`reference()`] lists them, so a test holds the
-//! documentation to the code.
+//! A service declares a plain struct with `#[derive(clap::Args)]`; nothing else is written down
+//! twice. A field `jwt_secret` is the flag `--jwt-secret`, the variable `FIRESIDE_JWT_SECRET` and
+//! the key `jwt_secret` of the file (a table only groups: `[jwt] secret = "…"` says the same).
+//! Structs compose with `#[command(flatten)]`, which is how the standalone binary has the settings
+//! of everything it contains. [`reference()`] lists them, so a test holds the documentation to the
+//! code.
 //!
-//! What is wrong is said precisely and before anything starts: an unknown key of the file is refused with the
-//! nearest known name, an unknown `FIRESIDE_` variable is warned about (a shell may carry a neighbour's),
-//! a value that does not parse names the place it came from, and [`Settings::validate`] reports all it finds, not the first.
-//! Durations (`25s`) and sizes (`256KiB`) carry their units; a [`Secret`] never prints.
+//! What is wrong is said precisely and before anything starts: an unknown key of the file is
+//! refused with the nearest known name, an unknown `FIRESIDE_` variable is warned about (a shell
+//! may carry a neighbour's), a value that does not parse names the place it came from, and
+//! [`Settings::validate`] reports all it finds, not the first. Durations (`25s`) and sizes
+//! (`256KiB`) carry their units; a [`Secret`] never prints.
 
 mod error;
 mod file;
@@ -25,6 +28,7 @@ pub use loader::{Loaded, Loader, Origin, SettingDoc, Sources, reference};
 pub use nearest::nearest;
 pub use secret::Secret;
 pub use server::ServerSettings;
+pub(crate) use server::private_dir;
 pub use size::{ByteSize, ByteSizeError};
 
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! The settings of every process that listens.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Report, Settings, duration};
@@ -23,10 +24,70 @@ pub struct ServerSettings {
     pub shutdown_grace: Duration,
 }
 
+impl ServerSettings {
+    /// Makes the data directory, for its owner alone: it holds keys and everybody's messages. One
+    /// that is there keeps the permissions it was given.
+    pub fn prepare_data_dir(&self) -> std::io::Result<()> {
+        private_dir(&self.data_dir)
+    }
+}
+
+/// Makes a directory and its parents with mode 700, where they are missing.
+pub(crate) fn private_dir(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
 impl Settings for ServerSettings {
     fn validate(&self, report: &mut Report) {
         // Port 0 asks the system for a free one, so two of those do not collide.
         let apart = self.listen.port() == 0 || self.admin_listen != Some(self.listen);
         report.require(apart, "admin_listen", "must differ from `listen`");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn settings(data_dir: PathBuf) -> ServerSettings {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8102));
+        let shutdown_grace = Duration::from_secs(1);
+        ServerSettings {
+            listen,
+            admin_listen: Some(listen),
+            data_dir,
+            shutdown_grace,
+        }
+    }
+
+    #[test]
+    fn the_data_directory_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path().join("a/b"));
+        settings.prepare_data_dir().unwrap();
+        settings.prepare_data_dir().unwrap();
+        let mode = std::fs::metadata(&settings.data_dir)
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn two_listeners_need_two_addresses() {
+        let mut report = Report::default();
+        let mut settings = settings(PathBuf::new());
+        settings.validate(&mut report);
+        assert_eq!(report.complaints().len(), 1);
+        settings.listen.set_port(0);
+        settings.admin_listen = Some(settings.listen);
+        let mut report = Report::default();
+        settings.validate(&mut report);
+        assert!(report.complaints().is_empty());
     }
 }

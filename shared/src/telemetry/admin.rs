@@ -27,8 +27,8 @@ pub fn admin_routes(
     }
 }
 
-/// An HTTP server with the [`admin_routes`] on an address of its own, with one worker. It must keep answering
-/// during a drain, so it is stopped last, by its handle, and not by signals.
+/// An HTTP server with the [`admin_routes`] on an address of its own, with one worker. It must keep
+/// answering during a drain, so it is stopped last, by its handle, and not by signals.
 pub struct AdminServer {
     server: Server,
     address: SocketAddr,

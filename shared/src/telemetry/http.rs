@@ -70,8 +70,9 @@ impl fmt::Display for RequestId {
 
 /// Middleware, outermost: `App::new().wrap(from_fn(telemetry::observe))`.
 ///
-/// Accepts or makes an `x-request-id` and answers with it; logs one line a request under the target `access`, with the path and never
-/// the query, a header or a body; counts into [`HTTP_METRICS`] by route pattern, so that ids in paths do not become labels.
+/// Accepts or makes an `x-request-id` and answers with it; logs one line a request under the target
+/// `access`, with the path and never the query, a header or a body; counts into [`HTTP_METRICS`] by
+/// route pattern, so that ids in paths do not become labels.
 pub async fn observe<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,

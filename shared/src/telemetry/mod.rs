@@ -1,9 +1,11 @@
 //! What a running service tells about itself: logs, metrics, health.
 //!
-//! [`LogSettings::start`] sends `tracing` to the standard error, for people or as JSON lines. [`Metrics`] is the Prometheus
-//! recorder behind the `metrics` macros; every metric stands in a table (`&[Metric]`) beside the code that counts it, and the catalogue of
-//! all tables is what documentation is held to. [`observe`] gives each HTTP request an id, a line in the log and its place in the metrics. The
-//! [`AdminServer`] answers `/healthz`, `/readyz` and `/metrics` on an address of its own, away from clients.
+//! [`LogSettings::start`] sends `tracing` to the standard error, for people or as JSON lines.
+//! [`Metrics`] is the Prometheus recorder behind the `metrics` macros; every metric stands in a
+//! table (`&[Metric]`) beside the code that counts it, and the catalogue of all tables is what
+//! documentation is held to. [`observe`] gives each HTTP request an id, a line in the log and its
+//! place in the metrics. The [`AdminServer`] answers `/healthz`, `/readyz` and `/metrics` on an
+//! address of its own, away from clients.
 //!
 //! Nothing here ever writes a token, a query string or a body.
 

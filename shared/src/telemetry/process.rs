@@ -76,7 +76,8 @@ fn line(text: &str, name: &str) -> Option<f64> {
 /// Seconds of CPU used, and when the process started.
 fn times() -> Option<(f64, Option<f64>)> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is the program's name in parentheses and may hold anything; fields count from behind it.
+    // The second field is the program's name in parentheses and may hold anything; fields count
+    // from behind it.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
     let cpu = (ticks(14)? + ticks(15)?) / TICKS_PER_SECOND;

@@ -48,8 +48,9 @@ impl fmt::Debug for Metrics {
 impl Metrics {
     /// Installs the recorder of this process and describes these tables.
     ///
-    /// A second call (the standalone binary, tests) adds its tables to the first one's recorder. Buckets are fixed by the call
-    /// that installs, so whoever runs several services in one process passes all their tables there.
+    /// A second call (the standalone binary, tests) adds its tables to the first one's recorder.
+    /// Buckets are fixed by the call that installs, so whoever runs several services in one process
+    /// passes all their tables there.
     pub fn install(tables: &[&'static [Metric]]) -> Result<Self, TelemetryError> {
         let _one_at_a_time = INSTALLING.lock();
         if let Some(installed) = INSTALLED.get() {
