@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::settings::{ByteSize, duration};
+use crate::settings::{ByteSize, Secret, duration, reference};
 
 #[derive(Debug, clap::Args)]
 struct Section {

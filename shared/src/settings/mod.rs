@@ -19,13 +19,15 @@ mod error;
 mod file;
 mod loader;
 mod nearest;
+mod reference;
 mod secret;
 mod server;
 mod size;
 
 pub use error::SettingsError;
-pub use loader::{Loaded, Loader, Origin, SettingDoc, Sources, reference};
+pub use loader::{Loaded, Loader, Origin, Sources};
 pub use nearest::nearest;
+pub use reference::{SettingDoc, reference};
 pub use secret::Secret;
 pub use server::ServerSettings;
 pub(crate) use server::private_dir;
