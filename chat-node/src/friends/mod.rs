@@ -6,7 +6,13 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use shared::id::{Timestamp, UserId};
+use shared::id::UserId;
+
+mod cache;
+mod names;
+
+pub use cache::{FriendCache, FriendCacheSettings, Refreshed};
+pub use shared::auth::Revocation;
 
 /// Who is whose friend, and what people are called.
 #[async_trait]
@@ -42,25 +48,6 @@ impl Graph {
     pub fn befriended(&self, other: &UserId) -> bool {
         self.friends.contains_key(other) && self.unblocked(other)
     }
-}
-
-/// A token, or all tokens of a user up to a time, that no longer hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Revocation {
-    /// One token by its `jti`, until it would have expired anyway.
-    Token {
-        /// The token.
-        jti: String,
-        /// When it expires.
-        expires: Timestamp,
-    },
-    /// Every token of a user issued at or before a time.
-    User {
-        /// The user.
-        user: UserId,
-        /// The time.
-        issued_at_or_before: Timestamp,
-    },
 }
 
 /// Why a question to store-api has no answer.

@@ -1,0 +1,220 @@
+//! What nodes tell each other, in MessagePack with named fields: a node may be older or newer
+//! than its neighbour, so unknown fields are ignored and an unknown message is left out.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use shared::{
+    events::StoreEvent,
+    id::{RoomId, Seq, Timestamp, UserId},
+    protocol::{
+        presence::{Activity, Status},
+        room::{Entry, RoomKind, RoomView},
+    },
+};
+
+/// A message between nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BusMessage {
+    /// News of a room.
+    Room(RoomNews),
+    /// Somebody's presence changed.
+    Presence(PresenceNews),
+    /// Something happened in the store.
+    Store(StoreEvent),
+    /// The game's backend wants a user's sessions closed.
+    Disconnect {
+        /// Whose.
+        user: UserId,
+    },
+}
+
+/// The two people of a direct-message room.
+pub type Pair = [UserId; 2];
+
+/// News of a room. On [`Topic::Room`](crate::bus::Topic::Room), or for direct messages (`pair`)
+/// on the topic of each of the two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomNews {
+    /// Entries were appended; ascending and without a hole among them.
+    Entries {
+        /// The room.
+        room: RoomId,
+        /// Its kind.
+        kind: RoomKind,
+        /// The two, in a direct-message room.
+        pair: Option<Pair>,
+        /// The entries.
+        entries: Vec<Entry>,
+    },
+    /// Somebody is typing, or stopped.
+    Typing {
+        /// The room.
+        room: RoomId,
+        /// The two, in a direct-message room.
+        pair: Option<Pair>,
+        /// Who.
+        user: UserId,
+        /// Typing or not.
+        on: bool,
+    },
+    /// Somebody has read up to an entry.
+    Read {
+        /// The room.
+        room: RoomId,
+        /// Its kind: in some, only the reader's own sessions hear of it.
+        kind: RoomKind,
+        /// The two, in a direct-message room.
+        pair: Option<Pair>,
+        /// Who.
+        user: UserId,
+        /// How far.
+        seq: Seq,
+    },
+    /// `user` belongs to a room from now on; on the user's topic.
+    Added {
+        /// Who.
+        user: UserId,
+        /// The room as that user sees it.
+        room: Box<RoomView>,
+    },
+    /// `user` no longer belongs to a room; on the user's topic.
+    Removed {
+        /// Who.
+        user: UserId,
+        /// The room.
+        room: RoomId,
+    },
+    /// A room and its log are gone.
+    Gone {
+        /// The room.
+        room: RoomId,
+    },
+}
+
+/// A user's presence as a node found it, true (invisible shows): projected where it is heard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceNews {
+    /// Whose.
+    pub user: UserId,
+    /// The friend whose sessions it is for; none: the user's own, and those who watch a room
+    /// with the user in it.
+    pub to: Option<UserId>,
+    /// The status.
+    pub status: Status,
+    /// The activity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
+    /// When the user was last seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Timestamp>,
+    /// Counts the changes of this user's presence: news older than what was heard is dropped.
+    pub version: u64,
+}
+
+/// A payload that is no message of ours, or of a kind this node does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("not a message between nodes: {0}")]
+pub struct UnreadableMessage(String);
+
+impl BusMessage {
+    /// As bytes for the bus.
+    pub fn encode(&self) -> Result<Bytes, UnreadableMessage> {
+        rmp_serde::to_vec_named(self)
+            .map(Bytes::from)
+            .map_err(|error| UnreadableMessage(error.to_string()))
+    }
+
+    /// From bytes of the bus.
+    pub fn decode(payload: &[u8]) -> Result<Self, UnreadableMessage> {
+        rmp_serde::from_slice(payload).map_err(|error| UnreadableMessage(error.to_string()))
+    }
+
+    /// Its kind, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Room(RoomNews::Entries { .. }) => "entries",
+            Self::Room(RoomNews::Typing { .. }) => "typing",
+            Self::Room(RoomNews::Read { .. }) => "read",
+            Self::Room(_) => "room",
+            Self::Presence(_) => "presence",
+            Self::Store(_) => "store",
+            Self::Disconnect { .. } => "disconnect",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use shared::events::{StoreEvent, StoreEventKind};
+
+    use super::*;
+
+    fn user(name: &str) -> UserId {
+        UserId::parse(name).unwrap()
+    }
+
+    #[test]
+    fn every_message_survives_the_bus() {
+        let room = RoomId::parse("r").unwrap();
+        let entries: Vec<Entry> = [
+            json!({"seq": 1, "user": "a", "ts": 5, "kind": "room", "created": "group", "name": "x"}),
+            json!({"seq": 2, "user": "a", "ts": 5, "kind": "message", "nonce": "n", "text": "hi",
+                   "data": {"deep": [1, -2, 3.5, null, {"k": "v"}]}}),
+            json!({"seq": 3, "user": "b", "ts": 6, "kind": "reaction", "target": 2, "emoji": "👍", "on": true}),
+            json!({"seq": 4, "user": "a", "ts": 7, "kind": "member", "action": "ban", "member": "b", "until": 9}),
+        ]
+        .into_iter()
+        .map(|entry| serde_json::from_value(entry).unwrap())
+        .collect();
+        let messages = [
+            BusMessage::Room(RoomNews::Entries {
+                room: room.clone(),
+                kind: RoomKind::Group,
+                pair: None,
+                entries,
+            }),
+            BusMessage::Room(RoomNews::Typing {
+                room: room.clone(),
+                pair: Some([user("a"), user("b")]),
+                user: user("a"),
+                on: true,
+            }),
+            BusMessage::Room(RoomNews::Removed {
+                user: user("b"),
+                room,
+            }),
+            BusMessage::Presence(PresenceNews {
+                user: user("a"),
+                to: None,
+                status: Status::Invisible,
+                activity: serde_json::from_value(json!({"kind": "game", "game": "chess"})).unwrap(),
+                last_seen: Some(Timestamp::from_millis(3)),
+                version: 9,
+            }),
+            BusMessage::Store(StoreEvent::new(StoreEventKind::UserWithdrawn {
+                user: user("a"),
+            })),
+            BusMessage::Disconnect { user: user("a") },
+        ];
+        for message in messages {
+            let payload = message.encode().unwrap();
+            assert_eq!(BusMessage::decode(&payload).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn a_newer_neighbour_is_understood_as_far_as_possible() {
+        let newer = json!({"disconnect": {"user": "a", "why": "because"}});
+        let payload = rmp_serde::to_vec_named(&newer).unwrap();
+        assert_eq!(
+            BusMessage::decode(&payload).unwrap(),
+            BusMessage::Disconnect { user: user("a") }
+        );
+        let unknown = rmp_serde::to_vec_named(&json!({"teleport": {"user": "a"}})).unwrap();
+        assert!(BusMessage::decode(&unknown).is_err());
+        assert!(BusMessage::decode(b"\xc1").is_err());
+    }
+}

@@ -1,0 +1,442 @@
+//! Graphs of the users who are online here, each read once for all of the user's devices, and kept up by events.
+//!
+//! A graph is **pinned** while the user has a session on this node: then the node hears the
+//! user's topic, so events keep it true. Without a pin it is believed for a short time only, and
+//! kept longer in case store-api is away when the user comes back.
+//!
+//! A graph that is being read while an event changes it is read again: the event may be newer
+//! than the answer. What could not be read, or was called in question, is read again by
+//! [`FriendCache::refresh`], which says what changed so that sessions can be told.
+//!
+//! Bounds: pinned graphs by the sessions of this node, others by `max_unpinned`, names by `max_names`.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+use dashmap::{DashMap, Entry};
+use parking_lot::Mutex;
+use shared::{
+    events::{FriendState, StoreEvent, StoreEventKind},
+    id::{Timestamp, UserId},
+};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    Friends, FriendsError, Graph,
+    names::{Look, Names},
+};
+
+/// How often an answer that events overtook is asked for again before it is taken as it is.
+const ATTEMPTS: u32 = 4;
+/// The most names asked for at once.
+const NAMES_AT_ONCE: usize = 500;
+
+/// Settings of the cache.
+#[derive(Debug, Clone, Copy)]
+pub struct FriendCacheSettings {
+    /// How long the graph of a user without a session here is believed.
+    pub unpinned_for: Duration,
+    /// The most graphs kept of users without a session here.
+    pub max_unpinned: usize,
+    /// The most names kept.
+    pub max_names: usize,
+}
+
+impl Default for FriendCacheSettings {
+    fn default() -> Self {
+        Self {
+            unpinned_for: Duration::from_secs(15),
+            max_unpinned: 10_000,
+            max_names: 50_000,
+        }
+    }
+}
+
+/// The friends port behind a cache. Share it behind an [`Arc`].
+pub struct FriendCache {
+    port: Arc<dyn Friends>,
+    settings: FriendCacheSettings,
+    graphs: DashMap<UserId, Held>,
+    pinned: AtomicUsize,
+    names: Mutex<Names>,
+    /// Users whose graph is to be read again, because it could not be or is in doubt.
+    wanted: Mutex<HashSet<UserId>>,
+    wanting: Notify,
+}
+
+/// A graph that was read again and reads differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Whose it is.
+    pub user: UserId,
+    /// How it read before; empty when it was not known.
+    pub before: Arc<Graph>,
+    /// How it reads now.
+    pub after: Arc<Graph>,
+}
+
+#[derive(Default)]
+struct Held {
+    pins: u32,
+    graph: Option<Arc<Graph>>,
+    /// When it was last known to be true; `None`: in doubt.
+    read: Option<Instant>,
+    /// Counts events and doubts, so that an answer from before one is not believed.
+    generation: u64,
+    /// The newest event applied.
+    newest: Option<Timestamp>,
+    /// Held while the graph is read, so that several who need it ask once.
+    gate: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl FriendCache {
+    /// A cache in front of `port`.
+    pub fn new(port: Arc<dyn Friends>, settings: FriendCacheSettings) -> Self {
+        Self {
+            port,
+            settings,
+            graphs: DashMap::new(),
+            pinned: AtomicUsize::new(0),
+            names: Mutex::new(Names::new(settings.max_names)),
+            wanted: Mutex::default(),
+            wanting: Notify::new(),
+        }
+    }
+
+    /// Pins the user's graph for one session and answers it. The bus topic of the user has to
+    /// stand before, or an event may be missed.
+    ///
+    /// Never fails: when store-api is away it is the last one known, or an empty one, and
+    /// [`FriendCache::refresh`] reads it when it can.
+    pub async fn online(&self, user: &UserId) -> Arc<Graph> {
+        {
+            let mut held = self.graphs.entry(user.clone()).or_default();
+            held.pins += 1;
+            if held.pins == 1 {
+                self.pinned.fetch_add(1, Relaxed);
+                // Events before the pin went unheard.
+                held.doubt();
+            }
+        }
+        self.gauge();
+        match self.load(user).await {
+            Ok(graph) if self.is_true(user) => graph,
+            answer => {
+                self.want(user);
+                answer.unwrap_or_default()
+            }
+        }
+    }
+
+    /// Gives one pin up: once for every [`FriendCache::online`].
+    pub fn offline(&self, user: &UserId) {
+        if let Some(mut held) = self.graphs.get_mut(user)
+            && held.pins > 0
+        {
+            held.pins -= 1;
+            if held.pins == 0 {
+                self.pinned.fetch_sub(1, Relaxed);
+                // True until now; from here on it only ages.
+                held.read = held.read.map(|_| Instant::now());
+            }
+        }
+        self.wanted.lock().remove(user);
+        self.evict();
+        self.gauge();
+    }
+
+    /// The graph as it is cached, whatever its age.
+    pub fn graph(&self, user: &UserId) -> Option<Arc<Graph>> {
+        self.graphs.get(user)?.graph.clone()
+    }
+
+    /// The graph, read if it is not cached or too old. When store-api is away an old one will do.
+    pub async fn load(&self, user: &UserId) -> Result<Arc<Graph>, FriendsError> {
+        if let Some(graph) = self.believed(user) {
+            return Ok(graph);
+        }
+        let gate = Arc::clone(&self.graphs.entry(user.clone()).or_default().gate);
+        let _reading = gate.lock().await;
+        // Whoever held the gate may have read it.
+        if let Some(graph) = self.believed(user) {
+            return Ok(graph);
+        }
+        let answer = self.read(user).await;
+        self.evict();
+        match answer {
+            Ok(graph) => Ok(graph),
+            Err(error) => self.graph(user).ok_or(error),
+        }
+    }
+
+    /// Names by id; those nobody knows are left out. When store-api is away, old ones will do.
+    pub async fn names(&self, users: &[UserId]) -> HashMap<UserId, String> {
+        let now = Instant::now();
+        let mut found = HashMap::with_capacity(users.len());
+        let mut missing = Vec::new();
+        {
+            let mut names = self.names.lock();
+            for user in users {
+                match names.look(user, now) {
+                    Look::Fresh(name) => found.extend(name.map(|name| (user.clone(), name))),
+                    Look::Stale(name) => {
+                        found.extend(name.map(|name| (user.clone(), name)));
+                        missing.push(user.clone());
+                    }
+                    Look::Missing => missing.push(user.clone()),
+                }
+            }
+        }
+        for some in missing.chunks(NAMES_AT_ONCE) {
+            let Ok(answer) = self.port.names(some).await else {
+                break;
+            };
+            let mut names = self.names.lock();
+            for user in some {
+                names.put(user.clone(), answer.get(user).cloned(), now);
+            }
+            metrics::gauge!("fireside_friends_names").set(names.len() as f64);
+            found.extend(answer);
+        }
+        found
+    }
+
+    /// Changes the graphs cached here as an event says. Idempotent. An event older than one
+    /// applied already is not a step back: the graph is read again instead.
+    ///
+    /// Answers who of those with a session here has the withdrawn or renamed user for a friend.
+    pub fn apply(&self, event: &StoreEvent) -> Vec<UserId> {
+        match &event.kind {
+            StoreEventKind::FriendChanged(change) => {
+                let sides = [(&change.a, &change.b), (&change.b, &change.a)];
+                let friends = change.state == FriendState::Friend;
+                for (one, other) in sides.into_iter().take(if change.only_a { 1 } else { 2 }) {
+                    self.change(&one.id, event.ts, |graph| {
+                        if friends {
+                            graph.friends.insert(other.id.clone(), other.name.clone());
+                        } else {
+                            graph.friends.remove(&other.id);
+                        }
+                    });
+                }
+                Vec::new()
+            }
+            StoreEventKind::Blocked { by, user } => {
+                self.change(by, event.ts, |graph| {
+                    graph.blocked.insert(user.clone());
+                });
+                self.change(user, event.ts, |graph| {
+                    graph.blocked_by.insert(by.clone());
+                });
+                Vec::new()
+            }
+            StoreEventKind::Unblocked { by, user } => {
+                self.change(by, event.ts, |graph| {
+                    graph.blocked.remove(user);
+                });
+                self.change(user, event.ts, |graph| {
+                    graph.blocked_by.remove(by);
+                });
+                Vec::new()
+            }
+            StoreEventKind::ProfileChanged(profile) => {
+                let name = Some(profile.name.clone());
+                self.names
+                    .lock()
+                    .put(profile.user.clone(), name, Instant::now());
+                self.change_friends_of(&profile.user, |graph| {
+                    graph
+                        .friends
+                        .insert(profile.user.clone(), profile.name.clone());
+                })
+            }
+            StoreEventKind::UserWithdrawn { user } => {
+                self.change(user, event.ts, |graph| *graph = Graph::default());
+                self.change_friends_of(user, |graph| {
+                    graph.friends.remove(user);
+                })
+            }
+            // About tokens, or of a kind that a newer store-api has: not about friends.
+            StoreEventKind::TokenRevoked { .. }
+            | StoreEventKind::UserTokensRevoked { .. }
+            | StoreEventKind::Unknown => Vec::new(),
+        }
+    }
+
+    /// Calls every graph in question: the bus may have lost events. They are read again by
+    /// [`FriendCache::refresh`] where a session depends on them.
+    pub fn doubt_all(&self) {
+        let mut wanted = self.wanted.lock();
+        for mut held in self.graphs.iter_mut() {
+            held.doubt();
+            if held.pins > 0 {
+                wanted.insert(held.key().clone());
+            }
+        }
+        drop(wanted);
+        self.wanting.notify_one();
+    }
+
+    /// Waits until some graph is to be read again, and reads up to `limit` of them. Answers those
+    /// that changed; those that could not be read stay for the next call.
+    pub async fn refresh(&self, limit: usize) -> Vec<Refreshed> {
+        let users: Vec<UserId> = loop {
+            let users: Vec<UserId> = self.wanted.lock().iter().take(limit).cloned().collect();
+            if !users.is_empty() {
+                break users;
+            }
+            self.wanting.notified().await;
+        };
+        let reads = users.iter().map(|user| async move {
+            let before = self.graph(user).unwrap_or_default();
+            let gate = self.graphs.get(user).map(|held| Arc::clone(&held.gate));
+            let Some(gate) = gate else {
+                self.wanted.lock().remove(user);
+                return None;
+            };
+            let _reading = gate.lock().await;
+            let after = match self.believed(user) {
+                Some(graph) => graph,
+                None => self.read(user).await.ok()?,
+            };
+            self.wanted.lock().remove(user);
+            let user = user.clone();
+            (before != after).then_some(Refreshed {
+                user,
+                before,
+                after,
+            })
+        });
+        let reads = futures_util::future::join_all(reads).await;
+        reads.into_iter().flatten().collect()
+    }
+
+    /// How many graphs wait to be read again.
+    pub fn in_doubt(&self) -> usize {
+        self.wanted.lock().len()
+    }
+
+    /// The graph if it needs no reading.
+    fn believed(&self, user: &UserId) -> Option<Arc<Graph>> {
+        let held = self.graphs.get(user)?;
+        let age = held.read?.elapsed();
+        let believed = held.pins > 0 || age < self.settings.unpinned_for;
+        believed.then(|| held.graph.clone()).flatten()
+    }
+
+    fn is_true(&self, user: &UserId) -> bool {
+        self.believed(user).is_some()
+    }
+
+    /// Reads a graph into the cache. The gate is held.
+    async fn read(&self, user: &UserId) -> Result<Arc<Graph>, FriendsError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let asked = self.graphs.entry(user.clone()).or_default().generation;
+            let answer = self.port.graph(user).await;
+            let outcome = if answer.is_ok() { "ok" } else { "failed" };
+            metrics::counter!("fireside_friends_reads_total", "outcome" => outcome).increment(1);
+            let graph = Arc::new(answer?);
+            let mut held = self.graphs.entry(user.clone()).or_default();
+            if held.generation == asked {
+                held.graph = Some(Arc::clone(&graph));
+                held.read = Some(Instant::now());
+                return Ok(graph);
+            }
+            if attempt == ATTEMPTS {
+                held.graph = Some(Arc::clone(&graph));
+                drop(held);
+                self.want(user);
+                return Ok(graph);
+            }
+        }
+    }
+
+    fn want(&self, user: &UserId) {
+        if self.graphs.get(user).is_some_and(|held| held.pins > 0) {
+            self.wanted.lock().insert(user.clone());
+            self.wanting.notify_one();
+        }
+    }
+
+    fn change(&self, user: &UserId, at: Timestamp, change: impl FnOnce(&mut Graph)) {
+        let late = {
+            let Entry::Occupied(mut held) = self.graphs.entry(user.clone()) else {
+                return;
+            };
+            let held = held.get_mut();
+            held.generation += 1;
+            let late = held.newest.is_some_and(|newest| newest > at);
+            if late {
+                held.read = None;
+            } else {
+                held.newest = Some(at);
+                if let Some(graph) = &mut held.graph {
+                    change(Arc::make_mut(graph));
+                }
+            }
+            late
+        };
+        if late {
+            self.want(user);
+        }
+    }
+
+    /// Changes every cached graph with `user` among the friends; answers the pinned ones' owners.
+    /// A walk over all graphs, for what happens rarely.
+    fn change_friends_of(&self, user: &UserId, change: impl Fn(&mut Graph)) -> Vec<UserId> {
+        let mut pinned = Vec::new();
+        for mut held in self.graphs.iter_mut() {
+            let owner = held.key().clone();
+            let Some(graph) = &mut held.graph else {
+                continue;
+            };
+            if graph.friends.contains_key(user) {
+                change(Arc::make_mut(graph));
+                held.generation += 1;
+                if held.pins > 0 {
+                    pinned.push(owner);
+                }
+            }
+        }
+        pinned
+    }
+
+    fn evict(&self) {
+        let unpinned = |cache: &Self| {
+            cache
+                .graphs
+                .len()
+                .saturating_sub(cache.pinned.load(Relaxed))
+        };
+        if unpinned(self) <= self.settings.max_unpinned {
+            return;
+        }
+        let fresh = self.settings.unpinned_for;
+        let kept = |held: &Held| held.pins > 0 || Arc::strong_count(&held.gate) > 1;
+        self.graphs
+            .retain(|_, held| kept(held) || held.read.is_some_and(|read| read.elapsed() < fresh));
+        if unpinned(self) > self.settings.max_unpinned {
+            self.graphs.retain(|_, held| kept(held));
+        }
+    }
+
+    fn gauge(&self) {
+        metrics::gauge!("fireside_friends_graphs").set(self.graphs.len() as f64);
+    }
+}
+
+impl Held {
+    fn doubt(&mut self) {
+        self.read = None;
+        self.generation += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;
