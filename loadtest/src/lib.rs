@@ -1,1 +1,30 @@
-//! Placeholder while the workspace is laid.
+//! Proof from outside: a client that speaks only the wire, a record of what clients did and saw,
+//! and a judge of that record.
+//!
+//! The way the data takes: [`WsClient`] (one socket, both encodings) is driven by a [`Device`] (one
+//! client across sockets and sessions: it retries, resumes and fills holes), which writes
+//! [`Line`]s through a [`Recorder`]; [`check`] reads the lines and finds what breaks the delivery
+//! promise. Nothing here knows how the server works; a server in another language would be
+//! judged the same.
+//!
+//! - [`client`]: the WebSocket client and what it sees.
+//! - [`raw`]: a bare socket for frames that no honest client sends.
+//! - [`accounts`]: registering accounts and making friends over REST.
+//! - [`record`]: the record's format.
+//! - [`check`]: the judge.
+//! - [`device`], [`drive`]: clients under load that write a record.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod accounts;
+pub mod check;
+pub mod client;
+pub mod device;
+pub mod drive;
+pub mod raw;
+pub mod record;
+
+pub use check::{Verdict, Violation, check};
+pub use client::{ConnectError, Connector, Seen, WireError, WsClient};
+pub use device::Device;
+pub use record::{Line, Recorder};

@@ -1,1 +1,102 @@
-fn main() {}
+//! `loadtest record` drives a server and writes what its clients saw; `loadtest check` judges it.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use loadtest::{Recorder, check, drive, record};
+
+/// Drives a Fireside server and judges what its clients saw.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Judge records; exits with 1 when one breaks the delivery promise.
+    Check {
+        /// The records, as `record` writes them.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Let senders talk and write the record.
+    Record {
+        /// The server's origin.
+        #[arg(long, default_value = "http://127.0.0.1:8102")]
+        url: String,
+        /// Where to write the record.
+        #[arg(long, default_value = "record.jsonl")]
+        out: PathBuf,
+        /// How many accounts send.
+        #[arg(long, default_value_t = 10)]
+        senders: usize,
+        /// How many messages each sends.
+        #[arg(long, default_value_t = 100)]
+        messages: usize,
+        /// How many rooms they share.
+        #[arg(long, default_value_t = 2)]
+        rooms: usize,
+        /// How many sends of one sender may be under way.
+        #[arg(long, default_value_t = 4)]
+        window: usize,
+        /// The pause between two sends of one sender, in ms.
+        #[arg(long, default_value_t = 100)]
+        pace_ms: u64,
+        /// Drop a sender's socket every so many messages; 0: never.
+        #[arg(long, default_value_t = 25)]
+        drop_every: usize,
+    },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    match Arguments::parse().command {
+        Task::Check { files } => {
+            let mut good = true;
+            for file in files {
+                let lines =
+                    record::read(&file).with_context(|| format!("reading {}", file.display()))?;
+                let verdict = check(&lines);
+                println!("{}: {verdict}", file.display());
+                good &= verdict.holds();
+            }
+            Ok(if good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Task::Record {
+            url,
+            out,
+            senders,
+            messages,
+            rooms,
+            window,
+            pace_ms,
+            drop_every,
+        } => {
+            let recorder = Recorder::to_file(&out)?;
+            let plan = drive::Plan {
+                origin: url,
+                senders,
+                messages,
+                rooms,
+                window,
+                pace: Duration::from_millis(pace_ms),
+                drop_every,
+            };
+            drive::record(&plan, &recorder).await?;
+            let verdict = check(&recorder.lines()?);
+            println!("{}: {verdict}", out.display());
+            Ok(if verdict.holds() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+    }
+}
