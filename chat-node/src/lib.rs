@@ -18,5 +18,7 @@ pub mod friends;
 pub mod history;
 pub mod overload;
 pub mod room;
+pub mod server;
 pub mod transport;
+pub mod upgrade;
 pub mod worker;
