@@ -1,1 +1,117 @@
-fn main() {}
+//! The program `store-api`: the store on an address of its own.
+
+use std::process::ExitCode;
+
+use actix_web::{App, HttpServer, middleware::from_fn, web};
+use shared::{
+    lifecycle::{ExitReason, Lifecycle},
+    problem,
+    settings::{Loader, Sources},
+    telemetry::{self, AdminServer, Metrics},
+};
+use store_api::{HttpOptions, METRICS, NodeSink, Routes, ServiceSettings, Store};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let loader = Loader::new(
+        "store-api",
+        env!("CARGO_PKG_VERSION"),
+        "Accounts, users and friends of Fireside",
+    )
+    .default_for("listen", "127.0.0.1:8104");
+    let loaded = match loader.load::<ServiceSettings>(Sources::process()) {
+        Ok(loaded) => loaded,
+        Err(error) => return error.report(),
+    };
+    if let Err(error) = loaded.settings.log.start() {
+        eprintln!("store-api: {error}");
+        return ExitCode::FAILURE;
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    match actix_web::rt::System::new().block_on(run(loaded.settings)) {
+        Ok(reason) => {
+            tracing::info!(%reason, "stopped");
+            reason.exit_code()
+        }
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: ServiceSettings) -> anyhow::Result<ExitReason> {
+    let metrics = Metrics::install(&[METRICS])?;
+    Metrics::build_info("store-api", env!("CARGO_PKG_VERSION"));
+    let lifecycle = Lifecycle::new();
+    actix_web::rt::spawn({
+        let lifecycle = lifecycle.clone();
+        async move { lifecycle.follow_signals().await }
+    });
+    let admin = settings
+        .server
+        .admin_listen
+        .map(|address| AdminServer::bind(address, lifecycle.clone(), metrics))
+        .transpose()?
+        .map(AdminServer::start);
+
+    let key = settings.token.signing_key(&settings.server.data_dir)?;
+    let store = Store::open(
+        &settings.store,
+        &settings.server.data_dir,
+        &key,
+        &settings.token.jwt_issuer,
+    )
+    .await?;
+    let mut targets = Vec::with_capacity(settings.nodes.len());
+    if let Some(token) = &settings.service_token {
+        for node in &settings.nodes {
+            targets.push(NodeSink::target(node, token.clone())?);
+        }
+    }
+    let background = store.start(targets);
+
+    let routes = Routes::new(
+        store.clone(),
+        HttpOptions {
+            rate_limits: settings.store.rate_limits(),
+            service_token: settings.service_token.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+        },
+    );
+    let server = HttpServer::new(move || {
+        let routes = routes.clone();
+        App::new()
+            .configure(move |config| routes.configure(config))
+            .default_service(web::to(problem::not_found))
+            .wrap(from_fn(problem::fill))
+            .wrap(from_fn(telemetry::observe))
+    })
+    .disable_signals()
+    .shutdown_timeout(settings.server.shutdown_grace.as_secs())
+    .bind(settings.server.listen)?;
+    for address in server.addrs() {
+        tracing::info!(%address, "serving");
+    }
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    lifecycle.ready();
+
+    let reason = lifecycle
+        .drain_within(settings.server.shutdown_grace, || async {
+            handle.stop(true).await;
+            // After the last request: what it changed is still told.
+            background.stop().await;
+            store.close().await;
+        })
+        .await;
+    if let Some(admin) = admin {
+        admin.stop(false).await;
+    }
+    Ok(reason)
+}

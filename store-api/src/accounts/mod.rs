@@ -1,0 +1,269 @@
+//! Accounts: who somebody is, how they prove it, and how the proof is taken back.
+
+use sea_orm::{
+    ActiveModelTrait,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+};
+use shared::{events::StoreEventKind, id::UserId};
+use ulid::Ulid;
+
+pub(crate) use password::{HashCost, Hasher};
+use rules::{Email, Password};
+pub(crate) use rules::{Name, fold, is_unseen};
+pub use session::LoggedIn;
+pub(crate) use tokens::{TokenLifetimes, Tokens};
+
+use crate::{
+    entity::user,
+    error::{StoreError, Violation},
+    store::{Store, lock_users, stored_id},
+};
+
+mod password;
+mod revocation;
+mod rules;
+mod session;
+mod tokens;
+
+/// What a person says of themselves when they register.
+#[derive(Clone)]
+pub struct NewAccount {
+    /// The address to log in with.
+    pub email: String,
+    /// The nickname.
+    pub name: String,
+    /// The password.
+    pub password: String,
+}
+
+/// One answer to every log-in that fails, whatever the reason.
+const WRONG: StoreError =
+    StoreError::Unauthenticated("the e-mail address or the password is wrong");
+
+impl Store {
+    /// Makes an account and logs it in.
+    pub async fn register(&self, account: NewAccount) -> Result<LoggedIn, StoreError> {
+        let mut violations = Vec::new();
+        let mut note = |violation| violations.push(violation);
+        let email = Email::parse(&account.email).map_err(&mut note).ok();
+        let name = Name::parse(&account.name).map_err(&mut note).ok();
+        let password = Password::choose("password", &account.password, email.as_ref())
+            .map_err(&mut note)
+            .ok();
+        let (Some(email), Some(name), Some(password)) = (email, name, password) else {
+            return Err(StoreError::Invalid(violations));
+        };
+        // Before looking whether the address is taken, so that the answer takes as long either way.
+        let hash = self.hasher().hash(password).await?;
+        let tx = self.database().begin().await?;
+        let row = user::ActiveModel {
+            id: Set(Ulid::new().to_string()),
+            email: Set(Some(email.as_str().to_owned())),
+            name: Set(Some(name.shown().to_owned())),
+            name_key: Set(Some(name.key().to_owned())),
+            password_hash: Set(Some(hash)),
+            avatar_url: NotSet,
+            status_text: NotSet,
+            tokens_not_before: Set(0),
+            created_at: Set(self.now().as_millis()),
+            withdrawn_at: NotSet,
+        };
+        let row = match row.insert(&tx).await.map_err(StoreError::from) {
+            Err(error) if error.is_unique_violation() => {
+                tx.rollback().await?;
+                return Err(self.taken(&email, &name).await?);
+            }
+            row => row?,
+        };
+        let logged_in = self.start_session(&tx, &row).await?;
+        tx.commit().await?;
+        metrics::counter!("fireside_store_registrations_total").increment(1);
+        Ok(logged_in)
+    }
+
+    /// Logs in.
+    ///
+    /// Whether an account exists shows neither in what is answered nor in how long it takes.
+    pub async fn login(&self, email: &str, password: &str) -> Result<LoggedIn, StoreError> {
+        let result = self.try_login(email, password).await;
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(StoreError::Unauthenticated(_)) => "refused",
+            Err(_) => "failed",
+        };
+        metrics::counter!("fireside_store_logins_total", "result" => outcome).increment(1);
+        result
+    }
+
+    async fn try_login(&self, email: &str, password: &str) -> Result<LoggedIn, StoreError> {
+        let row = match Email::parse(email) {
+            Ok(email) => self.user_by_email(&email).await?,
+            Err(_) => None,
+        };
+        let kept = row.as_ref().and_then(|row| row.password_hash.clone());
+        let right = self
+            .hasher()
+            .verify(Password::given(password), kept.clone())
+            .await?;
+        let (Some(row), Some(kept), true) = (row, kept, right) else {
+            return Err(WRONG);
+        };
+        // Made at another cost than new ones: the only moment at which it can be made anew.
+        let renewed = if self.hasher().is_outdated(&kept) {
+            Some(self.hasher().hash(Password::given(password)).await?)
+        } else {
+            None
+        };
+        let id = stored_id(&row.id)?;
+        let tx = self.database().begin().await?;
+        // The password may have been changed, or the account withdrawn, while it was verified.
+        let Some(row) = lock_users(&tx, &[&id])
+            .await?
+            .pop()
+            .filter(|row| row.password_hash.as_ref() == Some(&kept))
+        else {
+            return Err(WRONG);
+        };
+        let row = match renewed {
+            None => row,
+            Some(hash) => {
+                let mut row = row.into_active_model();
+                row.password_hash = Set(Some(hash));
+                row.update(&tx).await?
+            }
+        };
+        let logged_in = self.start_session(&tx, &row).await?;
+        tx.commit().await?;
+        Ok(logged_in)
+    }
+
+    /// Changes the password. Everybody who is logged in with the old one is out, on every device;
+    /// the caller gets a session of its own to go on with.
+    pub async fn change_password(
+        &self,
+        me: &UserId,
+        current: &str,
+        new: &str,
+    ) -> Result<LoggedIn, StoreError> {
+        let (row, kept) = self.confirmed(me, current).await?;
+        let email = row
+            .email
+            .as_deref()
+            .and_then(|email| Email::parse(email).ok());
+        let password = Password::choose("new_password", new, email.as_ref())?;
+        let hash = self.hasher().hash(password).await?;
+        let tx = self.database().begin().await?;
+        let Some(row) = lock_users(&tx, &[me])
+            .await?
+            .pop()
+            .filter(|row| row.password_hash.as_ref() == Some(&kept))
+        else {
+            return Err(StoreError::conflict("the password was changed meanwhile"));
+        };
+        let (row, events) = self.end_all_sessions(&tx, row).await?;
+        let mut row = row.into_active_model();
+        row.password_hash = Set(Some(hash));
+        let row = row.update(&tx).await?;
+        let logged_in = self.start_session(&tx, &row).await?;
+        self.enqueue(&tx, events).await?;
+        self.commit(tx).await?;
+        Ok(logged_in)
+    }
+
+    /// Withdraws the account: its address and name are free again, its friendships end, every
+    /// token of it stops to hold. The id stays taken for ever, for what it wrote bears it.
+    pub async fn withdraw(&self, me: &UserId, password: &str) -> Result<(), StoreError> {
+        let (_, kept) = self.confirmed(me, password).await?;
+        let tx = self.database().begin().await?;
+        let Some(row) = lock_users(&tx, &[me])
+            .await?
+            .pop()
+            .filter(|row| row.password_hash.as_ref() == Some(&kept))
+        else {
+            return Err(StoreError::conflict("the account was changed meanwhile"));
+        };
+        let mut events = self.part_from_all(&tx, &row).await?;
+        let (row, revoked) = self.end_all_sessions(&tx, row).await?;
+        events.extend(revoked);
+        events.push(StoreEventKind::UserWithdrawn { user: me.clone() });
+        let mut row = row.into_active_model();
+        row.email = Set(None);
+        row.name = Set(None);
+        row.name_key = Set(None);
+        row.password_hash = Set(None);
+        row.avatar_url = Set(None);
+        row.status_text = Set(None);
+        row.withdrawn_at = Set(Some(self.now().as_millis()));
+        row.update(&tx).await?;
+        self.enqueue(&tx, events).await?;
+        self.commit(tx).await?;
+        metrics::counter!("fireside_store_withdrawals_total").increment(1);
+        Ok(())
+    }
+
+    /// Whether an account could be made with this e-mail address; an error names the rule it
+    /// breaks.
+    pub async fn email_available(&self, email: &str) -> Result<bool, StoreError> {
+        let email = Email::parse(email)?;
+        Ok(self.user_by_email(&email).await?.is_none())
+    }
+
+    /// Whether the nickname is free; an error names the rule it breaks.
+    pub async fn name_available(&self, name: &str) -> Result<bool, StoreError> {
+        self.is_name_free(&Name::parse(name)?).await
+    }
+
+    /// The account and its password hash, if `password` is right.
+    async fn confirmed(
+        &self,
+        me: &UserId,
+        password: &str,
+    ) -> Result<(user::Model, String), StoreError> {
+        let row = self.active_user(me).await?;
+        let kept = row.as_ref().and_then(|row| row.password_hash.clone());
+        let right = self
+            .hasher()
+            .verify(Password::given(password), kept.clone())
+            .await?;
+        match (row, kept, right) {
+            (Some(row), Some(kept), true) => Ok((row, kept)),
+            // Not `unauthenticated`: the token holds, and a client must not throw it away.
+            _ => Err(StoreError::Forbidden("the password is wrong")),
+        }
+    }
+
+    async fn user_by_email(&self, email: &Email) -> Result<Option<user::Model>, StoreError> {
+        Ok(user::Entity::find()
+            .filter(user::Column::Email.eq(email.as_str()))
+            .one(self.database().reader())
+            .await?)
+    }
+
+    async fn is_name_free(&self, name: &Name) -> Result<bool, StoreError> {
+        let holders = user::Entity::find()
+            .filter(user::Column::NameKey.eq(name.key()))
+            .count(self.database().reader())
+            .await?;
+        Ok(holders == 0)
+    }
+
+    /// What stands against a registration that met a unique constraint.
+    async fn taken(&self, email: &Email, name: &Name) -> Result<StoreError, StoreError> {
+        let mut violations = Vec::new();
+        if self.user_by_email(email).await?.is_some() {
+            violations.push(Violation::new(
+                "email",
+                "taken",
+                "there is an account with it",
+            ));
+        }
+        if !self.is_name_free(name).await? {
+            violations.push(Violation::new("name", "taken", "somebody has this name"));
+        }
+        Ok(StoreError::Conflict {
+            message: "the e-mail address or the name is taken",
+            violations,
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! Settings of the store. The ones of listening, logging and tokens are shared by all services.
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use shared::{
+    auth::TokenSettings,
+    limits::Quota,
+    settings::{Report, Secret, ServerSettings, Settings, duration},
+    telemetry::LogSettings,
+};
+
+use crate::{
+    accounts::{HashCost, TokenLifetimes},
+    http::RateLimits,
+};
+
+/// The database file in the data directory.
+pub(crate) const DATABASE_FILE: &str = "store.db";
+
+/// What the store itself is told; part of every program that contains it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct StoreSettings {
+    /// Where accounts and friends are kept: sqlite:PATH or postgres://…; store.db in the data
+    /// directory when not given
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<Secret>,
+    /// Connections to PostgreSQL (SQLite has one writer and two readers)
+    #[arg(long, default_value_t = 8)]
+    pub database_connections: u32,
+    /// How long an access token lasts
+    #[arg(long, value_parser = duration, default_value = "15m")]
+    pub access_token_lifetime: Duration,
+    /// How long a refresh token lasts that is not used
+    #[arg(long, value_parser = duration, default_value = "30d")]
+    pub refresh_token_lifetime: Duration,
+    /// How long a log-in lasts, however often it is refreshed
+    #[arg(long, value_parser = duration, default_value = "180d")]
+    pub login_lifetime: Duration,
+    /// Log-ins of one account at the same time; the longest unused ends for a new one
+    #[arg(long, default_value_t = 50)]
+    pub max_logins: u64,
+    /// Friends of one person
+    #[arg(long, default_value_t = 1000)]
+    pub max_friends: u64,
+    /// Unanswered friend requests of one person
+    #[arg(long, default_value_t = 500)]
+    pub max_friend_requests: u64,
+    /// People one person blocks
+    #[arg(long, default_value_t = 1000)]
+    pub max_blocks: u64,
+    /// Attempts at the password of one account
+    #[arg(long, default_value = "10/m burst 20")]
+    pub login_account_rate: Quota,
+    /// Log-ins from one address
+    #[arg(long, default_value = "120/m burst 200")]
+    pub login_address_rate: Quota,
+    /// Registrations from one address
+    #[arg(long, default_value = "60/m burst 200")]
+    pub registration_rate: Quota,
+    /// Token refreshes from one address
+    #[arg(long, default_value = "600/m burst 600")]
+    pub refresh_rate: Quota,
+    /// Questions whether a name is free, from one address
+    #[arg(long, default_value = "60/m burst 60")]
+    pub availability_rate: Quota,
+    /// Requests to the store of one person
+    #[arg(long, default_value = "20/s burst 60")]
+    pub store_user_rate: Quota,
+    /// Memory of one password hash, in KiB. Less than 19456 is for tests only
+    #[arg(long, default_value_t = 19 * 1024)]
+    pub password_hash_memory_kib: u32,
+    /// Passes of a password hash over its memory
+    #[arg(long, default_value_t = 2)]
+    pub password_hash_passes: u32,
+    /// Password hashes at work at the same time; 0 is one a processor
+    #[arg(long, default_value_t = 0)]
+    pub password_hashes_at_once: usize,
+    /// Password hashes waiting for their turn; one more is answered `busy`
+    #[arg(long, default_value_t = 128)]
+    pub password_hashes_waiting: usize,
+}
+
+/// The most that one person may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoreLimits {
+    pub(crate) friends: u64,
+    pub(crate) requests: u64,
+    pub(crate) blocks: u64,
+    pub(crate) sessions: u64,
+}
+
+/// The settings of the program `store-api`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServiceSettings {
+    /// Where to listen, where to keep things.
+    #[command(flatten)]
+    pub server: ServerSettings,
+    /// What to log.
+    #[command(flatten)]
+    pub log: LogSettings,
+    /// How tokens are signed.
+    #[command(flatten)]
+    pub token: TokenSettings,
+    /// The store itself.
+    #[command(flatten)]
+    pub store: StoreSettings,
+    /// Chat nodes that are told what changes, such as http://127.0.0.1:8110
+    #[arg(long, value_delimiter = ',', value_name = "URL")]
+    pub nodes: Vec<String>,
+    /// The secret that our services show each other, at least 32 characters
+    #[arg(long)]
+    pub service_token: Option<Secret>,
+    /// Proxies whose X-Forwarded-For is believed, by address
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+impl StoreSettings {
+    /// Where the database is.
+    pub(crate) fn url(&self, data_dir: &Path) -> String {
+        if let Some(url) = &self.database_url {
+            return url.expose().clone();
+        }
+        let path = data_dir.join(DATABASE_FILE);
+        // The characters that end a path in a URL, or begin an escape.
+        let path = path
+            .to_string_lossy()
+            .replace('%', "%25")
+            .replace('?', "%3F");
+        format!("sqlite:{path}")
+    }
+
+    pub(crate) fn limits(&self) -> StoreLimits {
+        StoreLimits {
+            friends: self.max_friends,
+            requests: self.max_friend_requests,
+            blocks: self.max_blocks,
+            sessions: self.max_logins,
+        }
+    }
+
+    pub(crate) fn lifetimes(&self) -> TokenLifetimes {
+        TokenLifetimes {
+            access: self.access_token_lifetime,
+            refresh: self.refresh_token_lifetime,
+            session: self.login_lifetime,
+        }
+    }
+
+    pub(crate) fn hash_cost(&self) -> HashCost {
+        HashCost {
+            memory_kib: self.password_hash_memory_kib,
+            passes: self.password_hash_passes,
+            at_once: self.password_hashes_at_once,
+            waiting: self.password_hashes_waiting,
+        }
+    }
+
+    /// How often is too often, for [`crate::HttpOptions`].
+    pub fn rate_limits(&self) -> RateLimits {
+        RateLimits {
+            account: self.login_account_rate,
+            address: self.login_address_rate,
+            registrations: self.registration_rate,
+            refreshes: self.refresh_rate,
+            availability: self.availability_rate,
+            user: self.store_user_rate,
+        }
+    }
+}
+
+impl Settings for StoreSettings {
+    fn validate(&self, report: &mut Report) {
+        let known = self.database_url.as_ref().is_none_or(|url| {
+            ["sqlite:", "postgres:", "postgresql:"]
+                .iter()
+                .any(|kind| url.expose().starts_with(kind))
+        });
+        report.require(known, "database_url", "begins with sqlite: or postgres:");
+        report.require(
+            self.database_connections > 1,
+            "database_connections",
+            "at least 2",
+        );
+        for (setting, lifetime) in [
+            ("access_token_lifetime", self.access_token_lifetime),
+            ("refresh_token_lifetime", self.refresh_token_lifetime),
+            ("login_lifetime", self.login_lifetime),
+        ] {
+            report.require(lifetime >= Duration::from_secs(1), setting, "at least 1s");
+        }
+        let ordered = self.access_token_lifetime <= self.refresh_token_lifetime
+            && self.refresh_token_lifetime <= self.login_lifetime;
+        report.require(
+            ordered,
+            "refresh_token_lifetime",
+            "between those of access and log-in",
+        );
+        report.require(self.max_logins > 0, "max_logins", "at least 1");
+        report.require(
+            self.password_hash_passes > 0,
+            "password_hash_passes",
+            "at least 1",
+        );
+        let memory = self.password_hash_memory_kib >= 8;
+        report.require(memory, "password_hash_memory_kib", "at least 8");
+    }
+}
+
+impl Settings for ServiceSettings {
+    fn validate(&self, report: &mut Report) {
+        self.server.validate(report);
+        self.token.validate(report);
+        self.store.validate(report);
+        let strong = self
+            .service_token
+            .as_ref()
+            .is_none_or(|token| token.expose().len() >= 32);
+        report.require(strong, "service_token", "needs at least 32 characters");
+        let told = self.nodes.is_empty() || self.service_token.is_some();
+        report.require(told, "service_token", "is needed to reach `nodes`");
+        for node in &self.nodes {
+            let address = url::Url::parse(node)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            report.require(address, "nodes", format!("`{node}` is no http:// address"));
+        }
+    }
+}

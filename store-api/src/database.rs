@@ -1,0 +1,116 @@
+//! The connection to the database: many readers, and writers one at a time on SQLite.
+
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+
+use crate::migration;
+
+/// How long a request waits for a connection before it answers `unavailable`.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement waits for a lock that another process holds on the SQLite file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that only read the SQLite file; in WAL mode the writer does not hold them up.
+const SQLITE_READERS: u32 = 2;
+
+/// An open database whose schema is up to date.
+#[derive(Clone)]
+pub(crate) struct Database {
+    reader: DatabaseConnection,
+    writer: DatabaseConnection,
+}
+
+impl Database {
+    /// Opens the database at `url` (`sqlite:…` or `postgres:…`) and brings its schema up to date.
+    pub(crate) async fn open(url: &str, connections: u32) -> Result<Self, DbErr> {
+        let database = if url.starts_with("sqlite:") {
+            // One connection writes: its queue is fair, where SQLite's own lock is a scramble in
+            // which an unlucky writer times out.
+            let writer = sea_orm::Database::connect(sqlite(url, 1)).await?;
+            let reader = sea_orm::Database::connect(sqlite(url, SQLITE_READERS)).await?;
+            Self { reader, writer }
+        } else {
+            let pool = sea_orm::Database::connect(postgres(url, connections)?).await?;
+            Self {
+                reader: pool.clone(),
+                writer: pool,
+            }
+        };
+        let tx = database.begin().await?;
+        migration::apply(&tx).await?;
+        tx.commit().await?;
+        Ok(database)
+    }
+
+    /// For statements that only read, outside any transaction.
+    pub(crate) fn reader(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    /// Begins a transaction that may write. On SQLite it takes the write lock at once: a
+    /// transaction that reads first and writes later could fail half way with "busy".
+    pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        self.writer
+            .begin_with_options(TransactionOptions {
+                isolation_level: None,
+                access_mode: None,
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            })
+            .await
+    }
+
+    /// Whether several processes may share the database.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.writer.get_database_backend() == DbBackend::Postgres
+    }
+
+    /// Closes every connection; on SQLite this folds the write-ahead log back into the file.
+    pub(crate) async fn close(&self) -> Result<(), DbErr> {
+        self.reader.clone().close().await?;
+        self.writer.clone().close().await
+    }
+}
+
+fn sqlite(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(|options| {
+            options
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                // What was answered survives the loss of power, not only of the process.
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                .busy_timeout(BUSY_TIMEOUT)
+        });
+    options
+}
+
+#[cfg(feature = "postgres")]
+#[allow(clippy::unnecessary_wraps)] // the build without the driver can fail
+fn postgres(url: &str, connections: u32) -> Result<ConnectOptions, DbErr> {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_timeout(ACQUIRE_TIMEOUT)
+        .sqlx_logging(false);
+    Ok(options)
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(_url: &str, _connections: u32) -> Result<ConnectOptions, DbErr> {
+    Err(DbErr::Custom(
+        "this build knows only sqlite: URLs; build with the feature `postgres` for others".into(),
+    ))
+}

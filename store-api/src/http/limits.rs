@@ -1,0 +1,97 @@
+//! How often is too often.
+
+use std::net::IpAddr;
+
+use sha2::{Digest as _, Sha256};
+use shared::{
+    id::UserId,
+    limits::{Decision, Limiter, Quota, address_key},
+    problem::Problem,
+};
+
+/// Buckets kept for each kind before newcomers share.
+const KEYS: usize = 100_000;
+
+/// Who may do what how often.
+#[derive(Debug, Clone, Copy)]
+pub struct RateLimits {
+    /// Log-ins, and other guesses at the password of one account.
+    pub account: Quota,
+    /// Log-ins and other exchanges of credentials from one address.
+    pub address: Quota,
+    /// Registrations from one address.
+    pub registrations: Quota,
+    /// Token refreshes from one address.
+    pub refreshes: Quota,
+    /// Questions whether a name or an address is free, from one address.
+    pub availability: Quota,
+    /// Requests of one person.
+    pub user: Quota,
+}
+
+/// The buckets.
+pub(super) struct Limits {
+    account: Limiter<[u8; 16]>,
+    address: Limiter<IpAddr>,
+    registrations: Limiter<IpAddr>,
+    refreshes: Limiter<IpAddr>,
+    availability: Limiter<IpAddr>,
+    user: Limiter<UserId>,
+}
+
+impl Limits {
+    pub(super) fn new(limits: &RateLimits) -> Self {
+        Self {
+            account: Limiter::new(limits.account, KEYS),
+            address: Limiter::new(limits.address, KEYS),
+            registrations: Limiter::new(limits.registrations, KEYS),
+            refreshes: Limiter::new(limits.refreshes, KEYS),
+            availability: Limiter::new(limits.availability, KEYS),
+            user: Limiter::new(limits.user, KEYS),
+        }
+    }
+
+    /// A guess at the password of an account, known or not: the bucket belongs to the address
+    /// that was written, so its filling tells nothing.
+    pub(super) fn of_account(&self, account: &str) -> Result<(), Problem> {
+        // By hash: what is written is as long as its writer likes.
+        let digest = Sha256::digest(account.trim().to_lowercase());
+        let mut key = [0; 16];
+        key.copy_from_slice(&digest[..16]);
+        allow("account", self.account.check(&key))
+    }
+
+    pub(super) fn of_address(&self, address: IpAddr) -> Result<(), Problem> {
+        allow("address", self.address.check(&address_key(address)))
+    }
+
+    pub(super) fn of_registration(&self, address: IpAddr) -> Result<(), Problem> {
+        allow(
+            "registration",
+            self.registrations.check(&address_key(address)),
+        )
+    }
+
+    pub(super) fn of_refresh(&self, address: IpAddr) -> Result<(), Problem> {
+        allow("refresh", self.refreshes.check(&address_key(address)))
+    }
+
+    pub(super) fn of_availability(&self, address: IpAddr) -> Result<(), Problem> {
+        allow(
+            "availability",
+            self.availability.check(&address_key(address)),
+        )
+    }
+
+    pub(super) fn of_user(&self, user: &UserId) -> Result<(), Problem> {
+        allow("user", self.user.check(user))
+    }
+}
+
+fn allow(limit: &'static str, decision: Decision) -> Result<(), Problem> {
+    if decision.is_allowed() {
+        return Ok(());
+    }
+    metrics::counter!("fireside_store_rate_limited_total", "limit" => limit).increment(1);
+    Err(decision.into())
+}

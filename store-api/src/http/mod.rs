@@ -1,0 +1,80 @@
+//! REST: thin handlers that read a request, ask the [`Store`] and spell the answer.
+
+use std::net::IpAddr;
+
+use actix_web::web;
+use shared::{problem, settings::Secret};
+
+use limits::Limits;
+pub use limits::RateLimits;
+pub use routes::openapi;
+
+use crate::store::Store;
+
+mod accounts;
+mod caller;
+mod friends;
+mod internal;
+mod limits;
+mod refusal;
+mod routes;
+mod users;
+
+/// The longest body of a request.
+const BODY_LIMIT: usize = 16 << 10;
+
+/// What the routes need besides the store.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// How often is too often.
+    pub rate_limits: RateLimits,
+    /// What services show to be let in to `/v1/internal`; without it only tokens of the scope
+    /// `server` are.
+    pub service_token: Option<Secret>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// The routes of a store. Clones share the rate limits, so hand one to all workers.
+#[derive(Clone)]
+pub struct Routes {
+    http: web::Data<Http>,
+}
+
+/// What handlers find in the application's data.
+struct Http {
+    store: Store,
+    limits: Limits,
+    service_token: Option<Secret>,
+    trusted_proxies: Vec<IpAddr>,
+}
+
+impl Routes {
+    /// The routes of `store`.
+    pub fn new(store: Store, options: HttpOptions) -> Self {
+        let trusted_proxies = options
+            .trusted_proxies
+            .iter()
+            .map(IpAddr::to_canonical)
+            .collect();
+        let limits = Limits::new(&options.rate_limits);
+        let service_token = options.service_token;
+        Self {
+            http: web::Data::new(Http {
+                store,
+                limits,
+                service_token,
+                trusted_proxies,
+            }),
+        }
+    }
+
+    /// Mounts the routes: `App::new().configure(|config| routes.configure(config))`. They bring
+    /// their own body limit and word their own refusals.
+    pub fn configure(&self, config: &mut web::ServiceConfig) {
+        config
+            .app_data(self.http.clone())
+            .configure(problem::extractors(BODY_LIMIT));
+        routes::mount(config);
+    }
+}

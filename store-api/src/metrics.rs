@@ -1,0 +1,57 @@
+//! Every metric of the store, described.
+
+use shared::telemetry::{LATENCY_BUCKETS, Metric};
+
+/// For [`shared::telemetry::Metrics::install`].
+pub const METRICS: &[Metric] = &[
+    Metric::counter("fireside_store_registrations_total", "Accounts made"),
+    Metric::counter(
+        "fireside_store_logins_total",
+        "Log-ins: ok, refused (wrong password or no such account), failed (by a fault or load)",
+    )
+    .by(&["result"]),
+    Metric::counter("fireside_store_withdrawals_total", "Accounts withdrawn"),
+    Metric::counter(
+        "fireside_store_refresh_reuse_total",
+        "Refresh tokens presented again after their exchange; each ended its session",
+    ),
+    Metric::counter(
+        "fireside_store_revocations_total",
+        "Tokens taken back, one by one or by user",
+    )
+    .by(&["kind"]),
+    Metric::counter(
+        "fireside_store_friend_changes_total",
+        "Acts between two people",
+    )
+    .by(&["change"]),
+    Metric::counter(
+        "fireside_store_rate_limited_total",
+        "Requests refused for coming too often",
+    )
+    .by(&["limit"]),
+    Metric::gauge(
+        "fireside_store_password_hashes_waiting",
+        "Password hashes waiting for their turn",
+    ),
+    Metric::gauge(
+        "fireside_store_outbox_pending",
+        "Events not yet taken, as of the last sweep",
+    )
+    .by(&["target"]),
+    Metric::counter("fireside_store_outbox_delivered_total", "Events taken").by(&["target"]),
+    Metric::counter(
+        "fireside_store_outbox_failures_total",
+        "Deliveries that failed",
+    )
+    .by(&["target"]),
+    Metric::counter(
+        "fireside_store_outbox_dropped_total",
+        "Events dropped because no target took them within an hour",
+    ),
+    Metric::histogram(
+        "fireside_store_outbox_lag_seconds",
+        "Time from a change to the delivery of its event",
+        LATENCY_BUCKETS,
+    ),
+];

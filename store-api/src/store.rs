@@ -1,0 +1,138 @@
+//! The handle everything else holds: the domain, wired.
+
+use std::sync::Arc;
+
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::LockType,
+};
+use shared::{
+    events::{StoreEvent, StoreEventKind},
+    id::{Timestamp, UserId},
+};
+use ulid::Ulid;
+
+use crate::{
+    accounts::{Hasher, Tokens},
+    config::StoreLimits,
+    database::Database,
+    entity::user,
+    error::StoreError,
+    outbox::Outbox,
+};
+
+/// Tells the time; a test may hand in one of its own.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Accounts, users and friends. Cheap to clone; every method is a transaction of its own.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    hasher: Hasher,
+    tokens: Tokens,
+    outbox: Outbox,
+    limits: StoreLimits,
+    clock: Clock,
+}
+
+impl Store {
+    pub(crate) fn new(
+        database: Database,
+        hasher: Hasher,
+        tokens: Tokens,
+        outbox: Outbox,
+        limits: StoreLimits,
+        clock: Clock,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            database,
+            hasher,
+            tokens,
+            outbox,
+            limits,
+            clock,
+        }))
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.0.database
+    }
+
+    pub(crate) fn hasher(&self) -> &Hasher {
+        &self.0.hasher
+    }
+
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.0.outbox
+    }
+
+    pub(crate) fn limits(&self) -> &StoreLimits {
+        &self.0.limits
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.0.clock)()
+    }
+
+    /// An event that happens now.
+    pub(crate) fn event(&self, kind: StoreEventKind) -> StoreEvent {
+        StoreEvent {
+            id: Ulid::new(),
+            ts: self.now(),
+            kind,
+        }
+    }
+
+    /// Writes events into the caller's transaction, for delivery after its commit.
+    pub(crate) async fn enqueue(
+        &self,
+        tx: &DatabaseTransaction,
+        events: impl IntoIterator<Item = StoreEventKind>,
+    ) -> Result<(), StoreError> {
+        let events: Vec<_> = events.into_iter().map(|kind| self.event(kind)).collect();
+        self.0.outbox.enqueue(tx, &events).await
+    }
+
+    /// Commits, and wakes whoever delivers events.
+    pub(crate) async fn commit(&self, tx: DatabaseTransaction) -> Result<(), StoreError> {
+        tx.commit().await?;
+        self.0.outbox.wake();
+        Ok(())
+    }
+
+    /// Closes the database once nothing uses the store any more.
+    pub async fn close(&self) {
+        if let Err(error) = self.0.database.close().await {
+            tracing::warn!(%error, "closing the database");
+        }
+    }
+}
+
+/// The accounts among `ids` that are not withdrawn, by id, locked until the transaction ends.
+///
+/// Whoever changes something between people locks them here first and in this order, so two who
+/// act on each other at the same time take turns, and cannot deadlock. (SQLite has no row locks
+/// and needs none: its writers take turns anyway.)
+pub(crate) async fn lock_users(
+    tx: &DatabaseTransaction,
+    ids: &[&UserId],
+) -> Result<Vec<user::Model>, StoreError> {
+    Ok(user::Entity::find()
+        .filter(user::Column::Id.is_in(ids.iter().map(|id| id.as_str())))
+        .filter(user::Column::WithdrawnAt.is_null())
+        .order_by_asc(user::Column::Id)
+        .lock(LockType::NoKeyUpdate)
+        .all(tx)
+        .await?)
+}
+
+/// An id read back from the database, where only ids of ours were written.
+pub(crate) fn stored_id(text: &str) -> Result<UserId, StoreError> {
+    UserId::parse(text).map_err(|error| StoreError::Internal(format!("id {text:?}: {error}")))
+}
