@@ -6,289 +6,30 @@
 //! dropped; instead rooms stop taking sends while [`Relays::congested`], and each room adds at
 //! most the batch it has in flight.
 
+mod posts;
+
 use std::{
     cell::RefCell,
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     pin::Pin,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
     task::{Context as TaskContext, Poll},
 };
 
 use actix::{Actor, ActorFuture, AsyncContext as _, Context};
-use dashmap::DashMap;
-use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
 use shared::{
     id::{RoomId, UserId},
-    protocol::codec::{EncodeError, Encoding, SharedEvent, encode_err, encode_ok},
+    protocol::codec::{EncodeError, Encoding, encode_err, encode_ok},
 };
 use smallvec::SmallVec;
 
-use super::{SessionKey, outbox::StateKey, sink::Sink};
-use crate::{
-    overload::{Overload, Source},
-    room::{Reply, ReplyBody},
-};
+use self::posts::Post;
+pub use self::posts::{Audience, CONGESTED_AT, Relays};
+use super::{SessionKey, sink::Sink};
+use crate::room::{Reply, ReplyBody};
 
-/// Posts in one inbox at which rooms stop taking sends.
-pub const CONGESTED_AT: usize = 16 * 1024;
 /// Posts handled before dirty sinks are flushed and sockets get their turn.
 const TURN: usize = 512;
-
-/// Whose sessions on this node hear something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Audience {
-    /// Everybody who hears the room.
-    Room(RoomId),
-    /// Every session of these users.
-    Users(SmallVec<[UserId; 2]>),
-}
-
-impl Audience {
-    /// Every session of one user.
-    pub fn user(user: &UserId) -> Self {
-        Self::Users(smallvec::smallvec![user.clone()])
-    }
-}
-
-/// The relays of all workers of a node.
-#[derive(Debug, Clone)]
-pub struct Relays(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    inboxes: Vec<Inbox>,
-    /// How many sinks of each worker hear a user or a room, and how many are about to
-    /// (an enrolment under way counts one), so that a post goes only where somebody listens.
-    users: DashMap<UserId, Counts>,
-    rooms: DashMap<RoomId, Counts>,
-    overload: Overload,
-}
-
-type Counts = SmallVec<[u32; 8]>;
-
-#[derive(Debug, Default)]
-struct Inbox {
-    posts: Mutex<VecDeque<Post>>,
-    len: AtomicUsize,
-    waker: AtomicWaker,
-}
-
-#[derive(Debug)]
-enum Post {
-    Publish {
-        audience: Audience,
-        event: Arc<SharedEvent>,
-    },
-    Update {
-        audience: Audience,
-        key: StateKey,
-        event: Arc<SharedEvent>,
-        except: Option<UserId>,
-    },
-    Enroll {
-        user: UserId,
-        room: RoomId,
-    },
-    Withdraw {
-        user: UserId,
-        room: RoomId,
-    },
-    Forget {
-        room: RoomId,
-    },
-    Reply {
-        to: SessionKey,
-        id: Option<u64>,
-        reply: Reply,
-    },
-}
-
-impl Relays {
-    /// Relays for `workers` threads; each of them starts its own with [`Relay::start`].
-    pub fn new(workers: usize, overload: Overload) -> Self {
-        Self(Arc::new(Shared {
-            inboxes: std::iter::repeat_with(Inbox::default)
-                .take(workers)
-                .collect(),
-            users: DashMap::new(),
-            rooms: DashMap::new(),
-            overload,
-        }))
-    }
-
-    /// Adds an event to the replayable stream of everybody in `audience`.
-    pub fn publish(&self, audience: &Audience, event: &Arc<SharedEvent>) {
-        self.to_listeners(audience, |audience| Post::Publish {
-            audience,
-            event: event.clone(),
-        });
-    }
-
-    /// Tells everybody in `audience` but `except` the newest state of `key`.
-    pub fn update(
-        &self,
-        audience: &Audience,
-        key: &StateKey,
-        event: &Arc<SharedEvent>,
-        except: Option<&UserId>,
-    ) {
-        self.to_listeners(audience, |audience| Post::Update {
-            audience,
-            key: key.clone(),
-            event: event.clone(),
-            except: except.cloned(),
-        });
-    }
-
-    /// The user's sessions on this node hear the room from here on.
-    pub fn enroll(&self, user: &UserId, room: &RoomId) {
-        let Some(at) = self.0.users.get(user).map(|counts| workers(&counts)) else {
-            return;
-        };
-        for worker in at {
-            // Counted now, not when handled: a publish that follows at once must find it.
-            self.0.count(&self.0.rooms, room, worker, 1);
-            self.post(
-                worker,
-                Post::Enroll {
-                    user: user.clone(),
-                    room: room.clone(),
-                },
-            );
-        }
-    }
-
-    /// The user's sessions on this node hear the room no longer.
-    pub fn withdraw(&self, user: &UserId, room: &RoomId) {
-        let Some(at) = self.0.users.get(user).map(|counts| workers(&counts)) else {
-            return;
-        };
-        for worker in at {
-            self.post(
-                worker,
-                Post::Withdraw {
-                    user: user.clone(),
-                    room: room.clone(),
-                },
-            );
-        }
-    }
-
-    /// Nobody on this node hears the room any more.
-    pub fn forget(&self, room: &RoomId) {
-        let Some(at) = self.0.rooms.get(room).map(|counts| workers(&counts)) else {
-            return;
-        };
-        for worker in at {
-            self.post(worker, Post::Forget { room: room.clone() });
-        }
-    }
-
-    /// Answers a command of a session, after whatever was published to it before.
-    pub fn reply(&self, to: SessionKey, id: Option<u64>, reply: Reply) {
-        if id.is_some() || reply.is_err() {
-            self.post(to.worker(), Post::Reply { to, id, reply });
-        }
-    }
-
-    /// Whether the user has a session on this node.
-    pub fn is_online(&self, user: &UserId) -> bool {
-        self.0.users.contains_key(user)
-    }
-
-    /// Whether some session on this node hears the room.
-    pub fn listeners(&self, room: &RoomId) -> bool {
-        self.0.rooms.contains_key(room)
-    }
-
-    /// Whether some worker is so far behind that rooms should take nothing more in.
-    pub fn congested(&self) -> bool {
-        self.0
-            .inboxes
-            .iter()
-            .any(|inbox| inbox.len.load(Relaxed) >= CONGESTED_AT)
-    }
-
-    fn to_listeners(&self, audience: &Audience, post: impl Fn(Audience) -> Post) {
-        let at: SmallVec<[usize; 8]> = match audience {
-            Audience::Room(room) => match self.0.rooms.get(room) {
-                Some(counts) => workers(&counts),
-                None => return,
-            },
-            Audience::Users(users) => {
-                let mut at = SmallVec::new();
-                for user in users {
-                    if let Some(counts) = self.0.users.get(user) {
-                        at.extend(workers(&counts));
-                    }
-                }
-                at.sort_unstable();
-                at.dedup();
-                at
-            }
-        };
-        for worker in at {
-            self.post(worker, post(audience.clone()));
-        }
-    }
-
-    fn post(&self, worker: usize, post: Post) {
-        let Some(inbox) = self.0.inboxes.get(worker) else {
-            return;
-        };
-        let len = {
-            let mut posts = inbox.posts.lock();
-            posts.push_back(post);
-            posts.len()
-        };
-        inbox.len.store(len, Relaxed);
-        if len == 1 {
-            inbox.waker.wake();
-        }
-        if len.is_multiple_of(256) {
-            self.0.overload.report(Source::Relay, len, CONGESTED_AT);
-        }
-    }
-}
-
-impl Shared {
-    fn count<K: Clone + Eq + std::hash::Hash>(
-        &self,
-        map: &DashMap<K, Counts>,
-        key: &K,
-        worker: usize,
-        change: i32,
-    ) {
-        let all = self.inboxes.len();
-        if change > 0 {
-            let mut counts = map
-                .entry(key.clone())
-                .or_insert_with(|| SmallVec::from_elem(0, all));
-            counts[worker] = counts[worker].saturating_add_signed(change);
-        } else if let Some(mut counts) = map.get_mut(key) {
-            counts[worker] = counts[worker].saturating_add_signed(change);
-            let empty = counts.iter().all(|n| *n == 0);
-            drop(counts);
-            if empty {
-                map.remove_if(key, |_, counts| counts.iter().all(|n| *n == 0));
-            }
-        }
-    }
-}
-
-fn workers(counts: &Counts) -> SmallVec<[usize; 8]> {
-    counts
-        .iter()
-        .enumerate()
-        .filter(|(_, n)| **n > 0)
-        .map(|(worker, _)| worker)
-        .collect()
-}
 
 /// The sessions of one worker thread and what they hear. Sessions of that thread call it
 /// directly; everybody else posts through [`Relays`].
@@ -343,8 +84,7 @@ impl Relay {
             .entry(sink.user().clone())
             .or_default()
             .push(sink.clone());
-        let shared = &self.relays.0;
-        shared.count(&shared.users, sink.user(), self.worker, 1);
+        self.relays.count_user(sink.user(), self.worker, 1);
     }
 
     /// The session hears these rooms from here on.
@@ -370,8 +110,7 @@ impl Relay {
                 book.users.remove(sink.user());
             }
         }
-        let shared = &self.relays.0;
-        shared.count(&shared.users, sink.user(), self.worker, -1);
+        self.relays.count_user(sink.user(), self.worker, -1);
     }
 
     fn join(&self, sink: &Rc<Sink>, room: &RoomId) {
@@ -385,8 +124,7 @@ impl Relay {
             .get_key_value(room)
             .map_or_else(|| room.clone(), |(r, _)| r.clone());
         sink.rooms.borrow_mut().push(room.clone());
-        let shared = &self.relays.0;
-        shared.count(&shared.rooms, &room, self.worker, 1);
+        self.relays.count_room(&room, self.worker, 1);
         book.rooms.entry(room).or_default().push(sink.clone());
     }
 
@@ -408,8 +146,7 @@ impl Relay {
                 book.rooms.remove(room);
             }
         }
-        let shared = &self.relays.0;
-        shared.count(&shared.rooms, room, self.worker, -1);
+        self.relays.count_room(room, self.worker, -1);
     }
 
     fn handle(&self, post: Post) {
@@ -432,8 +169,7 @@ impl Relay {
                     self.join(&sink, &room);
                 }
                 // The one that was counted when this was posted.
-                let shared = &self.relays.0;
-                shared.count(&shared.rooms, &room, self.worker, -1);
+                self.relays.count_room(&room, self.worker, -1);
             }
             Post::Withdraw { user, room } => {
                 for sink in self.of_user(&user) {
@@ -498,23 +234,7 @@ impl Relay {
 
     /// Handles up to a turn of posts; answers whether more wait.
     fn turn(&self) -> bool {
-        let inbox = &self.relays.0.inboxes[self.worker];
-        let (posts, left) = {
-            let mut waiting = inbox.posts.lock();
-            let taken = waiting.len().min(TURN);
-            let posts: Vec<Post> = waiting.drain(..taken).collect();
-            if waiting.is_empty() && waiting.capacity() > TURN {
-                *waiting = VecDeque::new();
-            }
-            (posts, waiting.len())
-        };
-        inbox.len.store(left, Relaxed);
-        if posts.len() == TURN || left == 0 {
-            self.relays
-                .0
-                .overload
-                .report(Source::Relay, left, CONGESTED_AT);
-        }
+        let (posts, more) = self.relays.take(self.worker, TURN);
         for post in posts {
             self.handle(post);
         }
@@ -523,7 +243,7 @@ impl Relay {
             sink.dirty.set(false);
             sink.flush();
         }
-        left > 0
+        more
     }
 }
 
@@ -578,9 +298,7 @@ impl ActorFuture<RelayActor> for Drain {
         cx: &mut TaskContext<'_>,
     ) -> Poll<()> {
         let relay = &actor.relay;
-        relay.relays.0.inboxes[relay.worker]
-            .waker
-            .register(cx.waker());
+        relay.relays.wake_on_post(relay.worker, cx.waker());
         if relay.turn() {
             // Sockets of this worker get their turn before the next one.
             cx.waker().wake_by_ref();
