@@ -28,9 +28,12 @@ pub enum CommandError {
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $variant:ident($body:ident) = $op:literal;)*) => {
-        /// A command, typed.
-        #[derive(Debug, Clone, PartialEq)]
-        pub enum Command { $($(#[$doc])* $variant($body),)* }
+        /// A command, typed. It serializes as its `op` and `d`.
+        #[derive(Debug, Clone, PartialEq, Serialize)]
+        #[serde(tag = "op", content = "d")]
+        pub enum Command {
+            $($(#[$doc])* #[serde(rename = $op)] $variant($body),)*
+        }
 
         /// Every op's name.
         pub const OPS: &[&str] = &[$($op,)*];

@@ -120,6 +120,27 @@ pub enum Event {
     },
 }
 
+/// Every event's name.
+pub const EVENTS: &[&str] = &[
+    "hello",
+    "bye",
+    "message.new",
+    "message.edited",
+    "message.deleted",
+    "reaction.changed",
+    "room.member",
+    "room.updated",
+    "room.added",
+    "room.removed",
+    "room.reset",
+    "read",
+    "typing",
+    "presence",
+    "friend.changed",
+    "block.changed",
+    "profile.changed",
+];
+
 /// First on every socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
