@@ -1,0 +1,130 @@
+/**
+ * Who is signed in, and the tokens that show it.
+ *
+ * The access token lives in memory only. The refresh token has to survive a reload and is kept in
+ * localStorage: a script that runs in this origin could read it. Against that stand a strict
+ * content security policy (no inline and no foreign script), no markup made from text, and the
+ * server's refresh families: a token used twice ends the whole family. A cookie would be out of
+ * reach of scripts, but would bring cross-site request forgery and a second way to be signed in.
+ *
+ * Because a refresh token is good for one use, two tabs must not use the same one: the exchange
+ * happens under a lock that all tabs of the origin share, and reads the token only once it holds it.
+ *
+ * @module
+ */
+
+import { expiryOf } from '../../fireside/token.js';
+import { ApiError, call } from './http.js';
+
+const KEY = 'fireside.session';
+/** A token with less than this left is exchanged before it is used. */
+const MARGIN_MS = 30_000;
+
+/** @typedef {{ id: string, name: string }} Account */
+/** @typedef {{ user: Account, access_token: string, refresh_token: string, expires_in: number }} Grant */
+
+/** Signed out for good: nothing but signing in again helps. */
+export class SignedOut extends Error {
+  constructor() {
+    super('Your session has ended. Please sign in again.');
+    this.fatal = true;
+  }
+}
+
+export class Auth {
+  constructor() {
+    /** @type {string | undefined} */
+    this.accessToken = undefined;
+    /** @type {Promise<string> | undefined} */
+    this.refreshing = undefined;
+    /** Called when another tab signed out or in as somebody else. */
+    this.onForeignChange = () => {};
+    addEventListener('storage', (event) => {
+      if (event.key !== KEY && event.key !== null) return;
+      if (this.stored()?.user.id !== this.userId) this.onForeignChange();
+    });
+    this.userId = this.stored()?.user.id;
+  }
+
+  /** The account this browser is signed in with. */
+  get account() {
+    return this.stored()?.user;
+  }
+
+  /** @returns {{ refresh_token: string, user: Account } | undefined} */
+  stored() {
+    try {
+      const value = JSON.parse(localStorage.getItem(KEY) ?? 'null');
+      return typeof value?.refresh_token === 'string' ? value : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** @param {{ email: string, name: string, password: string }} who */
+  async register(who) {
+    this.accept(await call('POST', '/v1/auth/register', { body: who }));
+  }
+
+  /** @param {{ email: string, password: string }} who */
+  async login(who) {
+    this.accept(await call('POST', '/v1/auth/login', { body: who }));
+  }
+
+  /** Ends the session here and at the server. */
+  async logout() {
+    const token = this.accessToken;
+    const stored = this.stored();
+    this.clear();
+    await call('POST', '/v1/auth/logout', { token, body: { refresh_token: stored?.refresh_token } }).catch(() => undefined);
+  }
+
+  clear() {
+    this.accessToken = undefined;
+    this.userId = undefined;
+    localStorage.removeItem(KEY);
+  }
+
+  /** @param {Grant} grant */
+  accept(grant) {
+    this.accessToken = grant.access_token;
+    this.userId = grant.user.id;
+    localStorage.setItem(KEY, JSON.stringify({ refresh_token: grant.refresh_token, user: grant.user }));
+  }
+
+  /**
+   * An access token that holds for a while yet, or a fresh one.
+   * @param {{ refresh: boolean }} how
+   * @returns {Promise<string>}
+   */
+  async token({ refresh }) {
+    const token = this.accessToken;
+    if (token && !refresh && (expiryOf(token) ?? 0) > Date.now() + MARGIN_MS) return token;
+    this.refreshing ??= this.exchange().finally(() => {
+      this.refreshing = undefined;
+    });
+    return this.refreshing;
+  }
+
+  /** @returns {Promise<string>} */
+  exchange() {
+    const run = async () => {
+      const stored = this.stored();
+      if (!stored || stored.user.id !== this.userId) throw new SignedOut();
+      try {
+        /** @type {Grant} */
+        const grant = await call('POST', '/v1/auth/refresh', { body: { refresh_token: stored.refresh_token } });
+        this.accept(grant);
+        return grant.access_token;
+      } catch (error) {
+        if (error instanceof ApiError && (error.code === 'unauthenticated' || error.code === 'forbidden')) {
+          this.clear();
+          throw new SignedOut();
+        }
+        throw error;
+      }
+    };
+    // Web Locks exist in secure contexts only; without them there is at least one exchange a tab.
+    return navigator.locks ? navigator.locks.request('fireside.refresh', run) : run();
+  }
+}

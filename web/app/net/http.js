@@ -1,0 +1,69 @@
+/**
+ * Requests to the servers' REST interfaces, and problems they answer with.
+ *
+ * @module
+ */
+
+const TIMEOUT_MS = 15_000;
+
+/** A request that failed. */
+export class ApiError extends Error {
+  /**
+   * @param {number} status 0 when there was no answer
+   * @param {{ code?: string, detail?: string, title?: string, retry?: boolean, retry_after_ms?: number, violations?: { field: string, message: string }[] }} problem
+   */
+  constructor(status, problem) {
+    const fields = (problem.violations ?? []).map((v) => `${v.field}: ${v.message}`);
+    super(fields.join('; ') || problem.detail || problem.title || 'The request failed.');
+    this.status = status;
+    this.code = problem.code ?? (status === 0 ? 'unavailable' : 'internal');
+    this.retry = problem.retry ?? status === 0;
+    this.retryAfterMs = problem.retry_after_ms;
+    this.violations = problem.violations ?? [];
+  }
+}
+
+/**
+ * @param {'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} method
+ * @param {string} path
+ * @param {{ body?: object, query?: Record<string, string | number | undefined>, token?: string }} [options]
+ * @returns {Promise<any>}
+ */
+export async function call(method, path, { body, query, token } = {}) {
+  const url = new URL(path, location.origin);
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== undefined && value !== '') url.searchParams.set(name, String(value));
+  }
+  /** @type {Record<string, string>} */
+  const headers = { accept: 'application/json' };
+  if (body) headers['content-type'] = 'application/json';
+  if (token) headers.authorization = `Bearer ${token}`;
+  let response;
+  let answer;
+  try {
+    response = await fetch(url, {
+      method,
+      headers,
+      body: body ? JSON.stringify(body) : undefined,
+      cache: 'no-store',
+      credentials: 'omit',
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    answer = await response.text();
+  } catch {
+    throw new ApiError(0, { detail: 'The server cannot be reached.' });
+  }
+  const value = parse(answer);
+  if (!response.ok) throw new ApiError(response.status, value ?? {});
+  return value;
+}
+
+/** @param {string} text */
+function parse(text) {
+  if (text === '') return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * Searching what was said, with a jump to where it stands.
+ *
+ * @module
+ */
+
+import { fill, h } from '../dom.js';
+import { fullTimeOf, shortWhen } from '../format.js';
+import { icon } from '../icons.js';
+import { avatar } from './avatar.js';
+import { roving } from './roving.js';
+
+/** @import { Message } from '../../fireside/types.js' */
+/** @import { Session } from '../model/session.js' */
+
+const DELAY_MS = 250;
+
+/**
+ * @param {Session} session
+ * @param {string | undefined} room the room that is open, if one is
+ * @param {(room: string, seq: number) => void} jump
+ */
+export function searchPanel(session, room, jump) {
+  const input = h('input', { type: 'search', 'aria-label': 'Search messages', placeholder: 'Search messages', autocomplete: 'off' });
+  const where = h(
+    'select',
+    { 'aria-label': 'Where to search' },
+    h('option', { value: '' }, 'Everywhere'),
+    room ? h('option', { value: room }, 'In this chat') : null,
+  );
+  const author = h(
+    'select',
+    { 'aria-label': 'From whom' },
+    h('option', { value: '' }, 'From anyone'),
+    h('option', { value: session.me.id }, 'From me'),
+    session.people.inState('friend').map((friend) => h('option', { value: friend.id }, `From ${friend.name}`)),
+  );
+  const note = h('p', { class: 'quiet', role: 'status' }, 'Words of the message you are looking for.');
+  const results = h('ul', { class: 'plain-list results', 'aria-label': 'Messages found' });
+  const settle = roving(results, '.result');
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  let turn = 0;
+
+  const find = async () => {
+    const q = input.value.trim();
+    const mine = ++turn;
+    if (q === '') {
+      fill(results);
+      note.textContent = 'Words of the message you are looking for.';
+      return;
+    }
+    try {
+      const { items } = await session.api.search({ q, room: where.value, author: author.value });
+      if (mine !== turn) return;
+      note.textContent = items.length === 0 ? `Nothing found for “${q}”.` : `${items.length} found`;
+      fill(results, items.map((item) => row(item.room, item.message, q)));
+      settle();
+    } catch (error) {
+      if (mine === turn) note.textContent = error instanceof Error ? error.message : String(error);
+    }
+  };
+  input.addEventListener('input', () => {
+    clearTimeout(timer);
+    timer = setTimeout(find, DELAY_MS);
+  });
+  for (const select of [where, author]) select.addEventListener('change', find);
+
+  /**
+   * @param {string} inRoom
+   * @param {Message} message
+   * @param {string} q
+   */
+  function row(inRoom, message, q) {
+    const view = session.rooms.views.get(inRoom);
+    const person = session.people.profile(message.user) ?? { id: message.user, name: '…' };
+    return h(
+      'li',
+      null,
+      h(
+        'button',
+        { class: 'result', type: 'button', onclick: () => jump(inRoom, message.seq) },
+        h(
+          'span',
+          { class: 'result-top' },
+          avatar(person, { size: 'small' }),
+          h('span', { class: 'person-name' }, person.name),
+          view && view.kind !== 'dm' ? h('span', { class: 'result-room' }, session.rooms.title(view)) : null,
+          h('time', { class: 'chat-when', title: fullTimeOf(message.ts) }, shortWhen(message.ts)),
+        ),
+        h('span', { class: 'result-text' }, marked(message.text, q)),
+      ),
+    );
+  }
+
+  return {
+    view: h(
+      'div',
+      { class: 'panel-body', role: 'search', 'aria-label': 'Messages' },
+      h('div', { class: 'search-field' }, icon('search'), input),
+      h('div', { class: 'search-filters' }, where, author),
+      note,
+      results,
+    ),
+    focus: () => input.focus(),
+  };
+}
+
+/**
+ * The text with the words searched for marked.
+ * @param {string} text
+ * @param {string} q
+ * @returns {(string | HTMLElement)[]}
+ */
+function marked(text, q) {
+  const words = q.split(/\s+/u).filter(Boolean).map((word) => word.replaceAll(/[.*+?^${}()|[\]\\]/gu, '\\$&'));
+  const pattern = new RegExp(`(${words.join('|')})`, 'giu');
+  return text.split(pattern).map((part, index) => (index % 2 === 1 ? h('mark', null, part) : part));
+}

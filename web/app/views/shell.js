@@ -1,0 +1,212 @@
+/**
+ * The page of a signed-in person: chats, the open room, the panel; which of them is on the screen
+ * when there is room for one only; and the keys that work everywhere.
+ *
+ * @module
+ */
+
+import { fill, h } from '../dom.js';
+import { plural } from '../format.js';
+import { flame, icon } from '../icons.js';
+import { connectionBanner } from './banner.js';
+import { chatView } from './chat.js';
+import { chatList } from './chats.js';
+import { friendsPanel } from './friends.js';
+import { membersPanel } from './members.js';
+import { searchPanel } from './search.js';
+import { openShortcuts } from './shortcuts.js';
+import { meCard } from './status.js';
+import { attempt, toast, toastError } from './toast.js';
+import { parseRoute, routeOf } from '../route.js';
+import { welcome } from './welcome.js';
+
+/** @import { Session } from '../model/session.js' */
+
+/** @typedef {'friends' | 'members' | 'search'} PanelMode */
+
+/** @type {Record<PanelMode, string>} */
+const PANEL_TITLES = { friends: 'Friends', members: 'Members', search: 'Search' };
+
+/**
+ * @param {Session} session
+ * @param {() => void} signOut
+ */
+export function shell(session, signOut) {
+  /** @type {ReturnType<typeof chatView> | undefined} */
+  let chat;
+  /** @type {{ view: HTMLElement, stop?: () => void, focus?: () => void } | undefined} */
+  let panelContent;
+  /** @type {PanelMode} */
+  let mode = 'friends';
+
+  const openRoom = (/** @type {string} */ room, /** @type {number | undefined} */ seq = undefined) => {
+    const hash = routeOf({ room, seq });
+    if (location.hash === hash) route();
+    else location.hash = hash;
+  };
+  const openChat = (/** @type {string} */ user) =>
+    void attempt(async () => {
+      openRoom(await session.openDirect(user));
+    });
+
+  const friends = friendsPanel(session, openChat);
+  const chats = chatList(session, { current: () => chat?.room, open: openRoom, search: () => showPanel('search') });
+  const main = h('main', { class: 'main', id: 'main', tabindex: '-1', 'aria-label': 'Conversation' });
+  const panelTitle = h('h2', null);
+  const panelHolder = h('div', { class: 'panel-holder' });
+  const panelClose = h('button', { class: 'icon-button', type: 'button', 'aria-label': 'Close panel', onclick: () => closePanel() }, icon('x'));
+  const panel = h('aside', { class: 'panel', 'aria-label': 'Friends' }, h('header', { class: 'panel-head' }, panelTitle, panelClose), panelHolder);
+  const root = h('div', { class: 'shell', 'data-view': 'chats' });
+
+  const setView = (/** @type {'chats' | 'chat' | 'panel'} */ view) => {
+    root.dataset.view = view;
+    drawTabs();
+  };
+
+  /** @param {PanelMode} next */
+  const showPanel = (next) => {
+    panelContent?.stop?.();
+    panelContent = undefined;
+    mode = next;
+    panelTitle.textContent = PANEL_TITLES[next];
+    panel.setAttribute('aria-label', PANEL_TITLES[next]);
+    if (next === 'friends') fill(panelHolder, friends);
+    else {
+      if (next === 'members' && chat) panelContent = membersPanel(session, chat.room, openChat);
+      if (next === 'search') panelContent = searchPanel(session, chat?.room, openRoom);
+      fill(panelHolder, panelContent?.view);
+    }
+    root.dataset.panel = 'open';
+    setView('panel');
+    panelContent?.focus?.();
+  };
+  const closePanel = () => {
+    if (mode !== 'friends') showPanel('friends');
+    delete root.dataset.panel;
+    setView(chat ? 'chat' : 'chats');
+    chat?.focus();
+  };
+  const togglePanel = (/** @type {'members' | 'search'} */ next) => (mode === next && root.dataset.panel ? closePanel() : showPanel(next));
+
+  const route = () => {
+    const { room, seq } = parseRoute(location.hash);
+    if (room === undefined || (session.ready && !session.rooms.views.has(room))) {
+      closeRoom();
+      return;
+    }
+    // The first snapshot has to be in before anything can be said about a room.
+    if (!session.ready) return;
+    if (chat?.room !== room) {
+      chat?.stop();
+      if (mode === 'members') showPanel('friends');
+      chat = chatView(session, room, { back: () => (location.hash = ''), openChat, togglePanel });
+      fill(main, chat.view);
+    }
+    delete root.dataset.panel;
+    setView('chat');
+    chats.draw();
+    if (seq !== undefined) void chat.jump(seq);
+    else if (matchMedia('(hover: hover)').matches) chat.focus();
+  };
+  const closeRoom = () => {
+    chat?.stop();
+    chat = undefined;
+    fill(main, welcome(session, () => showPanel('friends')));
+    chats.draw();
+    setView('chats');
+  };
+
+  // On a narrow screen these stand at the bottom and choose what is shown.
+  const tabs = h('nav', { class: 'tabs', 'aria-label': 'Sections' });
+  const tab = (/** @type {string} */ label, /** @type {string} */ glyph, /** @type {() => void} */ run) =>
+    h('button', { class: 'tab', type: 'button', onclick: run }, icon(glyph), h('span', null, label));
+  const chatsTab = tab('Chats', 'chat', () => {
+    location.hash = '';
+    setView('chats');
+  });
+  const friendsTab = tab('Friends', 'users', () => showPanel('friends'));
+  tabs.append(chatsTab, friendsTab);
+  const drawTabs = () => {
+    const onPanel = root.dataset.view === 'panel';
+    chatsTab.setAttribute('aria-current', String(!onPanel));
+    friendsTab.setAttribute('aria-current', String(onPanel));
+    const requests = session.people.inState('incoming').length;
+    for (const button of [friendsTab, friendsButton]) {
+      button.dataset.count = String(requests);
+      button.setAttribute('aria-label', requests > 0 ? `Friends, ${plural(requests, 'request')}` : 'Friends');
+    }
+  };
+  const friendsButton = h('button', { class: 'icon-button only-medium', type: 'button', 'aria-label': 'Friends', title: 'Friends', onclick: () => showPanel('friends') }, icon('users'));
+
+  root.append(
+    h('a', { class: 'skip', href: '#main', onclick: skipTo(main) }, 'Skip to the conversation'),
+    connectionBanner(session),
+    h(
+      'nav',
+      { class: 'side', 'aria-label': 'Chats' },
+      h('header', { class: 'side-head' }, flame(), h('h1', null, 'Fireside'), friendsButton),
+      chats.view,
+      meCard(session, signOut),
+    ),
+    main,
+    panel,
+    tabs,
+  );
+  showPanel('friends');
+  delete root.dataset.panel;
+
+  const neighbour = (/** @type {number} */ step, /** @type {boolean} */ unreadOnly) => {
+    const rooms = session.rooms.sorted().filter((view) => !unreadOnly || view.unread > 0 || view.id === chat?.room);
+    const at = rooms.findIndex((view) => view.id === chat?.room);
+    const next = rooms[at === -1 ? 0 : (at + step + rooms.length) % rooms.length];
+    if (next) openRoom(next.id);
+  };
+  const keydown = (/** @type {KeyboardEvent} */ event) => {
+    const typing = event.target instanceof HTMLElement && event.target.matches('input, textarea, select');
+    if ((event.ctrlKey || event.metaKey) && event.key === 'k') showPanel('search');
+    else if (event.altKey && (event.key === 'ArrowUp' || event.key === 'ArrowDown')) neighbour(event.key === 'ArrowUp' ? -1 : 1, event.shiftKey);
+    else if (event.key === '?' && !typing && !document.querySelector('dialog')) openShortcuts();
+    else if (event.key === 'Escape' && !document.querySelector('dialog')) {
+      if (root.dataset.panel) closePanel();
+      else if (chat) chat.focus();
+    } else return;
+    event.preventDefault();
+  };
+  addEventListener('keydown', keydown);
+  addEventListener('hashchange', route);
+  const offs = [
+    session.on('rooms', () => {
+      // Rooms may come before or after the address asks for one.
+      if (!chat && session.ready && parseRoute(location.hash).room !== undefined) route();
+    }),
+    session.on('people', drawTabs),
+    session.on('removed', (room) => {
+      if (chat?.room !== room) return;
+      toast('You are no longer in that group.');
+      location.hash = '';
+    }),
+    session.on('send-failed', toastError),
+  ];
+  closeRoom();
+  route();
+  return {
+    view: root,
+    stop() {
+      removeEventListener('keydown', keydown);
+      removeEventListener('hashchange', route);
+      offs.forEach((off) => off());
+      chat?.stop();
+    },
+  };
+}
+
+/**
+ * A fragment is a route here, so the skip link moves the focus itself.
+ * @param {HTMLElement} target
+ */
+function skipTo(target) {
+  return (/** @type {Event} */ event) => {
+    event.preventDefault();
+    target.focus();
+  };
+}
