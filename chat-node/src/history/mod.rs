@@ -8,6 +8,8 @@
 //!
 //! Every backend passes `tests/conformance/history.rs`.
 
+pub mod sqlite;
+
 use async_trait::async_trait;
 use shared::{
     id::{Epoch, Nonce, RoomId, Seq, Timestamp, UserId},

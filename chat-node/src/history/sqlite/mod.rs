@@ -1,0 +1,330 @@
+//! History in SQLite: the backend of a node that stands alone.
+//!
+//! ```text
+//! append, mark_read, remove ─→ bounded queue ─→ writer thread ─→ one transaction, one fsync ─→ answers
+//! room, log, page, …        ─→ bounded queue ─→ reader threads ─→ answers
+//! ```
+//!
+//! The log is the table `entry`. What is derived from it (what messages became, reactions,
+//! mentions, members, bans, the index of words) is folded in the entry's own transaction, so it
+//! is never behind. WAL with `synchronous = FULL`: an acknowledged entry survives power loss.
+
+mod append;
+mod columns;
+mod fold;
+mod gauges;
+mod messages;
+mod purge;
+mod queue;
+mod reader;
+mod rooms;
+mod schema;
+mod search;
+mod writer;
+
+use std::{
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use shared::{
+    id::{Nonce, RoomId, Seq, UserId},
+    protocol::room::{Entry, Message, RoomView},
+};
+use tokio::sync::oneshot;
+
+use self::{
+    append::Encoded,
+    gauges::Gauges,
+    queue::{Bounds, Queue, Refused},
+    reader::Readers,
+    schema::Place,
+    search::Query,
+    writer::{Job, Writer},
+};
+use super::{
+    AppendError, Cursor, Found, History, HistoryError, NewEntry, Outcome, Page, RoomRecord, Search,
+};
+
+pub use self::{gauges::METRICS, schema::OpenError};
+
+/// What bounds the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SqliteSettings {
+    /// Jobs that may wait for the writer; beyond that an append is `Busy`.
+    pub write_queue_jobs: usize,
+    /// Bytes they may hold.
+    pub write_queue_bytes: usize,
+    /// Most entries in one commit. The limit in force adapts to the disk below this.
+    pub max_batch_entries: usize,
+    /// Reader threads, each with a connection.
+    pub readers: usize,
+    /// Questions that may wait for a reader; beyond that they are `Unavailable`.
+    pub read_queue_jobs: usize,
+    /// How large the database file may grow; appends are `Unavailable` beyond it.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for SqliteSettings {
+    fn default() -> Self {
+        Self {
+            write_queue_jobs: 8_192,
+            write_queue_bytes: 64 << 20,
+            max_batch_entries: 4_096,
+            readers: 3,
+            read_queue_jobs: 4_096,
+            max_bytes: None,
+        }
+    }
+}
+
+/// History in one SQLite file.
+pub struct SqliteHistory {
+    writes: Arc<Queue<Job>>,
+    readers: Readers,
+    gauges: Gauges,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl SqliteHistory {
+    /// Opens the file, and makes it when it is not there. Waits on I/O.
+    ///
+    /// Metrics go to the recorder that is installed by now.
+    pub fn open(path: &Path, settings: SqliteSettings) -> Result<Self, OpenError> {
+        let place = Place {
+            path: path.to_owned(),
+            max_bytes: settings.max_bytes,
+        };
+        let mut conn = place.writer().map_err(|source| OpenError::Sqlite {
+            path: path.to_owned(),
+            source,
+        })?;
+        place.migrate(&mut conn)?;
+
+        let gauges = Gauges::new();
+        let bounds = Bounds {
+            items: settings.write_queue_jobs,
+            weight: settings.write_queue_bytes,
+        };
+        let writes = Arc::new(Queue::new(bounds, gauges.write_queue.clone()));
+        let writer = Writer::new(
+            Arc::clone(&writes),
+            place.clone(),
+            conn,
+            settings.max_batch_entries,
+            gauges.clone(),
+        );
+        let (readers, mut threads) =
+            Readers::start(&place, settings.readers, settings.read_queue_jobs, &gauges)?;
+        threads.push(
+            thread::Builder::new()
+                .name("history-write".into())
+                .spawn(move || writer.run())?,
+        );
+        Ok(Self {
+            writes,
+            readers,
+            gauges,
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Commits what waits, folds the write-ahead log into the file and ends the threads. Waits on
+    /// I/O. What is asked afterwards is `Unavailable`. Dropping does the same.
+    pub fn close(&self) {
+        self.writes.close();
+        self.readers.close();
+        for thread in self.threads.lock().drain(..) {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+
+    fn push(&self, weight: usize, job: Job) -> Result<(), Refused> {
+        self.writes.push(weight, job).inspect_err(|refused| {
+            if *refused == Refused::Full {
+                self.gauges.writes_refused.increment(1);
+            }
+        })
+    }
+
+    async fn write<T>(
+        &self,
+        job: Job,
+        answer: oneshot::Receiver<Result<T, HistoryError>>,
+    ) -> Result<T, HistoryError> {
+        self.push(256, job).map_err(|refused| {
+            HistoryError::Unavailable(
+                match refused {
+                    Refused::Full => "too much waits to be written",
+                    Refused::Closed => CLOSED,
+                }
+                .into(),
+            )
+        })?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(HistoryError::Unavailable(FAILED.into())))
+    }
+}
+
+impl Drop for SqliteHistory {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+const CLOSED: &str = "history is closed";
+const FAILED: &str = "the writer failed";
+
+#[async_trait]
+impl History for SqliteHistory {
+    async fn append(
+        &self,
+        room: &RoomId,
+        expected_head: Seq,
+        entries: Vec<NewEntry>,
+    ) -> Result<Vec<Outcome>, AppendError> {
+        let entries = entries
+            .into_iter()
+            .map(Encoded::new)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| AppendError::Unavailable(error.to_string()))?;
+        let weight = 256 + entries.iter().map(Encoded::weight).sum::<usize>();
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Append {
+            room: room.clone(),
+            expected: expected_head,
+            entries,
+            reply,
+        };
+        self.push(weight, job).map_err(|refused| match refused {
+            Refused::Full => AppendError::Busy,
+            Refused::Closed => AppendError::Unavailable(CLOSED.into()),
+        })?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(AppendError::Unavailable(FAILED.into())))
+    }
+
+    async fn room(&self, room: &RoomId) -> Result<Option<RoomRecord>, HistoryError> {
+        let room = room.clone();
+        self.readers
+            .ask(move |conn| rooms::record(conn, &room))
+            .await
+    }
+
+    async fn log(&self, room: &RoomId, after: Seq, limit: u32) -> Result<Vec<Entry>, HistoryError> {
+        let room = room.clone();
+        self.readers
+            .ask(move |conn| rooms::log(conn, &room, after, limit))
+            .await
+    }
+
+    async fn page(&self, room: &RoomId, at: Cursor, limit: u32) -> Result<Page, HistoryError> {
+        let room = room.clone();
+        self.readers
+            .ask(move |conn| messages::page(conn, room.as_str(), at, limit))
+            .await?
+    }
+
+    async fn messages(&self, room: &RoomId, seqs: &[Seq]) -> Result<Vec<Message>, HistoryError> {
+        let (room, seqs) = (room.clone(), seqs.to_vec());
+        self.readers
+            .ask(move |conn| {
+                let Some(key) = rooms::key(conn, &room)? else {
+                    return Ok(Vec::new());
+                };
+                seqs.into_iter()
+                    .filter_map(|seq| messages::one(conn, key, seq).transpose())
+                    .collect()
+            })
+            .await
+    }
+
+    async fn sent(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        nonce: &Nonce,
+    ) -> Result<Option<Outcome>, HistoryError> {
+        let (room, user, nonce) = (room.clone(), user.clone(), nonce.clone());
+        self.readers
+            .ask(move |conn| match rooms::key(conn, &room)? {
+                Some(key) => append::sent(conn, key, &user, &nonce),
+                None => Ok(None),
+            })
+            .await
+    }
+
+    async fn reacted(
+        &self,
+        room: &RoomId,
+        seq: Seq,
+        user: &UserId,
+        emoji: &str,
+    ) -> Result<bool, HistoryError> {
+        let (room, user, emoji) = (room.clone(), user.clone(), emoji.to_owned());
+        self.readers
+            .ask(move |conn| match rooms::key(conn, &room)? {
+                Some(key) => messages::reacted(conn, key, seq, &user, &emoji),
+                None => Ok(false),
+            })
+            .await
+    }
+
+    async fn memberships(&self, user: &UserId) -> Result<Vec<RoomId>, HistoryError> {
+        let user = user.clone();
+        self.readers
+            .ask(move |conn| rooms::memberships(conn, &user))
+            .await
+    }
+
+    async fn views(
+        &self,
+        user: &UserId,
+        only: Option<&RoomId>,
+    ) -> Result<Vec<RoomView>, HistoryError> {
+        let (user, only) = (user.clone(), only.cloned());
+        self.readers
+            .ask(move |conn| rooms::views(conn, &user, only.as_ref()))
+            .await
+    }
+
+    async fn mark_read(&self, room: &RoomId, user: &UserId, seq: Seq) -> Result<Seq, HistoryError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::MarkRead {
+            room: room.clone(),
+            user: user.clone(),
+            seq,
+            reply,
+        };
+        self.write(job, answer).await
+    }
+
+    async fn search(&self, query: &Search) -> Result<Found, HistoryError> {
+        let query = Query::parse(query.clone())?;
+        self.readers.ask(move |conn| query.run(conn)).await
+    }
+
+    async fn remove(&self, room: &RoomId) -> Result<(), HistoryError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Remove {
+            room: room.clone(),
+            reply,
+        };
+        self.write(job, answer).await
+    }
+
+    async fn ping(&self) -> Result<(), HistoryError> {
+        if self.writes.is_closed() {
+            return Err(HistoryError::Unavailable(CLOSED.into()));
+        }
+        self.readers
+            .ask(|conn| conn.query_row("SELECT 1", [], |_| Ok(())))
+            .await
+    }
+}

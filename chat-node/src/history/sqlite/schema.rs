@@ -1,0 +1,118 @@
+//! The database's shape and how a connection to it is set up.
+
+use std::{path::PathBuf, time::Duration};
+
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+
+/// In order; one that was ever released is never changed.
+const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("0001_rooms.sql"))];
+
+/// How many statements a connection keeps prepared; there are about fifty.
+const STATEMENTS: usize = 96;
+
+/// How long a connection waits for the lock of another process on the same file.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// SQLite refused.
+    #[error("cannot open the history at {path}: {source}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// Its tables are of a version this program cannot bring up to date.
+    #[error("cannot migrate the history at {path}: {source}")]
+    Migration {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite_migration::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread for the history: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Where the database is and what bounds it.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    pub(super) max_bytes: Option<u64>,
+}
+
+impl Place {
+    /// The connection that writes.
+    pub(super) fn writer(&self) -> Result<Connection, rusqlite::Error> {
+        let conn = self.connect()?;
+        // FULL: an acknowledged entry survives power loss, not only the loss of the process.
+        conn.pragma_update(None, "journal_mode", "wal")?;
+        conn.pragma_update(None, "synchronous", "full")?;
+        // Fewer and larger checkpoints than the default of 1,000 pages; the file is cut back after.
+        conn.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+        conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        conn.pragma_update(None, "cache_size", -16_384)?;
+        if let Some(bytes) = self.max_bytes {
+            let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
+            conn.pragma_update(
+                None,
+                "max_page_count",
+                i64::try_from(bytes).unwrap_or(i64::MAX) / page + 1,
+            )?;
+        }
+        Ok(conn)
+    }
+
+    /// A connection that only reads.
+    pub(super) fn reader(&self) -> Result<Connection, rusqlite::Error> {
+        let conn = self.connect()?;
+        conn.pragma_update(None, "query_only", true)?;
+        conn.pragma_update(None, "cache_size", -4_096)?;
+        Ok(conn)
+    }
+
+    /// Creates or updates the tables.
+    pub(super) fn migrate(&self, conn: &mut Connection) -> Result<(), OpenError> {
+        Migrations::from_slice(MIGRATIONS)
+            .to_latest(conn)
+            .map_err(|source| OpenError::Migration {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    fn connect(&self) -> Result<Connection, rusqlite::Error> {
+        let conn = Connection::open(&self.path)?;
+        conn.busy_timeout(LOCK_WAIT)?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(conn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_migrations_hold() {
+        Migrations::from_slice(MIGRATIONS).validate().unwrap();
+    }
+
+    #[test]
+    fn a_file_of_a_later_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place {
+            path: dir.path().join("h.db"),
+            max_bytes: None,
+        };
+        let mut conn = place.writer().unwrap();
+        place.migrate(&mut conn).unwrap();
+        conn.pragma_update(None, "user_version", 999).unwrap();
+        let error = place.migrate(&mut conn).unwrap_err();
+        assert!(matches!(error, OpenError::Migration { .. }), "{error}");
+    }
+}
