@@ -3,3 +3,4 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
 
 mod bus;
+mod history;

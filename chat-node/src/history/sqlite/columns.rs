@@ -80,7 +80,10 @@ pub(super) fn muted_value(until: Option<Timestamp>) -> i64 {
     until.map_or(FOR_GOOD, Timestamp::as_millis)
 }
 
-#[expect(clippy::option_option, reason = "as in MemberRecord: muted, and until when")]
+#[expect(
+    clippy::option_option,
+    reason = "as in MemberRecord: muted, and until when"
+)]
 pub(super) fn muted(row: &Row<'_>, at: usize) -> Result<Option<Option<Timestamp>>> {
     Ok(row
         .get::<_, Option<i64>>(at)?

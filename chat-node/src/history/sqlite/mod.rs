@@ -22,6 +22,9 @@ mod schema;
 mod search;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     path::Path,
     sync::Arc,
@@ -130,6 +133,13 @@ impl SqliteHistory {
             gauges,
             threads: Mutex::new(threads),
         })
+    }
+
+    /// A history that lives as long as the handle, for tests of what stands on it: nothing touches
+    /// the disk, and nothing survives.
+    pub fn in_memory() -> Result<Self, OpenError> {
+        let name = format!("file:/history-{}?vfs=memdb", ulid::Ulid::new());
+        Self::open(Path::new(&name), SqliteSettings::default())
     }
 
     /// Commits what waits, folds the write-ahead log into the file and ends the threads. Waits on

@@ -108,8 +108,12 @@ pub(super) fn views(
     user: &UserId,
     only: Option<&RoomId>,
 ) -> Result<Vec<RoomView>> {
+    let which = match only {
+        None => "?2 IS NULL",
+        Some(_) => "me.room = (SELECT key FROM room WHERE id = ?2)",
+    };
     let found = conn
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT room.key, room.id, room.kind, room.name, room.topic, room.slow_mode_ms,
                     room.epoch, room.head, room.last, room.members,
                     me.role, me.muted, me.read,
@@ -125,9 +129,9 @@ pub(super) fn views(
                         (SELECT peer.user FROM member AS peer
                          WHERE peer.room = room.key AND peer.user <> me.user LIMIT 1) END
              FROM member AS me JOIN room ON room.key = me.room
-             WHERE me.user = ?1 AND (?2 IS NULL OR room.id = ?2)
-             ORDER BY room.id",
-        )?
+             WHERE me.user = ?1 AND {which}
+             ORDER BY room.id"
+        ))?
         .query_map(
             params![
                 user.as_str(),

@@ -31,6 +31,9 @@ const COMMIT_AIM: Duration = Duration::from_millis(50);
 /// The batch never shrinks below this many entries.
 const LEAST_BATCH: usize = 64;
 
+/// How soon a purge that failed is tried again when nothing else happens.
+const PURGE_RETRY: Duration = Duration::from_secs(1);
+
 /// What the writer is asked to do.
 pub(super) enum Job {
     Append {
@@ -112,6 +115,7 @@ pub(super) struct Writer {
     limit: usize,
     max_batch: usize,
     gone: u32,
+    purge_failed: bool,
 }
 
 impl Writer {
@@ -133,6 +137,7 @@ impl Writer {
             limit: max_batch.min(4 * LEAST_BATCH),
             max_batch,
             gone,
+            purge_failed: false,
         }
     }
 
@@ -140,13 +145,20 @@ impl Writer {
     pub(super) fn run(mut self) {
         loop {
             // While there is something to purge, the thread does not sleep.
-            let patience = (self.gone > 0).then_some(Duration::ZERO);
-            match self.queue.take(self.limit, Job::size, patience) {
-                Taken::Items(jobs) => self.batch(jobs),
-                Taken::Nothing => {}
+            let patience = (self.gone > 0).then_some(if self.purge_failed {
+                PURGE_RETRY
+            } else {
+                Duration::ZERO
+            });
+            let idle = match self.queue.take(self.limit, Job::size, patience) {
+                Taken::Items(jobs) => {
+                    self.batch(jobs);
+                    false
+                }
+                Taken::Nothing => true,
                 Taken::Closed => break,
-            }
-            if self.gone > 0 {
+            };
+            if self.gone > 0 && (idle || !self.purge_failed) {
                 self.purge();
             }
         }
@@ -207,21 +219,20 @@ impl Writer {
     fn purge(&mut self) {
         self.ensure_connection();
         let Some(conn) = &self.conn else {
-            self.gone = 0;
+            self.purge_failed = true;
             return;
         };
-        let stepped = conn
-            .execute_batch("BEGIN IMMEDIATE")
+        let stepped = begin(conn)
             .and_then(|()| purge::step(conn))
             .and_then(|()| conn.execute_batch("COMMIT"));
-        if let Err(error) = stepped {
-            // Later is soon enough: the next removal, or the next start.
-            tracing::warn!(%error, "could not purge a removed room");
-            self.conn = None;
-            self.gone = 0;
-            return;
+        self.purge_failed = stepped.is_err();
+        match stepped {
+            Ok(()) => self.recount(),
+            Err(error) => {
+                tracing::warn!(%error, "could not purge a removed room; trying again later");
+                self.conn = None;
+            }
         }
-        self.recount();
     }
 
     fn recount(&mut self) {
@@ -285,7 +296,7 @@ fn commit(conn: &Connection, jobs: Vec<Job>, gauges: &Gauges) -> Committed {
 
 fn begin(conn: &Connection) -> Result<()> {
     if !conn.is_autocommit() {
-        // A panic inside the purge may leave one open.
+        // Left open by a failure.
         conn.execute_batch("ROLLBACK")?;
     }
     conn.execute_batch("BEGIN IMMEDIATE")

@@ -1,0 +1,236 @@
+//! What only this backend can be asked: its threads, its bounds, its file.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use shared::{
+    id::{Nonce, Timestamp},
+    protocol::room::{
+        EntryBody, MemberAction, MemberChange, MessageBody, Role, RoomChange, RoomKind,
+    },
+};
+use tempfile::TempDir;
+
+use super::*;
+
+fn open(settings: SqliteSettings) -> (TempDir, PathBuf, SqliteHistory) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("h.db");
+    let history = SqliteHistory::open(&path, settings).unwrap();
+    (dir, path, history)
+}
+
+fn room(n: usize) -> RoomId {
+    RoomId::parse(&format!("room-{n}")).unwrap()
+}
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+fn by(name: &str, body: EntryBody) -> NewEntry {
+    NewEntry {
+        user: user(name),
+        ts: Timestamp::from_millis(1),
+        body,
+    }
+}
+
+fn said(text: &str) -> EntryBody {
+    EntryBody::Message(MessageBody {
+        nonce: Nonce::generate(),
+        text: text.into(),
+        reply_to: None,
+        mentions: Vec::new(),
+        data: None,
+    })
+}
+
+/// A room of `a` and `b`, with some messages of `a`.
+async fn fill(history: &SqliteHistory, n: usize, messages: usize) {
+    let mut entries = vec![by(
+        "a",
+        EntryBody::Room(RoomChange {
+            created: Some(RoomKind::Group),
+            ..RoomChange::default()
+        }),
+    )];
+    for member in ["a", "b"] {
+        let join = MemberChange {
+            action: MemberAction::Join,
+            member: user(member),
+            role: Some(Role::Member),
+            until: None,
+        };
+        entries.push(by("a", EntryBody::Member(join)));
+    }
+    entries.extend((0..messages).map(|m| by("a", said(&format!("word{m} in room{n}")))));
+    history.append(&room(n), Seq::ZERO, entries).await.unwrap();
+}
+
+fn rows(path: &PathBuf, table: &str) -> i64 {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+        row.get(0)
+    })
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_panic_in_the_writer_answers_those_who_wait_and_the_writer_goes_on() {
+    let (_dir, _, history) = open(SqliteSettings::default());
+    fill(&history, 0, 0).await;
+    assert!(history.push(0, Job::Panic).is_ok());
+    // Whether this shares the batch of the panic or comes after it, it is answered.
+    let mut head = Seq::new(3);
+    loop {
+        match history
+            .append(&room(0), head, vec![by("a", said("x"))])
+            .await
+        {
+            Ok(outcomes) => {
+                assert_eq!(outcomes[0].seq, head.next());
+                break;
+            }
+            Err(AppendError::Unavailable(_)) => {}
+            Err(AppendError::Conflict { head: moved }) => head = moved,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_unavailable_and_the_writer_recovers() {
+    let (_dir, _, history) = open(SqliteSettings {
+        max_bytes: Some(1 << 20),
+        ..SqliteSettings::default()
+    });
+    fill(&history, 0, 500).await;
+    fill(&history, 1, 0).await;
+    let mut head = Seq::new(3);
+    let refused = loop {
+        let entries = vec![by("a", said(&"x".repeat(3_000)))];
+        match history.append(&room(1), head, entries).await {
+            Ok(outcomes) => head = outcomes[0].seq,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, AppendError::Unavailable(_)), "{refused}");
+    let record = history.room(&room(1)).await.unwrap().unwrap();
+    assert_eq!(record.head, head, "what was acknowledged stands");
+
+    // Room is made; the same handle takes appends again.
+    history.remove(&room(0)).await.unwrap();
+    let deadline = Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let entries = vec![by("a", said("y"))];
+        match history.append(&room(1), head, entries).await {
+            Ok(_) => break,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn many_rooms_share_a_commit_and_one_conflict_spoils_nothing() {
+    let (_dir, _, history) = open(SqliteSettings::default());
+    let history = Arc::new(history);
+    for n in 0..50 {
+        fill(&history, n, 0).await;
+    }
+    let tasks: Vec<_> = (0..50)
+        .map(|n| {
+            let history = Arc::clone(&history);
+            tokio::spawn(async move {
+                let head = Seq::new(if n % 5 == 0 { 77 } else { 3 });
+                let entries = vec![by("a", said("x"))];
+                (n, history.append(&room(n), head, entries).await)
+            })
+        })
+        .collect();
+    for task in tasks {
+        let (n, answer) = task.await.unwrap();
+        if n % 5 == 0 {
+            assert_eq!(answer, Err(AppendError::Conflict { head: Seq::new(3) }));
+        } else {
+            assert_eq!(answer.unwrap()[0].seq, Seq::new(4));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_is_busy_and_a_closed_history_is_unavailable() {
+    let (_dir, path, history) = open(SqliteSettings {
+        write_queue_jobs: 0,
+        ..SqliteSettings::default()
+    });
+    let target = room(0);
+    let append = || history.append(&target, Seq::ZERO, vec![by("a", said("x"))]);
+    assert_eq!(append().await, Err(AppendError::Busy));
+    history.ping().await.unwrap();
+    history.close();
+    assert!(matches!(append().await, Err(AppendError::Unavailable(_))));
+    assert!(history.ping().await.is_err());
+    assert!(history.room(&room(0)).await.is_err());
+    let wal = path.with_extension("db-wal");
+    assert!(
+        !wal.exists() || wal.metadata().unwrap().len() == 0,
+        "the write-ahead log was folded in"
+    );
+}
+
+#[tokio::test]
+async fn removing_a_room_deletes_all_of_its_rows_in_the_end() {
+    let (_dir, path, history) = open(SqliteSettings::default());
+    fill(&history, 0, 1_700).await;
+    fill(&history, 1, 5).await;
+    let react = EntryBody::Reaction {
+        target: Seq::new(4),
+        emoji: "👍".into(),
+        on: true,
+    };
+    history
+        .append(&room(0), Seq::new(1_703), vec![by("a", react)])
+        .await
+        .unwrap();
+    history.remove(&room(0)).await.unwrap();
+    // Closed in the middle of the purge or after it: the next start goes on with it.
+    history.close();
+    let history = SqliteHistory::open(&path, SqliteSettings::default()).unwrap();
+    let deadline = Instant::now() + std::time::Duration::from_secs(20);
+    while rows(&path, "gone") > 0 {
+        assert!(Instant::now() < deadline);
+        tokio::task::yield_now().await;
+    }
+    history.close();
+    for (table, left) in [
+        ("entry", 8),
+        ("message", 5),
+        ("reaction", 0),
+        ("reactor", 0),
+        ("member", 2),
+        ("room", 1),
+        ("words", 5),
+    ] {
+        assert_eq!(rows(&path, table), left, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn somebody_in_thousands_of_rooms_can_search_them_all() {
+    let history = SqliteHistory::in_memory().unwrap();
+    for n in 0..3_000 {
+        fill(&history, n, 1).await;
+    }
+    let search = Search {
+        user: user("b"),
+        text: "word0 room2999".into(),
+        room: None,
+        author: None,
+        after: None,
+        limit: 10,
+    };
+    let found = history.search(&search).await.unwrap();
+    assert_eq!(found.items.len(), 1);
+    assert_eq!(found.items[0].0, room(2_999));
+}
