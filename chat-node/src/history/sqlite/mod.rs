@@ -20,6 +20,7 @@ mod reader;
 mod rooms;
 mod schema;
 mod search;
+mod settings;
 mod writer;
 
 #[cfg(test)]
@@ -36,6 +37,7 @@ use parking_lot::Mutex;
 use shared::{
     id::{Nonce, RoomId, Seq, UserId},
     protocol::room::{Entry, Message, RoomView},
+    settings::ByteSize,
 };
 use tokio::sync::oneshot;
 
@@ -52,37 +54,7 @@ use super::{
     AppendError, Cursor, Found, History, HistoryError, NewEntry, Outcome, Page, RoomRecord, Search,
 };
 
-pub use self::{gauges::METRICS, schema::OpenError};
-
-/// What bounds the backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SqliteSettings {
-    /// Jobs that may wait for the writer; beyond that an append is `Busy`.
-    pub write_queue_jobs: usize,
-    /// Bytes they may hold.
-    pub write_queue_bytes: usize,
-    /// Most entries in one commit. The limit in force adapts to the disk below this.
-    pub max_batch_entries: usize,
-    /// Reader threads, each with a connection.
-    pub readers: usize,
-    /// Questions that may wait for a reader; beyond that they are `Unavailable`.
-    pub read_queue_jobs: usize,
-    /// How large the database file may grow; appends are `Unavailable` beyond it.
-    pub max_bytes: Option<u64>,
-}
-
-impl Default for SqliteSettings {
-    fn default() -> Self {
-        Self {
-            write_queue_jobs: 8_192,
-            write_queue_bytes: 64 << 20,
-            max_batch_entries: 4_096,
-            readers: 3,
-            read_queue_jobs: 4_096,
-            max_bytes: None,
-        }
-    }
-}
+pub use self::{gauges::METRICS, schema::OpenError, settings::SqliteSettings};
 
 /// History in one SQLite file.
 pub struct SqliteHistory {
@@ -96,10 +68,10 @@ impl SqliteHistory {
     /// Opens the file, and makes it when it is not there. Waits on I/O.
     ///
     /// Metrics go to the recorder that is installed by now.
-    pub fn open(path: &Path, settings: SqliteSettings) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, settings: &SqliteSettings) -> Result<Self, OpenError> {
         let place = Place {
             path: path.to_owned(),
-            max_bytes: settings.max_bytes,
+            max_bytes: settings.history_max_bytes.map(ByteSize::as_u64),
         };
         let mut conn = place.writer().map_err(|source| OpenError::Sqlite {
             path: path.to_owned(),
@@ -109,19 +81,23 @@ impl SqliteHistory {
 
         let gauges = Gauges::new();
         let bounds = Bounds {
-            items: settings.write_queue_jobs,
-            weight: settings.write_queue_bytes,
+            items: settings.history_queue,
+            weight: settings.history_queue_bytes.as_usize(),
         };
         let writes = Arc::new(Queue::new(bounds, gauges.write_queue.clone()));
         let writer = Writer::new(
             Arc::clone(&writes),
             place.clone(),
             conn,
-            settings.max_batch_entries,
+            settings.history_batch,
             gauges.clone(),
         );
-        let (readers, mut threads) =
-            Readers::start(&place, settings.readers, settings.read_queue_jobs, &gauges)?;
+        let (readers, mut threads) = Readers::start(
+            &place,
+            settings.history_readers,
+            settings.history_read_queue,
+            &gauges,
+        )?;
         threads.push(
             thread::Builder::new()
                 .name("history-write".into())
@@ -139,7 +115,7 @@ impl SqliteHistory {
     /// the disk, and nothing survives.
     pub fn in_memory() -> Result<Self, OpenError> {
         let name = format!("file:/history-{}?vfs=memdb", ulid::Ulid::new());
-        Self::open(Path::new(&name), SqliteSettings::default())
+        Self::open(Path::new(&name), &SqliteSettings::default())
     }
 
     /// Commits what waits, folds the write-ahead log into the file and ends the threads. Waits on

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
+use shared::settings::{Loader, SettingDoc, Settings, reference};
 use shared::{
     id::{Nonce, Timestamp},
     protocol::room::{
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-fn open(settings: SqliteSettings) -> (TempDir, PathBuf, SqliteHistory) {
+fn open(settings: &SqliteSettings) -> (TempDir, PathBuf, SqliteHistory) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("h.db");
     let history = SqliteHistory::open(&path, settings).unwrap();
@@ -77,7 +78,7 @@ fn rows(path: &PathBuf, table: &str) -> i64 {
 
 #[tokio::test]
 async fn a_panic_in_the_writer_answers_those_who_wait_and_the_writer_goes_on() {
-    let (_dir, _, history) = open(SqliteSettings::default());
+    let (_dir, _, history) = open(&SqliteSettings::default());
     fill(&history, 0, 0).await;
     assert!(history.push(0, Job::Panic).is_ok());
     // Whether this shares the batch of the panic or comes after it, it is answered.
@@ -100,8 +101,8 @@ async fn a_panic_in_the_writer_answers_those_who_wait_and_the_writer_goes_on() {
 
 #[tokio::test]
 async fn a_full_disk_is_unavailable_and_the_writer_recovers() {
-    let (_dir, _, history) = open(SqliteSettings {
-        max_bytes: Some(1 << 20),
+    let (_dir, _, history) = open(&SqliteSettings {
+        history_max_bytes: Some(ByteSize::mib(1)),
         ..SqliteSettings::default()
     });
     fill(&history, 0, 500).await;
@@ -133,7 +134,7 @@ async fn a_full_disk_is_unavailable_and_the_writer_recovers() {
 
 #[tokio::test]
 async fn many_rooms_share_a_commit_and_one_conflict_spoils_nothing() {
-    let (_dir, _, history) = open(SqliteSettings::default());
+    let (_dir, _, history) = open(&SqliteSettings::default());
     let history = Arc::new(history);
     for n in 0..50 {
         fill(&history, n, 0).await;
@@ -160,8 +161,8 @@ async fn many_rooms_share_a_commit_and_one_conflict_spoils_nothing() {
 
 #[tokio::test]
 async fn a_full_queue_is_busy_and_a_closed_history_is_unavailable() {
-    let (_dir, path, history) = open(SqliteSettings {
-        write_queue_jobs: 0,
+    let (_dir, path, history) = open(&SqliteSettings {
+        history_queue: 0,
         ..SqliteSettings::default()
     });
     let target = room(0);
@@ -181,7 +182,7 @@ async fn a_full_queue_is_busy_and_a_closed_history_is_unavailable() {
 
 #[tokio::test]
 async fn removing_a_room_deletes_all_of_its_rows_in_the_end() {
-    let (_dir, path, history) = open(SqliteSettings::default());
+    let (_dir, path, history) = open(&SqliteSettings::default());
     fill(&history, 0, 1_700).await;
     fill(&history, 1, 5).await;
     let react = EntryBody::Reaction {
@@ -196,7 +197,7 @@ async fn removing_a_room_deletes_all_of_its_rows_in_the_end() {
     history.remove(&room(0)).await.unwrap();
     // Closed in the middle of the purge or after it: the next start goes on with it.
     history.close();
-    let history = SqliteHistory::open(&path, SqliteSettings::default()).unwrap();
+    let history = SqliteHistory::open(&path, &SqliteSettings::default()).unwrap();
     let deadline = Instant::now() + std::time::Duration::from_secs(20);
     while rows(&path, "gone") > 0 {
         assert!(Instant::now() < deadline);
@@ -233,4 +234,28 @@ async fn somebody_in_thousands_of_rooms_can_search_them_all() {
     let found = history.search(&search).await.unwrap();
     assert_eq!(found.items.len(), 1);
     assert_eq!(found.items[0].0, room(2_999));
+}
+
+#[test]
+fn settings_and_metrics_are_documented() {
+    #[derive(Debug, clap::Args)]
+    struct Documented {
+        #[command(flatten)]
+        sqlite: SqliteSettings,
+    }
+    impl Settings for Documented {}
+    let operations = include_str!("../../../../docs/operations.md");
+    let settings = reference::<Documented>(&Loader::new("chat-node", "0", ""));
+    let own = settings.iter().filter(|s| s.key.starts_with("history_"));
+    let rows = own
+        .map(SettingDoc::row)
+        .chain(METRICS.iter().map(shared::telemetry::Metric::row));
+    let missing: Vec<_> = rows
+        .filter(|row| !operations.lines().any(|line| line == row))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/operations.md lacks:\n{}",
+        missing.join("\n")
+    );
 }

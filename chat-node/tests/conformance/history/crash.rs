@@ -73,7 +73,7 @@ async fn what_was_acknowledged_before_a_kill_is_there_once() {
 }
 
 async fn verify(path: &Path, acknowledged: &HashMap<(RoomId, Nonce), Seq>) {
-    let history = SqliteHistory::open(path, SqliteSettings::default()).unwrap();
+    let history = SqliteHistory::open(path, &SqliteSettings::default()).unwrap();
     let mut there = HashMap::new();
     for n in 0..3 {
         let id = room(&format!("crash-{n}"));
@@ -95,7 +95,7 @@ async fn verify(path: &Path, acknowledged: &HashMap<(RoomId, Nonce), Seq>) {
 
 /// The child: appends to three rooms from eight tasks and says what was acknowledged.
 async fn append_until_killed(path: &Path) {
-    let history = SqliteHistory::open(path, SqliteSettings::default()).unwrap();
+    let history = SqliteHistory::open(path, &SqliteSettings::default()).unwrap();
     let history: Arc<dyn History> = Arc::new(history);
     let tasks: Vec<_> = (0..8)
         .map(|task| {
@@ -137,7 +137,6 @@ async fn append_until_killed(path: &Path) {
             })
         })
         .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
+    // None of them ends: the kill does.
+    futures_util::future::join_all(tasks).await;
 }

@@ -34,7 +34,7 @@ impl HistoryFactory for File {
             return history;
         }
         let path = self.dir.path().join("history.db");
-        let history = Arc::new(SqliteHistory::open(&path, SqliteSettings::default()).unwrap());
+        let history = Arc::new(SqliteHistory::open(&path, &SqliteSettings::default()).unwrap());
         *open = Arc::downgrade(&history);
         history
     }
