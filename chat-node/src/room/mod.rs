@@ -3,17 +3,47 @@
 //! A command goes in through [`Rooms`], to the room's actor; the actor asks its state what the
 //! command comes to, appends what has to be durable, answers, and hands the entry to the relays.
 //! Rooms never see sockets, and sessions never touch history or bus.
+//!
+//! - `state`: the pure state; [`rules`]: limits and the permission table it goes by.
+//! - `live`: a room at work: decides, appends in batches (`batch`), answers (`ask`), delivers in
+//!   order and repairs holes (`delivery`), makes rooms (`opening`), shows them (`view`).
+//! - `actor`: gives it a thread and a bounded mailbox. `rooms`: the directory.
+//! - [`news`]: what nodes tell each other of rooms.
+
+use std::sync::Arc;
 
 use shared::{
-    id::UserId,
+    id::{Epoch, RoomId, Seq, Timestamp, UserId},
     protocol::{
         command::Command,
         reply::{Appended, Empty, ErrorBody, MembersReply, ReadReply, RoomReply, Synced},
+        room::{Role, RoomKind},
     },
 };
 use tokio::sync::oneshot;
 
 use crate::transport::SessionKey;
+
+mod actor;
+mod ask;
+mod batch;
+mod delivery;
+mod live;
+pub mod news;
+mod opening;
+mod rooms;
+pub mod rules;
+mod settings;
+mod state;
+mod typing;
+mod view;
+
+pub use news::{Neighbours, RoomNews};
+pub use rooms::{Rooms, RoomsParts};
+pub use settings::RoomSettings;
+
+/// Tells the time; injected, so that tests can say what time it is.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Who asks something of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +59,7 @@ pub struct Caller {
 pub struct RoomCommand {
     /// Who asks.
     pub caller: Caller,
-    /// What is asked; only commands that name a room.
+    /// What is asked; only commands that name or make a room.
     pub command: Command,
     /// Where the answer goes.
     pub reply: ReplyTo,
@@ -66,4 +96,50 @@ pub enum ReplyBody {
     Synced(Synced),
     /// A read marker.
     Read(ReadReply),
+}
+
+/// What somebody may see of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The room's kind.
+    pub kind: RoomKind,
+    /// The caller's role; `None` for a server API caller who is no member.
+    pub role: Option<Role>,
+    /// The identity of the room's log.
+    pub epoch: Epoch,
+    /// The newest entry.
+    pub head: Seq,
+    /// How many members it has.
+    pub members: u32,
+}
+
+/// The room a command is for; `None` when it is for no room that exists already.
+pub fn room_of(caller: &Caller, command: &Command) -> Option<RoomId> {
+    let room = match command {
+        Command::RoomOpenDm(with) => return Some(RoomId::direct(&caller.user, &with.user)),
+        Command::RoomGet(c) | Command::RoomJoin(c) | Command::RoomLeave(c) => &c.room,
+        Command::RoomMembers(c) => &c.room,
+        Command::RoomUpdate(c) => &c.room,
+        Command::RoomInvite(c)
+        | Command::RoomKick(c)
+        | Command::RoomUnban(c)
+        | Command::RoomUnmute(c) => &c.room,
+        Command::RoomBan(c) | Command::RoomMute(c) => &c.room,
+        Command::RoomRole(c) => &c.room,
+        Command::RoomSync(c) => &c.room,
+        Command::RoomWatch(c) | Command::Typing(c) => &c.room,
+        Command::MessageSend(c) => &c.room,
+        Command::MessageEdit(c) => &c.room,
+        Command::MessageDelete(c) | Command::Read(c) => &c.room,
+        Command::ReactionAdd(c) | Command::ReactionRemove(c) => &c.room,
+        Command::SessionStart(_)
+        | Command::SessionResume(_)
+        | Command::SessionAck(_)
+        | Command::SessionRenew(_)
+        | Command::SessionEnd(_)
+        | Command::Ping(_)
+        | Command::RoomCreate(_)
+        | Command::PresenceSet(_) => return None,
+    };
+    Some(room.clone())
 }

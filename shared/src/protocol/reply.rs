@@ -95,6 +95,9 @@ pub struct Pong {
 pub struct RoomReply {
     /// The room as the caller sees it.
     pub room: RoomView,
+    /// Where the entry stands that an op appended (`room.join`, `room.update`, …), beside `room`.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub appended: Option<Appended>,
 }
 
 /// Answer to `room.members`.

@@ -1,0 +1,329 @@
+//! Entries to the relays, in order and without a hole: what another node's message shows to be
+//! missing, or what a failed append left in doubt, is read from history before anything newer.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::future::join_all;
+use shared::{
+    id::{Seq, UserId},
+    protocol::{
+        codec::SharedEvent,
+        event::Event,
+        room::{Entry, RoomView},
+    },
+};
+
+use super::{
+    RoomNews,
+    live::{Away, Known, Room, admits, expels},
+    state::RoomState,
+    view::named,
+};
+use crate::{history::HistoryError, transport::relay::Audience};
+
+/// Entries read from the log at once.
+const LOG_PAGE: u32 = 500;
+
+impl Room {
+    /// Whose sessions hear the room.
+    pub(super) fn audience(&self) -> Audience {
+        match self.state().and_then(RoomState::pair) {
+            Some(pair) => Audience::Users(pair.into()),
+            None => Audience::Room(self.id.clone()),
+        }
+    }
+
+    /// Delivers what this node appended, and tells the other nodes.
+    pub(super) async fn deliver_own(&mut self, entries: Vec<Entry>) {
+        if self.parts.neighbours.listening() && !entries.is_empty() {
+            let news = entries.clone();
+            self.deliver(entries).await;
+            self.tell(news);
+        } else {
+            self.deliver(entries).await;
+        }
+    }
+
+    fn tell(&self, entries: Vec<Entry>) {
+        let neighbours = &self.parts.neighbours;
+        let added: Vec<(UserId, Seq)> = entries
+            .iter()
+            .filter_map(|entry| admits(&entry.body).map(|user| (user.clone(), entry.seq)))
+            .collect();
+        neighbours.tell(RoomNews::Entries {
+            room: self.id.clone(),
+            users: self.state().and_then(RoomState::pair),
+            entries,
+        });
+        for (user, seq) in added {
+            neighbours.tell(RoomNews::Added {
+                user,
+                room: self.id.clone(),
+                seq,
+            });
+        }
+    }
+
+    /// Hands entries to the relays of this node, and applies those the state does not have yet.
+    /// They begin at most one after what was delivered; what was delivered already is skipped.
+    pub(super) async fn deliver(&mut self, entries: Vec<Entry>) {
+        let mut fresh = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let Known::State(state) = &mut self.known else {
+                return;
+            };
+            if entry.seq == state.head().next() {
+                state.apply(&entry);
+            } else if entry.seq > state.head() {
+                self.behind = true;
+                break;
+            }
+            let next = self.delivered.unwrap_or_default().next();
+            if entry.seq < next {
+                continue;
+            }
+            if entry.seq > next {
+                self.behind = true;
+                break;
+            }
+            self.delivered = Some(entry.seq);
+            fresh.push(entry);
+        }
+        if fresh.is_empty() {
+            return;
+        }
+        let mut views = self.views_of_added(&fresh).await;
+        // A room begins with those who are in from the start: they hear its first entries too.
+        if fresh[0].seq == Seq::ZERO.next() {
+            for entry in &fresh {
+                if let Some(user) = admits(&entry.body) {
+                    self.welcome(user, views.remove(user));
+                }
+            }
+        }
+        let audience = self.audience();
+        for entry in fresh {
+            if let Some(user) = admits(&entry.body) {
+                self.welcome(user, views.remove(user));
+            }
+            let expelled = expels(&entry.body).cloned();
+            let event = Event::of_entry(self.id.clone(), entry);
+            self.parts
+                .relays
+                .publish(&audience, &Arc::new(SharedEvent::new(event)));
+            if let Some(user) = expelled {
+                self.see_off(&user);
+            }
+        }
+    }
+
+    fn welcome(&self, user: &UserId, view: Option<RoomView>) {
+        let relays = &self.parts.relays;
+        if !relays.is_online(user) {
+            return;
+        }
+        if self.state().is_some_and(|state| state.pair().is_none()) {
+            relays.enroll(user, &self.id);
+        }
+        if let Some(room) = view {
+            let event = Arc::new(SharedEvent::new(Event::RoomAdded { room }));
+            relays.publish(&Audience::user(user), &event);
+        }
+    }
+
+    fn see_off(&self, user: &UserId) {
+        let relays = &self.parts.relays;
+        relays.withdraw(user, &self.id);
+        let event = Event::RoomRemoved {
+            room: self.id.clone(),
+        };
+        relays.publish(&Audience::user(user), &Arc::new(SharedEvent::new(event)));
+    }
+
+    /// The room as those see it who came in with these entries and have a session here.
+    async fn views_of_added(&self, entries: &[Entry]) -> HashMap<UserId, RoomView> {
+        let online = |user: &&UserId| self.parts.relays.is_online(user);
+        let added: Vec<UserId> = entries
+            .iter()
+            .filter_map(|entry| admits(&entry.body))
+            .filter(online)
+            .cloned()
+            .collect();
+        let views = added.iter().map(|user| async move {
+            let views = named(&self.parts, user, Some(&self.id)).await;
+            match views {
+                Ok(mut views) => views.pop().map(|view| (user.clone(), view)),
+                Err(error) => {
+                    // Their next session start tells them.
+                    tracing::warn!(%user, room = %self.id, %error, "cannot show a new room");
+                    None
+                }
+            }
+        });
+        join_all(views).await.into_iter().flatten().collect()
+    }
+
+    /// Takes in what another node said.
+    pub(super) async fn hear(&mut self, news: RoomNews) {
+        match news {
+            RoomNews::Entries { entries, .. } => {
+                if self.delivered.is_none()
+                    && matches!(self.known, Known::Nothing)
+                    && let Some(first) = entries.first()
+                {
+                    // Nothing was delivered here before, so this is where it begins.
+                    self.delivered = Some(Seq::new(first.seq.get().saturating_sub(1)));
+                }
+                if matches!(self.known, Known::Absent) {
+                    self.known = Known::Nothing;
+                    self.delivered = Some(Seq::ZERO);
+                }
+                if self.caught_up().await.is_err() {
+                    return;
+                }
+                self.deliver(entries).await;
+                let _ = self.caught_up().await;
+            }
+            RoomNews::Added { user, seq, .. } => {
+                if self.state().is_none_or(|state| state.head() < seq) {
+                    self.behind = true;
+                }
+                if self.caught_up().await.is_err() || !self.parts.relays.is_online(&user) {
+                    return;
+                }
+                if self
+                    .state()
+                    .is_none_or(|state| state.member(&user).is_none())
+                {
+                    return;
+                }
+                let view = named(&self.parts, &user, Some(&self.id)).await;
+                self.welcome(&user, view.ok().and_then(|mut views| views.pop()));
+            }
+            RoomNews::Typing {
+                user, on, hidden, ..
+            } => {
+                if self.caught_up().await.is_ok() {
+                    self.show_typing(&user, on, &hidden);
+                }
+            }
+            RoomNews::Read {
+                user,
+                seq,
+                own_only,
+                ..
+            } => {
+                if let Known::State(state) = &mut self.known {
+                    state.mark_read(&user, seq);
+                    self.show_read(&user, seq, own_only);
+                }
+            }
+        }
+    }
+
+    /// Makes sure that the state has everything history has, as far as there is reason to doubt
+    /// it, and that the relays were handed all of it.
+    pub(super) async fn caught_up(&mut self) -> Result<(), Away> {
+        if !self.behind && !matches!(self.known, Known::Nothing) {
+            return Ok(());
+        }
+        self.catch_up().await.map_err(|error| {
+            tracing::warn!(room = %self.id, %error, "cannot read what is missing");
+            self.behind = true;
+            Away
+        })
+    }
+
+    async fn catch_up(&mut self) -> Result<(), HistoryError> {
+        if self.behind {
+            self.parts.gauges.repairs.increment(1);
+        }
+        if matches!(self.known, Known::Absent) {
+            self.known = Known::Nothing;
+        }
+        if matches!(self.known, Known::Nothing) && !self.load().await? {
+            self.behind = false;
+            return Ok(());
+        }
+        loop {
+            let after = match (self.state().map(RoomState::head), self.delivered) {
+                (Some(head), Some(delivered)) if self.behind || delivered < head => {
+                    head.min(delivered)
+                }
+                _ => return Ok(()),
+            };
+            self.behind = false;
+            let entries = self.parts.history.log(&self.id, after, LOG_PAGE).await?;
+            let full = entries.len() == LOG_PAGE as usize;
+            if entries
+                .first()
+                .is_some_and(|first| first.seq != after.next())
+            {
+                return Err(HistoryError::Unavailable("the log has a hole".into()));
+            }
+            self.deliver(entries).await;
+            if !full && !self.behind {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Loads the state; answers whether there is such a room. When the log is not the one that
+    /// was delivered from, everybody here is told to start afresh.
+    async fn load(&mut self) -> Result<bool, HistoryError> {
+        let Some(record) = self.parts.history.room(&self.id).await? else {
+            if self.delivered.take().is_some() {
+                let event = Event::RoomRemoved {
+                    room: self.id.clone(),
+                };
+                let event = Arc::new(SharedEvent::new(event));
+                self.parts
+                    .relays
+                    .publish(&Audience::Room(self.id.clone()), &event);
+                self.parts.relays.forget(&self.id);
+            }
+            self.known = Known::Absent;
+            return Ok(false);
+        };
+        let head = record.head;
+        self.known = Known::State(Box::new(RoomState::load(record)));
+        self.look_back().await?;
+        match self.delivered {
+            None => self.delivered = Some(head),
+            Some(delivered) if delivered > head => {
+                self.delivered = Some(head);
+                self.reset().await?;
+            }
+            Some(_) => {}
+        }
+        Ok(true)
+    }
+
+    /// Tells everybody here who is in that the log is another one.
+    async fn reset(&self) -> Result<(), HistoryError> {
+        tracing::error!(room = %self.id, "the log of a room was lost; its members start afresh");
+        let Some(state) = self.state() else {
+            return Ok(());
+        };
+        let here = state
+            .members()
+            .filter(|user| self.parts.relays.is_online(user));
+        for user in here {
+            for room in named(&self.parts, user, Some(&self.id)).await? {
+                let event = Arc::new(SharedEvent::new(Event::RoomReset { room }));
+                self.parts.relays.publish(&Audience::user(user), &event);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether entries of such a room are worth keeping a watermark for: somebody here hears it.
+pub(super) fn heard(room: &Room) -> bool {
+    let relays = &room.parts.relays;
+    relays.listeners(&room.id)
+        || room
+            .state()
+            .and_then(RoomState::pair)
+            .is_some_and(|pair| pair.iter().any(|user| relays.is_online(user)))
+}

@@ -1,0 +1,106 @@
+//! What nodes tell each other of rooms. A hint, never the truth: whoever sees a hole reads
+//! history.
+
+use serde::{Deserialize, Serialize};
+use shared::{
+    id::{RoomId, Seq, UserId},
+    protocol::room::Entry,
+};
+use smallvec::{SmallVec, smallvec};
+
+use crate::bus::Topic;
+
+/// News of a room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomNews {
+    /// Entries that stand, ascending and without a hole among them.
+    Entries {
+        /// The room.
+        room: RoomId,
+        /// The two of a direct-message room.
+        users: Option<[UserId; 2]>,
+        /// The entries.
+        entries: Vec<Entry>,
+    },
+    /// Somebody came in, whose sessions may be on nodes that do not hear the room yet.
+    Added {
+        /// Who.
+        user: UserId,
+        /// The room.
+        room: RoomId,
+        /// The entry that says so.
+        seq: Seq,
+    },
+    /// Somebody types, or stopped.
+    Typing {
+        /// The room.
+        room: RoomId,
+        /// The two of a direct-message room.
+        users: Option<[UserId; 2]>,
+        /// Who types.
+        user: UserId,
+        /// Typing or not.
+        on: bool,
+        /// Members who may not see it: one blocked the other.
+        hidden: Vec<UserId>,
+    },
+    /// Somebody has read up to an entry.
+    Read {
+        /// The room.
+        room: RoomId,
+        /// The two of a direct-message room.
+        users: Option<[UserId; 2]>,
+        /// Who.
+        user: UserId,
+        /// How far.
+        seq: Seq,
+        /// Only for the reader's own devices.
+        own_only: bool,
+    },
+}
+
+impl RoomNews {
+    /// The room it is about.
+    pub fn room(&self) -> &RoomId {
+        match self {
+            Self::Entries { room, .. }
+            | Self::Added { room, .. }
+            | Self::Typing { room, .. }
+            | Self::Read { room, .. } => room,
+        }
+    }
+
+    /// The topics it is published on.
+    pub fn topics(&self) -> SmallVec<[Topic; 2]> {
+        match self {
+            Self::Added { user, .. }
+            | Self::Read {
+                user,
+                own_only: true,
+                ..
+            } => smallvec![Topic::User(user.clone())],
+            Self::Entries { room, users, .. }
+            | Self::Typing { room, users, .. }
+            | Self::Read { room, users, .. } => users.as_ref().map_or_else(
+                || smallvec![Topic::Room(room.clone())],
+                |pair| pair.iter().cloned().map(Topic::User).collect(),
+            ),
+        }
+    }
+}
+
+/// The other nodes, as rooms see them.
+pub trait Neighbours: Send + Sync + 'static {
+    /// Whether there may be any: when not, nothing has to be copied for them.
+    fn listening(&self) -> bool;
+
+    /// Tells them, on [`RoomNews::topics`]. Never waits; it may be lost.
+    fn tell(&self, news: RoomNews);
+
+    /// This node hears the room's topic from soon on. Balanced by [`Neighbours::room_down`].
+    fn room_up(&self, room: &RoomId);
+
+    /// This node hears the room's topic no longer.
+    fn room_down(&self, room: &RoomId);
+}
