@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::Timestamp;
 
 /// How a person is, or wishes to seem.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema, Default,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// There.
@@ -24,7 +26,7 @@ pub enum Status {
 }
 
 /// What a person is doing. The only kind so far is a game.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Activity {
     /// The kind of activity.
     pub kind: ActivityKind,
@@ -48,7 +50,7 @@ pub struct Activity {
 }
 
 /// Kinds of [`Activity`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActivityKind {
     /// In a game.
@@ -56,7 +58,7 @@ pub enum ActivityKind {
 }
 
 /// A party of players.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Party {
     /// The game's id for the party, up to 128 characters.
     pub id: String,
@@ -67,7 +69,7 @@ pub struct Party {
 }
 
 /// A person's presence as one viewer may see it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PresenceView {
     /// The status.
     pub status: Status,

@@ -91,7 +91,7 @@ pub struct Pong {
 }
 
 /// Answer to the ops that make or return a room.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RoomReply {
     /// The room as the caller sees it.
     pub room: RoomView,
@@ -101,7 +101,7 @@ pub struct RoomReply {
 }
 
 /// Answer to `room.members`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MembersReply {
     /// Members ordered by id.
     pub members: Vec<Member>,
@@ -111,7 +111,7 @@ pub struct MembersReply {
 }
 
 /// Answer to an op that appended an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Appended {
     /// Where it stands. An op that changed nothing (a reaction already there) answers the
     /// current head.
@@ -123,7 +123,7 @@ pub struct Appended {
 }
 
 /// Answer to `room.sync`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Synced {
     /// The log's identity.
     pub epoch: Epoch,
@@ -139,7 +139,7 @@ pub struct Synced {
 }
 
 /// Answer to `read`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ReadReply {
     /// How far the caller has read now.
     pub seq: Seq,

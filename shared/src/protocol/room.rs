@@ -7,7 +7,7 @@ use super::presence::is_false;
 use crate::id::{Epoch, Nonce, RoomId, Seq, Timestamp, UserId};
 
 /// What sort of room it is; it decides who may come in and what is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RoomKind {
     /// Two people; the id is a function of the pair.
@@ -22,7 +22,18 @@ pub enum RoomKind {
 
 /// What a member may do.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    Default,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -36,7 +47,7 @@ pub enum Role {
 }
 
 /// One durable change of a room.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Entry {
     /// Its position: dense, from 1.
     pub seq: Seq,
@@ -50,7 +61,7 @@ pub struct Entry {
 }
 
 /// The kinds of entry and what each carries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EntryBody {
     /// Somebody said something.
@@ -86,7 +97,7 @@ pub enum EntryBody {
 }
 
 /// What a message carries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MessageBody {
     /// The sender's name for this send.
     pub nonce: Nonce,
@@ -104,7 +115,7 @@ pub struct MessageBody {
 }
 
 /// A change of membership.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MemberChange {
     /// What happened.
     pub action: MemberAction,
@@ -119,7 +130,7 @@ pub struct MemberChange {
 }
 
 /// What may happen to a membership.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MemberAction {
     /// Came in, by invitation or alone.
@@ -141,7 +152,7 @@ pub enum MemberAction {
 }
 
 /// The making of a room, or a change of its settings. Absent fields stay as they were.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, Default)]
 pub struct RoomChange {
     /// Set on the first entry of a log only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,7 +169,7 @@ pub struct RoomChange {
 }
 
 /// A message as it now reads: edits, reactions and deletion folded in.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Message {
     /// Its position.
     pub seq: Seq,
@@ -191,7 +202,7 @@ pub struct Message {
 }
 
 /// Who reacted with one emoji.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Reaction {
     /// The emoji.
     pub emoji: String,
@@ -202,7 +213,7 @@ pub struct Reaction {
 }
 
 /// A room as one member sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RoomView {
     /// The room.
     pub id: RoomId,
@@ -243,7 +254,7 @@ pub struct RoomView {
 }
 
 /// A person by id and name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UserRef {
     /// The account.
     pub id: UserId,
@@ -253,7 +264,7 @@ pub struct UserRef {
 }
 
 /// A member of a room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Member {
     /// The account.
     pub id: UserId,
