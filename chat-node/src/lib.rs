@@ -17,6 +17,7 @@ pub mod bus;
 pub mod friends;
 pub mod history;
 pub mod overload;
+pub mod presence;
 pub mod room;
 pub mod server;
 pub mod transport;

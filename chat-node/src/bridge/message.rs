@@ -6,11 +6,10 @@ use serde::{Deserialize, Serialize};
 use shared::{
     events::StoreEvent,
     id::{RoomId, Seq, Timestamp, UserId},
-    protocol::{
-        presence::{Activity, Status},
-        room::{Entry, RoomKind, RoomView},
-    },
+    protocol::room::{Entry, RoomKind, RoomView},
 };
+
+use crate::presence::DeviceState;
 
 /// A message between nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,11 +100,9 @@ pub struct PresenceNews {
     /// The friend whose sessions it is for; none: the user's own, and those who watch a room
     /// with the user in it.
     pub to: Option<UserId>,
-    /// The status.
-    pub status: Status,
-    /// The activity.
+    /// The state over all nodes; none: offline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub activity: Option<Activity>,
+    pub state: Option<DeviceState>,
     /// When the user was last seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Timestamp>,
@@ -189,8 +186,9 @@ mod tests {
             BusMessage::Presence(PresenceNews {
                 user: user("a"),
                 to: None,
-                status: Status::Invisible,
-                activity: serde_json::from_value(json!({"kind": "game", "game": "chess"})).unwrap(),
+                state: serde_json::from_value(json!({"availability": "invisible",
+                    "activity": {"kind": "game", "game": "chess"}}))
+                .unwrap(),
                 last_seen: Some(Timestamp::from_millis(3)),
                 version: 9,
             }),

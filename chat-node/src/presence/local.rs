@@ -1,0 +1,231 @@
+//! Presence within one process. Several nodes may share it, as a cluster in one process does.
+//!
+//! Bound: users with a state by their sessions; of users who are gone, the time last seen of the
+//! [`MAX_REMEMBERED`] who left last. It is not kept over a restart: then nobody knows.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use shared::id::{NodeId, Timestamp, UserId};
+use tokio::time::Instant;
+
+use super::{
+    Availability, DeviceState, Holding, Incarnation, LEASE_FOR, PresenceError, PresenceStore,
+    Reaped, Standing,
+};
+
+/// Of how many users who are gone the time last seen is kept.
+const MAX_REMEMBERED: usize = 200_000;
+
+/// The store that the nodes of one process share. Clones are the same store.
+#[derive(Clone, Default)]
+pub struct LocalPresence {
+    book: Arc<Mutex<Book>>,
+}
+
+/// One node's handle.
+pub struct LocalPresenceNode {
+    node: NodeId,
+    book: Arc<Mutex<Book>>,
+}
+
+type Life = (NodeId, Incarnation);
+
+#[derive(Default)]
+struct Book {
+    leases: HashMap<Life, Lease>,
+    standings: HashMap<UserId, Standing>,
+    incarnations: u64,
+    versions: u64,
+}
+
+struct Lease {
+    expires: Instant,
+    users: HashSet<UserId>,
+}
+
+impl LocalPresence {
+    /// A store that holds nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A handle for `node`.
+    pub fn node(&self, node: NodeId) -> LocalPresenceNode {
+        let book = Arc::clone(&self.book);
+        LocalPresenceNode { node, book }
+    }
+}
+
+impl LocalPresenceNode {
+    fn life(&self, incarnation: Incarnation) -> Life {
+        (self.node.clone(), incarnation)
+    }
+}
+
+impl Book {
+    fn live(&mut self, life: &Life) -> Result<&mut Lease, PresenceError> {
+        let lease = self.leases.get_mut(life).ok_or(PresenceError::Expired)?;
+        if lease.expires <= Instant::now() {
+            return Err(PresenceError::Expired);
+        }
+        Ok(lease)
+    }
+
+    fn hold(
+        &mut self,
+        life: &Life,
+        at: Timestamp,
+        user: &UserId,
+        state: Option<DeviceState>,
+    ) -> Standing {
+        if state.is_none() && !self.standings.contains_key(user) {
+            return Standing::default();
+        }
+        let standing = self.standings.entry(user.clone()).or_default();
+        let here = |holding: &Holding| holding.node == life.0 && holding.incarnation == life.1;
+        let before = standing.held.iter().position(here);
+        let was_visible = visible(standing);
+        let changed = match (before, state) {
+            (Some(at), Some(state)) => {
+                std::mem::replace(&mut standing.held[at].state, state.clone()) != state
+            }
+            (Some(at), None) => {
+                standing.held.remove(at);
+                true
+            }
+            (None, Some(state)) => {
+                let (node, incarnation) = life.clone();
+                standing.held.push(Holding {
+                    node,
+                    incarnation,
+                    state,
+                });
+                true
+            }
+            (None, None) => false,
+        };
+        if changed {
+            self.versions += 1;
+            standing.version = self.versions;
+            standing.changed = Some(at);
+            if was_visible && !visible(standing) {
+                standing.last_seen = standing.last_seen.max(Some(at));
+            }
+        }
+        standing.clone()
+    }
+
+    fn end(&mut self, life: &Life, at: Timestamp) -> Vec<Reaped> {
+        let Some(lease) = self.leases.remove(life) else {
+            return Vec::new();
+        };
+        let reaped = lease.users.into_iter().filter_map(|user| {
+            let here =
+                |holding: &&Holding| (&holding.node, holding.incarnation) == (&life.0, life.1);
+            let standing = self.standings.get(&user)?;
+            let lost = standing.held.iter().find(here)?.state.clone();
+            let standing = self.hold(life, at, &user, None);
+            Some(Reaped {
+                user,
+                lost,
+                standing,
+            })
+        });
+        reaped.collect()
+    }
+
+    /// Forgets when the users who left longest ago were last seen.
+    fn forget_some(&mut self) {
+        let mut gone: Vec<Option<Timestamp>> = Vec::new();
+        gone.extend(
+            self.standings
+                .values()
+                .filter(|s| s.held.is_empty())
+                .map(|s| s.changed),
+        );
+        if gone.len() > MAX_REMEMBERED {
+            gone.sort_unstable();
+            let median = gone[gone.len() / 2];
+            self.standings
+                .retain(|_, s| !s.held.is_empty() || s.changed > median);
+        }
+    }
+}
+
+fn visible(standing: &Standing) -> bool {
+    let invisible = |holding: &Holding| holding.state.availability == Availability::Invisible;
+    !standing.held.is_empty() && !standing.held.iter().any(invisible)
+}
+
+#[async_trait]
+impl PresenceStore for LocalPresenceNode {
+    async fn lease(&self) -> Result<Incarnation, PresenceError> {
+        let mut book = self.book.lock();
+        book.incarnations += 1;
+        let incarnation = Incarnation::new(book.incarnations);
+        let lease = Lease {
+            expires: Instant::now() + LEASE_FOR,
+            users: HashSet::new(),
+        };
+        book.leases.insert(self.life(incarnation), lease);
+        Ok(incarnation)
+    }
+
+    async fn renew(&self, lease: Incarnation) -> Result<(), PresenceError> {
+        let mut book = self.book.lock();
+        book.live(&self.life(lease))?.expires = Instant::now() + LEASE_FOR;
+        Ok(())
+    }
+
+    async fn put(
+        &self,
+        lease: Incarnation,
+        at: Timestamp,
+        changes: &[(UserId, Option<DeviceState>)],
+    ) -> Result<Vec<Standing>, PresenceError> {
+        let mut book = self.book.lock();
+        let life = self.life(lease);
+        let mut standings = Vec::with_capacity(changes.len());
+        for (user, state) in changes {
+            let users = &mut book.live(&life)?.users;
+            if state.is_some() {
+                users.insert(user.clone());
+            } else {
+                users.remove(user);
+            }
+            standings.push(book.hold(&life, at, user, state.clone()));
+        }
+        Ok(standings)
+    }
+
+    async fn read(&self, users: &[UserId]) -> Result<Vec<Standing>, PresenceError> {
+        let book = self.book.lock();
+        let read = |user| book.standings.get(user).cloned().unwrap_or_default();
+        Ok(users.iter().map(read).collect())
+    }
+
+    async fn reap(&self, at: Timestamp) -> Result<Vec<Reaped>, PresenceError> {
+        let mut book = self.book.lock();
+        let now = Instant::now();
+        let expired = book.leases.iter().filter(|(_, lease)| lease.expires <= now);
+        let expired: Vec<Life> = expired.map(|(life, _)| life.clone()).collect();
+        let reaped = expired.iter().flat_map(|life| book.end(life, at)).collect();
+        if book.standings.len() > MAX_REMEMBERED {
+            book.forget_some();
+        }
+        Ok(reaped)
+    }
+
+    async fn release(
+        &self,
+        lease: Incarnation,
+        at: Timestamp,
+    ) -> Result<Vec<Reaped>, PresenceError> {
+        Ok(self.book.lock().end(&self.life(lease), at))
+    }
+}

@@ -1,0 +1,394 @@
+//! The devices of one node's users, and when what they come to is due. Pure: time comes in as
+//! an argument, and what is to be done comes out of [`Roster::due`].
+//!
+//! A user's change is due at once unless the last one was less than the damping ago; then when that is over,
+//! by which time only the newest counts. A device whose socket is gone counts for the grace. A user to
+//! whom nothing is to happen has no entry in the queue and no timer.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use shared::id::UserId;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::{DeviceState, merged};
+use crate::transport::SessionKey;
+
+/// How long things take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// How long a device counts after its socket is gone.
+    pub(super) grace: Duration,
+    /// The least time between two publications about one user.
+    pub(super) damping: Duration,
+}
+
+/// The users with a session here.
+#[derive(Debug)]
+pub(super) struct Roster {
+    pace: Pace,
+    users: HashMap<UserId, Tracked>,
+    /// By the time something is due, each user at most once.
+    queue: BTreeSet<(Instant, UserId)>,
+}
+
+#[derive(Debug, Default)]
+struct Tracked {
+    devices: SmallVec<[Device; 1]>,
+    /// What the store has been given.
+    put: Option<DeviceState>,
+    told: Told,
+    /// The version of what was told.
+    version: u64,
+    /// Put and tell even if nothing seems to have changed.
+    owed: bool,
+    /// Not again before this.
+    rests: Option<Instant>,
+    queued: Option<Instant>,
+    under_way: bool,
+}
+
+/// What was last told of a user, over all nodes.
+#[derive(Debug, Clone, Default)]
+enum Told {
+    /// Nothing yet by this node: others know what the store knew.
+    #[default]
+    Nothing,
+    /// This.
+    This(Option<DeviceState>),
+}
+
+#[derive(Debug)]
+struct Device {
+    session: SessionKey,
+    state: DeviceState,
+    link: Link,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Up,
+    Grace(Instant),
+    Down,
+}
+
+impl Device {
+    fn counts(&self) -> bool {
+        self.link != Link::Down
+    }
+}
+
+/// A change to hand to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Due {
+    /// Whose.
+    pub(super) user: UserId,
+    /// The state over the devices here; `None`: there are none.
+    pub(super) held: Option<DeviceState>,
+}
+
+/// What is to be told of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct News {
+    /// What was told last.
+    pub(super) before: Option<DeviceState>,
+    /// How it is now.
+    pub(super) after: Option<DeviceState>,
+}
+
+/// What the store answered to a [`Due`].
+#[derive(Debug)]
+pub(super) struct Settled {
+    /// What was put.
+    pub(super) held: Option<DeviceState>,
+    /// What the other nodes hold.
+    pub(super) elsewhere: Option<DeviceState>,
+    /// Both.
+    pub(super) total: Option<DeviceState>,
+    /// The version of it.
+    pub(super) version: u64,
+    /// Whether it may be told now (the overload ladder allows it).
+    pub(super) tell: bool,
+}
+
+impl Roster {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self {
+            pace,
+            users: HashMap::new(),
+            queue: BTreeSet::new(),
+        }
+    }
+
+    /// A session starts.
+    pub(super) fn connected(
+        &mut self,
+        session: SessionKey,
+        user: &UserId,
+        state: DeviceState,
+        now: Instant,
+    ) {
+        let tracked = self.users.entry(user.clone()).or_default();
+        tracked.devices.retain(|device| device.session != session);
+        tracked.devices.push(Device {
+            session,
+            state,
+            link: Link::Up,
+        });
+        self.schedule(user, now);
+    }
+
+    /// A session is taken up again.
+    pub(super) fn resumed(&mut self, session: SessionKey, user: &UserId, now: Instant) {
+        self.with_device(session, user, now, |device| device.link = Link::Up);
+    }
+
+    /// A device says something else. `set` makes the new state from the one before.
+    pub(super) fn set(
+        &mut self,
+        session: SessionKey,
+        user: &UserId,
+        now: Instant,
+        set: impl FnOnce(&DeviceState) -> DeviceState,
+    ) {
+        self.with_device(session, user, now, |device| {
+            device.state = set(&device.state);
+        });
+    }
+
+    /// A session's socket is gone.
+    pub(super) fn disconnected(&mut self, session: SessionKey, user: &UserId, now: Instant) {
+        let until = now + self.pace.grace;
+        self.with_device(session, user, now, |device| {
+            if device.link == Link::Up {
+                device.link = Link::Grace(until);
+            }
+        });
+    }
+
+    /// A session is gone.
+    pub(super) fn ended(&mut self, session: SessionKey, user: &UserId, now: Instant) {
+        if let Some(tracked) = self.users.get_mut(user) {
+            tracked.devices.retain(|device| device.session != session);
+            self.schedule(user, now);
+        }
+    }
+
+    /// The devices here, merged.
+    pub(super) fn held(&self, user: &UserId) -> Option<DeviceState> {
+        self.users.get(user)?.held()
+    }
+
+    /// Another node told of the user. Answers whether that is news here.
+    pub(super) fn heard(
+        &mut self,
+        user: &UserId,
+        total: Option<&DeviceState>,
+        version: u64,
+    ) -> bool {
+        match self.users.get_mut(user) {
+            Some(tracked) if tracked.version >= version => false,
+            Some(tracked) => {
+                tracked.told = Told::This(total.cloned());
+                tracked.version = version;
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// A user whose node died is to be told of, once, as having been `before`.
+    pub(super) fn owe(&mut self, user: &UserId, before: Option<DeviceState>, now: Instant) {
+        let tracked = self.users.entry(user.clone()).or_default();
+        if matches!(tracked.told, Told::Nothing) {
+            tracked.told = Told::This(before);
+        }
+        tracked.owed = true;
+        self.schedule(user, now);
+    }
+
+    /// The store forgot what it was given: all of it is due again.
+    pub(super) fn owe_all(&mut self, now: Instant) {
+        let users: Vec<UserId> = self.users.keys().cloned().collect();
+        for user in users {
+            if let Some(tracked) = self.users.get_mut(&user) {
+                tracked.owed = true;
+            }
+            self.schedule(&user, now);
+        }
+    }
+
+    /// The users with a session here.
+    pub(super) fn users(&self) -> Vec<UserId> {
+        let present = self.users.iter().filter(|(_, t)| !t.devices.is_empty());
+        present.map(|(user, _)| user.clone()).collect()
+    }
+
+    /// When something is next due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    /// How many users there are, and how many wait for their time.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.users.len(), self.queue.len())
+    }
+
+    /// Takes up to `limit` changes that are due. Each is under way until it is settled or failed.
+    pub(super) fn due(&mut self, now: Instant, limit: usize) -> Vec<Due> {
+        let mut due = Vec::new();
+        while due.len() < limit {
+            let Some((at, user)) = self.queue.first() else {
+                break;
+            };
+            if *at > now {
+                break;
+            }
+            let user = user.clone();
+            self.queue.pop_first();
+            let Some(tracked) = self.users.get_mut(&user) else {
+                continue;
+            };
+            tracked.queued = None;
+            for device in &mut tracked.devices {
+                if matches!(device.link, Link::Grace(until) if until <= now) {
+                    device.link = Link::Down;
+                }
+            }
+            if tracked.changed() && tracked.rests.is_none_or(|until| until <= now) {
+                tracked.under_way = true;
+                let held = tracked.held();
+                due.push(Due { user, held });
+            } else if tracked.is_over(now) {
+                self.users.remove(&user);
+            } else {
+                self.schedule(&user, now);
+            }
+        }
+        due
+    }
+
+    /// The store took a change. Answers what is to be told, if anything.
+    pub(super) fn settled(
+        &mut self,
+        user: &UserId,
+        settled: Settled,
+        now: Instant,
+    ) -> Option<News> {
+        let damping = self.pace.damping;
+        let tracked = self.users.get_mut(user)?;
+        tracked.under_way = false;
+        tracked.rests = Some(now + damping);
+        let given = tracked.put.take();
+        let before = match &tracked.told {
+            Told::Nothing => merged(given.iter().chain(&settled.elsewhere)),
+            Told::This(state) => state.clone(),
+        };
+        // Remembered also when nothing is told now: this change must not count as known.
+        tracked.told = Told::This(before.clone());
+        tracked.put = settled.held;
+        tracked.owed = !settled.tell;
+        // Somebody else told something newer while the store answered.
+        let overtaken = settled.version < tracked.version;
+        let mut news = None;
+        if settled.tell && !overtaken {
+            tracked.version = settled.version;
+            tracked.told = Told::This(settled.total.clone());
+            news = (before != settled.total).then_some(News {
+                before,
+                after: settled.total,
+            });
+        }
+        self.schedule(user, now);
+        news
+    }
+
+    /// The store did not take a change: it is due again after `wait`.
+    pub(super) fn failed(&mut self, user: &UserId, now: Instant, wait: Duration) {
+        if let Some(tracked) = self.users.get_mut(user) {
+            tracked.under_way = false;
+            tracked.owed = true;
+            tracked.rests = Some(now + wait);
+            self.schedule(user, now);
+        }
+    }
+
+    /// Telling did not come about: as if nothing had been told since `before`.
+    pub(super) fn untold(&mut self, user: &UserId, before: Option<DeviceState>, now: Instant) {
+        let tracked = self.users.entry(user.clone()).or_default();
+        tracked.told = Told::This(before);
+        tracked.owed = true;
+        self.schedule(user, now);
+    }
+
+    fn with_device(
+        &mut self,
+        session: SessionKey,
+        user: &UserId,
+        now: Instant,
+        change: impl FnOnce(&mut Device),
+    ) {
+        let Some(tracked) = self.users.get_mut(user) else {
+            return;
+        };
+        if let Some(device) = tracked.devices.iter_mut().find(|d| d.session == session) {
+            change(device);
+            self.schedule(user, now);
+        }
+    }
+
+    /// Puts the user where it belongs in the queue, or nowhere.
+    fn schedule(&mut self, user: &UserId, now: Instant) {
+        let Some(tracked) = self.users.get_mut(user) else {
+            return;
+        };
+        let at = tracked.next(now);
+        if tracked.queued == at {
+            return;
+        }
+        if let Some(old) = tracked.queued.take() {
+            self.queue.remove(&(old, user.clone()));
+        }
+        tracked.queued = at;
+        if let Some(at) = at {
+            self.queue.insert((at, user.clone()));
+        }
+    }
+}
+
+impl Tracked {
+    fn held(&self) -> Option<DeviceState> {
+        let counting = self.devices.iter().filter(|device| device.counts());
+        merged(counting.map(|device| &device.state))
+    }
+
+    fn changed(&self) -> bool {
+        self.owed || self.held() != self.put
+    }
+
+    /// Nothing is here, nothing is owed, and damping has nothing to remember.
+    fn is_over(&self, now: Instant) -> bool {
+        self.devices.is_empty() && !self.changed() && self.rests.is_none_or(|until| until <= now)
+    }
+
+    fn next(&self, now: Instant) -> Option<Instant> {
+        if self.under_way {
+            return None;
+        }
+        let rested = self.rests.map_or(now, |until| until.max(now));
+        if self.changed() || self.devices.is_empty() {
+            return Some(rested);
+        }
+        let graces = self.devices.iter().filter_map(|device| match device.link {
+            Link::Grace(until) => Some(until),
+            Link::Up | Link::Down => None,
+        });
+        graces.min()
+    }
+}
+
+#[cfg(test)]
+mod tests;

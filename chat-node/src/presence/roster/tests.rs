@@ -1,0 +1,288 @@
+use proptest::prelude::{
+    Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
+
+use super::*;
+use crate::presence::Availability;
+
+const PACE: Pace = Pace {
+    grace: Duration::from_secs(10),
+    damping: Duration::from_secs(2),
+};
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+fn session(n: u64) -> SessionKey {
+    SessionKey::new(0, n)
+}
+
+fn state(availability: Availability) -> DeviceState {
+    DeviceState {
+        availability,
+        activity: None,
+    }
+}
+
+const ONLINE: Availability = Availability::Online;
+const BUSY: Availability = Availability::Busy;
+
+/// A roster with a clock and a store that takes everything, where no other node holds anything.
+struct Bench {
+    roster: Roster,
+    start: Instant,
+    now: Instant,
+    version: u64,
+}
+
+/// What was told: seconds since the start, and the state.
+type Told = (u64, Option<Availability>);
+
+impl Bench {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            roster: Roster::new(PACE),
+            start: now,
+            now,
+            version: 0,
+        }
+    }
+
+    /// Lets time pass, doing what is due when it is due.
+    fn pass(&mut self, time: Duration) -> Vec<Told> {
+        let until = self.now + time;
+        let mut told = Vec::new();
+        loop {
+            for due in self.roster.due(self.now, 100) {
+                self.version += 1;
+                let settled = Settled {
+                    held: due.held.clone(),
+                    elsewhere: None,
+                    total: due.held,
+                    version: self.version,
+                    tell: true,
+                };
+                if let Some(news) = self.roster.settled(&due.user, settled, self.now) {
+                    let at = (self.now - self.start).as_secs();
+                    told.push((at, news.after.map(|state| state.availability)));
+                }
+            }
+            match self.roster.next() {
+                Some(at) if at <= until => self.now = at.max(self.now),
+                _ => break,
+            }
+        }
+        self.now = until;
+        told
+    }
+
+    fn secs(&mut self, seconds: u64) -> Vec<Told> {
+        self.pass(Duration::from_secs(seconds))
+    }
+}
+
+#[test]
+fn a_short_absence_is_no_absence() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    bench
+        .roster
+        .connected(session(1), &a, state(ONLINE), bench.now);
+    assert_eq!(bench.secs(5), [(0, Some(ONLINE))]);
+    bench.roster.disconnected(session(1), &a, bench.now);
+    assert_eq!(bench.secs(9), []);
+    bench.roster.resumed(session(1), &a, bench.now);
+    assert_eq!(bench.secs(60), []);
+    bench.roster.disconnected(session(1), &a, bench.now);
+    let gone = bench.secs(60);
+    assert_eq!(gone, [(84, None)], "after the grace, not before");
+    bench.roster.resumed(session(1), &a, bench.now);
+    assert_eq!(bench.secs(5), [(134, Some(ONLINE))], "as it was");
+    bench.roster.ended(session(1), &a, bench.now);
+    assert_eq!(bench.secs(5), [(139, None)], "an end needs no grace");
+    assert_eq!(bench.roster.len(), (0, 0));
+}
+
+#[test]
+fn the_newest_wins_and_only_so_often() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    bench
+        .roster
+        .connected(session(1), &a, state(ONLINE), bench.now);
+    let mut told = bench.pass(Duration::ZERO);
+    for n in 0..100 {
+        let next = if n % 2 == 0 { BUSY } else { ONLINE };
+        bench.roster.set(session(1), &a, bench.now, |_| state(next));
+        told.extend(bench.pass(Duration::from_millis(100)));
+    }
+    told.extend(bench.secs(10));
+    assert!(told.len() <= 6, "{told:?}");
+    assert!(
+        told.windows(2).all(|two| two[1].0 - two[0].0 >= 2),
+        "{told:?}"
+    );
+    assert_eq!(told.last().unwrap().1, Some(ONLINE));
+    assert_eq!(bench.roster.len(), (1, 0), "an idle user waits for nothing");
+}
+
+#[test]
+fn a_flap_within_the_damping_is_not_told() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    bench
+        .roster
+        .connected(session(1), &a, state(ONLINE), bench.now);
+    bench.secs(1);
+    bench.roster.ended(session(1), &a, bench.now);
+    bench.pass(Duration::from_millis(500));
+    bench
+        .roster
+        .connected(session(2), &a, state(ONLINE), bench.now);
+    assert_eq!(bench.secs(20), []);
+}
+
+#[test]
+fn a_device_that_takes_over_leaves_no_gap() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    bench
+        .roster
+        .connected(session(1), &a, state(ONLINE), bench.now);
+    bench.secs(10);
+    bench
+        .roster
+        .connected(session(2), &a, state(ONLINE), bench.now);
+    bench.roster.ended(session(1), &a, bench.now);
+    assert_eq!(bench.secs(20), []);
+    assert_eq!(bench.roster.held(&a), Some(state(ONLINE)));
+}
+
+#[test]
+fn what_the_store_did_not_take_is_due_again() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    bench
+        .roster
+        .connected(session(1), &a, state(ONLINE), bench.now);
+    let due = bench.roster.due(bench.now, 10);
+    assert_eq!(due.len(), 1);
+    assert_eq!(bench.roster.due(bench.now, 10), [], "one at a time");
+    bench.roster.set(session(1), &a, bench.now, |_| state(BUSY));
+    bench.roster.failed(&a, bench.now, Duration::from_secs(1));
+    assert_eq!(bench.roster.due(bench.now, 10), []);
+    assert_eq!(bench.secs(5), [(1, Some(BUSY))]);
+}
+
+#[test]
+fn what_is_shed_is_told_later_as_it_is_then() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    bench
+        .roster
+        .connected(session(1), &a, state(ONLINE), bench.now);
+    let due = bench.roster.due(bench.now, 10).remove(0);
+    let settled = Settled {
+        held: due.held.clone(),
+        elsewhere: None,
+        total: due.held,
+        version: 1,
+        tell: false,
+    };
+    bench.version = 1;
+    assert_eq!(bench.roster.settled(&a, settled, bench.now), None);
+    bench.roster.set(session(1), &a, bench.now, |_| state(BUSY));
+    assert_eq!(bench.secs(5), [(2, Some(BUSY))]);
+}
+
+#[test]
+fn a_node_that_joins_in_knows_what_was_known_before() {
+    // Online elsewhere; here a second device comes and is invisible: the friends see it go.
+    let mut bench = Bench::new();
+    let a = user("a");
+    let invisible = state(Availability::Invisible);
+    bench
+        .roster
+        .connected(session(1), &a, invisible.clone(), bench.now);
+    let due = bench.roster.due(bench.now, 10).remove(0);
+    let settled = Settled {
+        held: due.held,
+        elsewhere: Some(state(ONLINE)),
+        total: Some(invisible.clone()),
+        version: 5,
+        tell: true,
+    };
+    let news = bench.roster.settled(&a, settled, bench.now).unwrap();
+    assert_eq!(news.before, Some(state(ONLINE)));
+    assert_eq!(news.after, Some(invisible));
+    assert!(!bench.roster.heard(&a, None, 4), "older than what was told");
+    assert!(bench.roster.heard(&a, None, 6));
+}
+
+#[test]
+fn users_of_a_dead_node_are_told_of_once() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    bench.roster.owe(&a, Some(state(ONLINE)), bench.now);
+    assert_eq!(bench.secs(30), [(0, None)]);
+    // One who was invisible there goes unnoticed; the roster says so by telling no difference
+    // that a friend could see, which is the teller's part.
+    assert_eq!(bench.roster.len(), (0, 0));
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Connect(u64, DeviceState),
+    Set(u64, DeviceState),
+    Drop(u64),
+    Resume(u64),
+    End(u64),
+    Pass(u64),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let of_state =
+        || prop_oneof![Just(ONLINE), Just(BUSY), Just(Availability::Away)].prop_map(state);
+    let act = prop_oneof![
+        (0..3_u64, of_state()).prop_map(|(n, s)| Act::Connect(n, s)),
+        (0..3_u64, of_state()).prop_map(|(n, s)| Act::Set(n, s)),
+        (0..3_u64).prop_map(Act::Drop),
+        (0..3_u64).prop_map(Act::Resume),
+        (0..3_u64).prop_map(Act::End),
+        (0..15_000_u64).prop_map(Act::Pass),
+        any::<u8>().prop_map(|ms| Act::Pass(u64::from(ms))),
+    ];
+    prop::collection::vec(act, 1..80)
+}
+
+proptest! {
+    #[test]
+    fn whatever_devices_do_the_end_is_told_and_not_too_often(acts in acts()) {
+        let mut bench = Bench::new();
+        let a = user("a");
+        let mut told = Vec::new();
+        for act in acts {
+            let now = bench.now;
+            let roster = &mut bench.roster;
+            match act {
+                Act::Connect(n, s) => roster.connected(session(n), &a, s, now),
+                Act::Set(n, s) => roster.set(session(n), &a, now, |_| s),
+                Act::Drop(n) => roster.disconnected(session(n), &a, now),
+                Act::Resume(n) => roster.resumed(session(n), &a, now),
+                Act::End(n) => roster.ended(session(n), &a, now),
+                Act::Pass(ms) => told.extend(bench.pass(Duration::from_millis(ms))),
+            }
+        }
+        told.extend(bench.secs(60));
+        let end = bench.roster.held(&a).map(|state| state.availability);
+        prop_assert_eq!(told.last().and_then(|told| told.1), end);
+        for two in told.windows(2) {
+            // Whole seconds: two apart may show as one.
+            prop_assert!(two[1].0 - two[0].0 >= 1, "{:?}", told);
+            prop_assert!(two[0].1 != two[1].1, "told twice: {:?}", told);
+        }
+        prop_assert_eq!(bench.roster.len().1, 0, "nothing waits when nothing happens");
+    }
+}

@@ -1,0 +1,177 @@
+//! Telling of a change: to whom, and as each may see it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use shared::{
+    id::UserId,
+    protocol::{codec::SharedEvent, event::Event, presence::PresenceView},
+};
+use smallvec::{SmallVec, smallvec};
+
+use super::{Known, PresenceStore, Relation, Standing, project, roster::News};
+use crate::{
+    bridge::{Bridge, BusMessage, PresenceNews},
+    bus::Topic,
+    friends::{FriendCache, Graph},
+    transport::{
+        outbox::StateKey,
+        relay::{Audience, Relays},
+    },
+};
+
+/// The ways to whoever is told.
+pub(super) struct Teller {
+    pub(super) store: Arc<dyn PresenceStore>,
+    pub(super) friends: Arc<FriendCache>,
+    pub(super) bridge: Arc<Bridge>,
+    pub(super) relays: Relays,
+}
+
+impl Teller {
+    /// Tells the user's friends who are online, the `viewers` who have a room open with the user
+    /// in it, and the user's own devices. Each hears of it only if what they may see has changed.
+    /// `false` when it is not known who the friends are.
+    pub(super) async fn tell(
+        &self,
+        user: &UserId,
+        news: &News,
+        standing: &Standing,
+        viewers: HashSet<UserId>,
+    ) -> bool {
+        let was = |state: &Option<_>| Known::Is {
+            state: state.clone(),
+            last_seen: standing.last_seen,
+        };
+        let (before, after) = (was(&news.before), was(&news.after));
+        let open = project(Relation::Open, &after);
+        if project(Relation::Open, &before) != open {
+            let Some(graph) = self.graph(user).await else {
+                return false;
+            };
+            self.tell_friends(user, &graph, &open, standing).await;
+            self.tell_viewers(user, viewers, &open, Some(&graph));
+        }
+        let own = project(Relation::Own, &after);
+        if project(Relation::Own, &before) != own {
+            self.push(smallvec![user.clone()], user, own);
+        }
+        if !self.bridge.alone() {
+            let topic = Topic::User(user.clone());
+            let news = Self::news(user, None, standing);
+            self.bridge.publish(topic, &BusMessage::Presence(news));
+        }
+        true
+    }
+
+    /// Tells sessions here what another node told of a user: one friend's, or (to nobody in particular) the user's own and the viewers'.
+    pub(super) fn pass_on(&self, news: &PresenceNews, viewers: HashSet<UserId>) {
+        let known = Known::Is {
+            state: news.state.clone(),
+            last_seen: news.last_seen,
+        };
+        let open = project(Relation::Open, &known);
+        if let Some(friend) = &news.to {
+            self.push(smallvec![friend.clone()], &news.user, open);
+            return;
+        }
+        let own = smallvec![news.user.clone()];
+        self.push(own, &news.user, project(Relation::Own, &known));
+        self.tell_viewers(&news.user, viewers, &open, None);
+    }
+
+    /// Sends sessions of `viewers` here how `user` is.
+    pub(super) fn push(&self, viewers: SmallVec<[UserId; 2]>, user: &UserId, view: PresenceView) {
+        if viewers.is_empty() {
+            return;
+        }
+        metrics::counter!("fireside_presence_told_total").increment(viewers.len() as u64);
+        let event = Event::Presence {
+            user: user.clone(),
+            status: view.status,
+            activity: view.activity,
+            last_seen: view.last_seen,
+        };
+        let event = Arc::new(SharedEvent::new(event));
+        let key = StateKey::Presence(user.clone());
+        self.relays
+            .update(&Audience::Users(viewers), &key, &event, None);
+    }
+
+    async fn tell_friends(
+        &self,
+        user: &UserId,
+        graph: &Graph,
+        view: &PresenceView,
+        standing: &Standing,
+    ) {
+        let friends = || {
+            graph
+                .friends
+                .keys()
+                .filter(|friend| graph.unblocked(friend))
+        };
+        let here: SmallVec<[UserId; 2]> = friends()
+            .filter(|friend| self.relays.is_online(friend))
+            .cloned()
+            .collect();
+        self.push(here, user, view.clone());
+        if self.bridge.alone() {
+            return;
+        }
+        let friends: Vec<UserId> = friends().cloned().collect();
+        // When the store does not say who is online elsewhere, everybody might be.
+        let standings = self.store.read(&friends).await.ok();
+        for (n, friend) in friends.iter().enumerate() {
+            let elsewhere = standings.as_ref().is_none_or(|standings| {
+                let held = standings.get(n).map(|standing| &standing.held);
+                held.is_none_or(|held| held.iter().any(|h| h.node != *self.bridge.node()))
+            });
+            if elsewhere {
+                let news = Self::news(user, Some(friend), standing);
+                let topic = Topic::User(friend.clone());
+                self.bridge.publish(topic, &BusMessage::Presence(news));
+            }
+        }
+    }
+
+    fn tell_viewers(
+        &self,
+        user: &UserId,
+        viewers: HashSet<UserId>,
+        view: &PresenceView,
+        told: Option<&Graph>,
+    ) {
+        let hears = |viewer: &UserId| {
+            let already = told.is_some_and(|graph| graph.befriended(viewer));
+            // Who blocks whom is read from the viewer's side; a viewer without a graph sees nothing.
+            let graph = self.friends.graph(viewer);
+            let open = graph
+                .is_some_and(|graph| Relation::of_members(viewer, &graph, user) == Relation::Open);
+            !already && open
+        };
+        let viewers = viewers.into_iter().filter(hears).collect();
+        self.push(viewers, user, view.clone());
+    }
+
+    async fn graph(&self, user: &UserId) -> Option<Arc<Graph>> {
+        // The graph of somebody here is kept up by events: no need to wait for store-api.
+        let cached = self
+            .relays
+            .is_online(user)
+            .then(|| self.friends.graph(user));
+        match cached.flatten() {
+            Some(graph) => Some(graph),
+            None => self.friends.load(user).await.ok(),
+        }
+    }
+
+    fn news(user: &UserId, to: Option<&UserId>, standing: &Standing) -> PresenceNews {
+        PresenceNews {
+            user: user.clone(),
+            to: to.cloned(),
+            state: standing.merged(),
+            last_seen: standing.last_seen,
+            version: standing.version,
+        }
+    }
+}
