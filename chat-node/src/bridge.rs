@@ -17,7 +17,7 @@ use crate::bus::{Bus, BusError, Topic};
 mod message;
 mod topics;
 
-pub use message::{BusMessage, Pair, PresenceNews, RoomNews, UnreadableMessage};
+pub use message::{BusMessage, PresenceNews, RoomNews, UnreadableMessage};
 
 use topics::Topics;
 

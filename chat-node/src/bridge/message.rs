@@ -5,11 +5,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shared::{
     events::StoreEvent,
-    id::{RoomId, Seq, Timestamp, UserId},
-    protocol::room::{Entry, RoomKind, RoomView},
+    id::{Timestamp, UserId},
 };
 
 use crate::presence::DeviceState;
+pub use crate::room::RoomNews;
 
 /// A message between nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,70 +25,6 @@ pub enum BusMessage {
     Disconnect {
         /// Whose.
         user: UserId,
-    },
-}
-
-/// The two people of a direct-message room.
-pub type Pair = [UserId; 2];
-
-/// News of a room. On [`Topic::Room`](crate::bus::Topic::Room), or for direct messages (`pair`)
-/// on the topic of each of the two.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RoomNews {
-    /// Entries were appended; ascending and without a hole among them.
-    Entries {
-        /// The room.
-        room: RoomId,
-        /// Its kind.
-        kind: RoomKind,
-        /// The two, in a direct-message room.
-        pair: Option<Pair>,
-        /// The entries.
-        entries: Vec<Entry>,
-    },
-    /// Somebody is typing, or stopped.
-    Typing {
-        /// The room.
-        room: RoomId,
-        /// The two, in a direct-message room.
-        pair: Option<Pair>,
-        /// Who.
-        user: UserId,
-        /// Typing or not.
-        on: bool,
-    },
-    /// Somebody has read up to an entry.
-    Read {
-        /// The room.
-        room: RoomId,
-        /// Its kind: in some, only the reader's own sessions hear of it.
-        kind: RoomKind,
-        /// The two, in a direct-message room.
-        pair: Option<Pair>,
-        /// Who.
-        user: UserId,
-        /// How far.
-        seq: Seq,
-    },
-    /// `user` belongs to a room from now on; on the user's topic.
-    Added {
-        /// Who.
-        user: UserId,
-        /// The room as that user sees it.
-        room: Box<RoomView>,
-    },
-    /// `user` no longer belongs to a room; on the user's topic.
-    Removed {
-        /// Who.
-        user: UserId,
-        /// The room.
-        room: RoomId,
-    },
-    /// A room and its log are gone.
-    Gone {
-        /// The room.
-        room: RoomId,
     },
 }
 
@@ -145,7 +81,11 @@ impl BusMessage {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use shared::events::{StoreEvent, StoreEventKind};
+    use shared::{
+        events::{StoreEvent, StoreEventKind},
+        id::{RoomId, Seq},
+        protocol::room::Entry,
+    };
 
     use super::*;
 
@@ -169,19 +109,20 @@ mod tests {
         let messages = [
             BusMessage::Room(RoomNews::Entries {
                 room: room.clone(),
-                kind: RoomKind::Group,
-                pair: None,
+                users: None,
                 entries,
             }),
             BusMessage::Room(RoomNews::Typing {
                 room: room.clone(),
-                pair: Some([user("a"), user("b")]),
+                users: Some([user("a"), user("b")]),
                 user: user("a"),
                 on: true,
+                hidden: vec![user("c")],
             }),
-            BusMessage::Room(RoomNews::Removed {
+            BusMessage::Room(RoomNews::Added {
                 user: user("b"),
                 room,
+                seq: Seq::new(2),
             }),
             BusMessage::Presence(PresenceNews {
                 user: user("a"),

@@ -99,12 +99,12 @@ impl RoomActor {
             ctx.run_later(room.parts.settings.lobby_linger, Self::close);
         }
         self.link.remember(room.delivered);
-        if !self.following
-            && room.parts.neighbours.listening()
-            && room.parts.relays.listeners(&room.id)
-        {
+        if !self.following && !room.parts.bridge.alone() && room.parts.relays.listeners(&room.id) {
             self.following = true;
-            self.directory.follow(&room.id, None);
+            if self.directory.follow(&room.id) {
+                let (bridge, id) = (room.parts.bridge.clone(), room.id.clone());
+                ctx.spawn(async move { bridge.room_up(&id).await }.into_actor(self));
+            }
         }
         let absent = room.absent();
         self.room = Some(room);

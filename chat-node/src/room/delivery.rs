@@ -35,7 +35,7 @@ impl Room {
 
     /// Delivers what this node appended, and tells the other nodes.
     pub(super) async fn deliver_own(&mut self, entries: Vec<Entry>) {
-        if self.parts.neighbours.listening() && !entries.is_empty() {
+        if !self.parts.bridge.alone() && !entries.is_empty() {
             let news = entries.clone();
             self.deliver(entries).await;
             self.tell(news);
@@ -45,18 +45,17 @@ impl Room {
     }
 
     fn tell(&self, entries: Vec<Entry>) {
-        let neighbours = &self.parts.neighbours;
         let added: Vec<(UserId, Seq)> = entries
             .iter()
             .filter_map(|entry| admits(&entry.body).map(|user| (user.clone(), entry.seq)))
             .collect();
-        neighbours.tell(RoomNews::Entries {
+        self.parts.tell(RoomNews::Entries {
             room: self.id.clone(),
             users: self.state().and_then(RoomState::pair),
             entries,
         });
         for (user, seq) in added {
-            neighbours.tell(RoomNews::Added {
+            self.parts.tell(RoomNews::Added {
                 user,
                 room: self.id.clone(),
                 seq,

@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::{
-    Access, Caller, Clock, Neighbours, Reply, ReplyBody, RoomNews, RoomSettings,
+    Access, Caller, Clock, Reply, ReplyBody, RoomNews, RoomSettings,
     ask::{Ask, Owed},
     batch::Batch,
     rules,
@@ -28,6 +28,7 @@ use super::{
     typing::Typing,
 };
 use crate::{
+    bridge::{Bridge, BusMessage},
     friends::FriendCache,
     history::{AppendError, Cursor, History, HistoryError},
     overload::{Overload, Shed},
@@ -46,7 +47,7 @@ const LOOK_BACK_PAGES: usize = 10;
 pub(super) struct Parts {
     pub(super) history: Arc<dyn History>,
     pub(super) friends: Arc<FriendCache>,
-    pub(super) neighbours: Arc<dyn Neighbours>,
+    pub(super) bridge: Arc<Bridge>,
     pub(super) relays: Relays,
     pub(super) overload: Overload,
     pub(super) settings: RoomSettings,
@@ -54,6 +55,17 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) owed: Arc<Owed>,
     pub(super) gauges: Gauges,
+}
+
+impl Parts {
+    /// Tells the other nodes.
+    pub(super) fn tell(&self, news: RoomNews) {
+        let topics = news.topics();
+        let message = BusMessage::Room(news);
+        for topic in topics {
+            self.bridge.publish(topic, &message);
+        }
+    }
 }
 
 /// Handles of metrics that are too hot to look up by name.
@@ -471,8 +483,8 @@ impl Room {
         }
         let hidden = self.hidden_from(&caller.user);
         self.show_typing(&caller.user, typing.on, &hidden);
-        if self.parts.neighbours.listening() {
-            self.parts.neighbours.tell(RoomNews::Typing {
+        if !self.parts.bridge.alone() {
+            self.parts.tell(RoomNews::Typing {
                 room: self.id.clone(),
                 users: self.state().and_then(RoomState::pair),
                 user: caller.user.clone(),
@@ -539,8 +551,8 @@ impl Room {
         let own_only = self.state().is_none_or(|s| !rules::shows_reads(s.kind()))
             || !self.parts.overload.allows(Shed::Receipts);
         self.show_read(user, read, own_only);
-        if self.parts.neighbours.listening() {
-            self.parts.neighbours.tell(RoomNews::Read {
+        if !self.parts.bridge.alone() {
+            self.parts.tell(RoomNews::Read {
                 room: self.id.clone(),
                 users: self.state().and_then(RoomState::pair),
                 user: user.clone(),

@@ -38,7 +38,7 @@ mod state;
 mod typing;
 mod view;
 
-pub use news::{Neighbours, RoomNews};
+pub use news::RoomNews;
 pub use rooms::{Rooms, RoomsParts};
 pub use settings::RoomSettings;
 

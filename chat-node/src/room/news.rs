@@ -89,18 +89,3 @@ impl RoomNews {
         }
     }
 }
-
-/// The other nodes, as rooms see them.
-pub trait Neighbours: Send + Sync + 'static {
-    /// Whether there may be any: when not, nothing has to be copied for them.
-    fn listening(&self) -> bool;
-
-    /// Tells them, on [`RoomNews::topics`]. Never waits; it may be lost.
-    fn tell(&self, news: RoomNews);
-
-    /// This node hears the room's topic from soon on. Balanced by [`Neighbours::room_down`].
-    fn room_up(&self, room: &RoomId);
-
-    /// This node hears the room's topic no longer.
-    fn room_down(&self, room: &RoomId);
-}

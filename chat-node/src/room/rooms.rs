@@ -10,7 +10,8 @@ use std::{
 };
 
 use actix::{Addr, ArbiterHandle, prelude::SendError};
-use dashmap::{DashMap, Entry};
+use dashmap::{DashMap, Entry, mapref::one::RefMut};
+use futures_util::future::join_all;
 use shared::{
     id::{RoomId, Seq, UserId},
     protocol::{
@@ -20,7 +21,7 @@ use shared::{
 use tokio::sync::oneshot;
 
 use super::{
-    Access, Caller, Clock, Neighbours, Reply, ReplyTo, RoomCommand, RoomNews, RoomSettings,
+    Access, Caller, Clock, Reply, ReplyTo, RoomCommand, RoomNews, RoomSettings,
     actor::RoomActor,
     ask::Ask,
     delivery::heard,
@@ -29,6 +30,7 @@ use super::{
     view::named,
 };
 use crate::{
+    bridge::Bridge,
     friends::FriendCache,
     history::History,
     overload::Overload,
@@ -52,8 +54,8 @@ pub struct RoomsParts {
     pub history: Arc<dyn History>,
     /// Who is whose friend.
     pub friends: Arc<FriendCache>,
-    /// The other nodes.
-    pub neighbours: Arc<dyn Neighbours>,
+    /// The way to other nodes.
+    pub bridge: Arc<Bridge>,
     /// What is shed now.
     pub overload: Overload,
     /// What the operator decides.
@@ -127,7 +129,7 @@ impl Rooms {
                 policy: parts.settings.policy(),
                 history: parts.history,
                 friends: parts.friends,
-                neighbours: parts.neighbours,
+                bridge: parts.bridge,
                 relays: parts.relays,
                 overload: parts.overload,
                 settings: parts.settings,
@@ -227,10 +229,9 @@ impl Rooms {
     pub async fn memberships(&self, user: &UserId) -> Result<Vec<RoomId>, ErrorBody> {
         let rooms = self.0.parts.history.memberships(user).await;
         let rooms = rooms.map_err(out_of_reach)?;
-        if self.0.parts.neighbours.listening() {
-            for room in &rooms {
-                self.0.follow(room, None);
-            }
+        if !self.0.parts.bridge.alone() {
+            let unheard = rooms.iter().filter(|room| self.0.follow(room));
+            join_all(unheard.map(|room| self.0.parts.bridge.room_up(room))).await;
         }
         Ok(rooms)
     }
@@ -243,10 +244,10 @@ impl Rooms {
     ) -> Result<Vec<RoomView>, ErrorBody> {
         let views = named(&self.0.parts, user, only).await;
         let views = views.map_err(out_of_reach)?;
-        if self.0.parts.neighbours.listening() {
+        if !self.0.parts.bridge.alone() {
             // What the view has need not be delivered; what comes after it must be.
             for view in views.iter().filter(|view| view.peer.is_none()) {
-                self.0.follow(&view.id, Some(view.head));
+                self.0.begin_after(&view.id, view.head);
             }
         }
         Ok(views)
@@ -320,12 +321,7 @@ impl Directory {
         let Some(arbiter) = self.arbiters.get(worker) else {
             return;
         };
-        let mut edge = self.edges.entry(room.clone()).or_insert_with(|| Edge {
-            actor: None,
-            link: Link::new(),
-            up: false,
-            fresh: true,
-        });
+        let mut edge = self.edge(room);
         if edge.actor.as_ref().is_some_and(Addr::connected) {
             return;
         }
@@ -374,35 +370,42 @@ impl Directory {
         }
         metrics::gauge!("fireside_rooms_live").decrement(1.0);
         link.remember(room.delivered);
-        let kept = self.parts.neighbours.listening() && !room.absent() && heard(room);
+        let kept = !self.parts.bridge.alone() && !room.absent() && heard(room);
         if kept {
             edge.actor = None;
             edge.fresh = true;
         } else {
             if edge.up {
-                self.parts.neighbours.room_down(&room.id);
+                self.parts.bridge.room_down(&room.id);
             }
             entry.remove();
         }
         true
     }
 
-    /// Hears other nodes' news of a room from now on, and remembers what need not be delivered.
-    pub(super) fn follow(&self, room: &RoomId, head: Option<Seq>) {
-        let mut edge = self.edges.entry(room.clone()).or_insert_with(|| Edge {
+    /// Keeps what is known of a room, because somebody here hears it; answers whether the bus has
+    /// to be told, by [`Bridge::room_up`].
+    pub(super) fn follow(&self, room: &RoomId) -> bool {
+        let mut edge = self.edge(room);
+        edge.fresh = true;
+        !std::mem::replace(&mut edge.up, true)
+    }
+
+    /// Everything up to `head` need not be delivered, unless something before it is still to be.
+    fn begin_after(&self, room: &RoomId, head: Seq) {
+        let edge = self.edge(room);
+        if edge.actor.is_none() && edge.link.delivered().is_none() {
+            edge.link.remember(Some(head));
+        }
+    }
+
+    fn edge(&self, room: &RoomId) -> RefMut<'_, RoomId, Edge> {
+        self.edges.entry(room.clone()).or_insert_with(|| Edge {
             actor: None,
             link: Link::new(),
             up: false,
             fresh: true,
-        });
-        edge.fresh = true;
-        if head.is_some() && edge.actor.is_none() && edge.link.delivered().is_none() {
-            edge.link.remember(head);
-        }
-        if !std::mem::replace(&mut edge.up, true) {
-            drop(edge);
-            self.parts.neighbours.room_up(room);
-        }
+        })
     }
 
     fn hear(self: &Arc<Self>, news: RoomNews) {
@@ -510,7 +513,7 @@ impl Directory {
                 return true;
             }
             if edge.up {
-                self.parts.neighbours.room_down(room);
+                self.parts.bridge.room_down(room);
             }
             false
         });
