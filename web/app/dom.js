@@ -53,6 +53,14 @@ export function append(parent, children) {
 }
 
 /**
+ * Words for those who do not see the page.
+ * @param {string} text
+ */
+export function unseen(text) {
+  return h('span', { class: 'sr-only' }, text);
+}
+
+/**
  * Replaces what an element holds.
  * @param {Element} element
  * @param {...Child} children

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { batched, fill, h, reconcile } from '../dom.js';
+import { batched, fill, h, reconcile, unseen } from '../dom.js';
 import { shortWhen } from '../format.js';
 import { icon } from '../icons.js';
 import { avatar } from './avatar.js';
@@ -83,7 +83,6 @@ function drawChat(session, row, view, current) {
     view.unread > 0 ? `${view.unread} unread` : '',
     view.mentions > 0 ? `${view.mentions} ${view.mentions === 1 ? 'mention' : 'mentions'}` : '',
   ].filter(Boolean);
-  button.setAttribute('aria-label', [title, ...counts].join(', '));
   if (current) button.setAttribute('aria-current', 'page');
   else button.removeAttribute('aria-current');
   fill(
@@ -95,15 +94,15 @@ function drawChat(session, row, view, current) {
       h(
         'span',
         { class: 'chat-top' },
-        h('span', { class: view.unread > 0 ? 'chat-title strong' : 'chat-title' }, title),
+        h('span', { class: view.unread > 0 ? 'chat-title strong' : 'chat-title' }, title, unseen(`${counts.map((count) => `, ${count}`).join('')}.`)),
         view.last ? h('span', { class: 'chat-when' }, shortWhen(view.last.ts)) : null,
       ),
       h(
         'span',
         { class: 'chat-top' },
         h('span', { class: typing.length > 0 ? 'chat-preview typing' : 'chat-preview' }, preview),
-        view.mentions > 0 ? h('span', { class: 'badge mention-badge', title: 'Mentions of you' }, `@${view.mentions}`) : null,
-        view.unread > 0 ? h('span', { class: 'badge', title: 'Unread' }, view.unread > 99 ? '99+' : view.unread) : null,
+        view.mentions > 0 ? h('span', { class: 'badge mention-badge', title: 'Mentions of you', 'aria-hidden': 'true' }, `@${view.mentions}`) : null,
+        view.unread > 0 ? h('span', { class: 'badge', title: 'Unread', 'aria-hidden': 'true' }, view.unread > 99 ? '99+' : view.unread) : null,
       ),
     ),
   );

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { batched, fill, h, reconcile } from '../dom.js';
+import { batched, fill, h, reconcile, unseen } from '../dom.js';
 import { activityDetail, presenceLine } from '../format.js';
 import { icon } from '../icons.js';
 import { GROUPS } from '../model/people.js';
@@ -104,7 +104,6 @@ function drawFriend(session, row, friend) {
   row.dataset.drawn = signature;
   const [main, more] = row.children;
   if (!main || !more) return;
-  main.setAttribute('aria-label', [friend.name, line, detail, joinable ? 'joinable' : ''].filter(Boolean).join(', '));
   more.setAttribute('aria-label', `More for ${friend.name}`);
   fill(
     main,
@@ -112,7 +111,7 @@ function drawFriend(session, row, friend) {
     h(
       'span',
       { class: 'person-words' },
-      h('span', { class: 'person-name' }, friend.name, joinable ? h('span', { class: 'chip' }, 'Joinable') : null),
+      h('span', { class: 'person-name' }, friend.name, unseen(','), joinable ? h('span', { class: 'chip' }, 'Joinable') : null),
       h('span', { class: presence.activity ? 'person-line playing' : 'person-line' }, line),
       detail ? h('span', { class: 'person-detail' }, detail) : null,
     ),

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { batched, fill, h, reconcile } from '../dom.js';
+import { batched, fill, h, reconcile, unseen } from '../dom.js';
 import { plural, presenceLine, shortWhen } from '../format.js';
 import { icon } from '../icons.js';
 import { byName } from '../model/people.js';
@@ -94,12 +94,11 @@ function drawMember(session, row, member) {
   row.dataset.drawn = signature;
   const main = row.firstElementChild;
   if (!main) return;
-  main.setAttribute('aria-label', [person.name, ROLE_WORDS[member.role], line].filter(Boolean).join(', '));
   fill(
     main,
     avatar(person, { presence }),
-    h('span', { class: 'person-words' }, h('span', { class: 'person-name' }, person.name), h('span', { class: 'person-line' }, line)),
-    member.role === 'member' ? null : h('span', { class: `role role-${member.role}` }, icon(member.role === 'owner' ? 'crown' : 'shield'), ROLE_WORDS[member.role]),
+    h('span', { class: 'person-words' }, h('span', { class: 'person-name' }, person.name, unseen(`, ${ROLE_WORDS[member.role]}`)), h('span', { class: 'person-line' }, line)),
+    member.role === 'member' ? null : h('span', { class: `role role-${member.role}`, 'aria-hidden': 'true' }, icon(member.role === 'owner' ? 'crown' : 'shield'), ROLE_WORDS[member.role]),
   );
 }
 

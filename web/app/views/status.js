@@ -4,7 +4,7 @@
  * @module
  */
 
-import { h, fill } from '../dom.js';
+import { h, fill, unseen } from '../dom.js';
 import { icon } from '../icons.js';
 import { STATUS_WORDS, presenceLine } from '../format.js';
 import { setTheme, theme } from '../appearance.js';
@@ -29,7 +29,7 @@ export function meCard(session, signOut) {
   const face = h('span', { class: 'me-face' });
   const name = h('span', { class: 'me-name' });
   const line = h('span', { class: 'me-line' });
-  const who = h('button', { class: 'me-who', type: 'button', 'aria-haspopup': 'menu', 'aria-expanded': 'false' }, face, h('span', { class: 'me-words' }, name, line));
+  const who = h('button', { class: 'me-who', type: 'button', 'aria-haspopup': 'menu', 'aria-expanded': 'false' }, unseen('Your status: '), face, h('span', { class: 'me-words' }, name, line));
   who.addEventListener('click', () => openStatusMenu(session, who));
   const gear = h('button', { class: 'icon-button', type: 'button', 'aria-label': 'Settings', 'aria-haspopup': 'menu', 'aria-expanded': 'false' }, icon('gear'));
   gear.addEventListener('click', () => openSettings(session, gear, signOut));
@@ -39,7 +39,6 @@ export function meCard(session, signOut) {
     fill(face, avatar(session.me, { presence }));
     name.textContent = session.me.name;
     line.textContent = presenceLine(presence);
-    who.setAttribute('aria-label', `Your status: ${presenceLine(presence)}`);
   };
   session.on('me', draw);
   draw();
