@@ -2,24 +2,50 @@
 //!
 //! [`Bridge`] is the way out and the book of subscriptions; rooms, sessions and presence hold it.
 //! [`BusMessage`] is everything nodes tell each other, in MessagePack; the bus itself knows bytes
-//! and topics only.
+//! and topics only. [`Inbound`] hands what is heard to rooms, sessions, presence and
+//! [`StoreEvents`], which makes what happens in the store happen here.
 //!
 //! Everything published is a hint. Entries carry their seq, so a room that sees a hole reads
 //! history; whatever else was lost is read again when the bus says that it was interrupted.
 
 use std::sync::Arc;
 
-use shared::id::{NodeId, RoomId, UserId};
+use shared::id::{NodeId, RoomId, Timestamp, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError, Topic};
 
+mod inbound;
 mod message;
+mod store_events;
 mod topics;
 
+pub use inbound::Inbound;
 pub use message::{BusMessage, PresenceNews, RoomNews, UnreadableMessage};
+pub use store_events::StoreEvents;
 
 use topics::Topics;
+
+/// Rooms, as the bridge knows them. Neither call waits.
+pub trait RoomListener: Send + Sync + 'static {
+    /// Another node has news of a room. A hint: what is missing before it is read from history.
+    fn hear(&self, news: RoomNews);
+
+    /// Messages may have been lost: heads of live rooms are compared with history.
+    fn restored(&self);
+}
+
+/// Sessions, as the bridge knows them. No call waits; each takes effect within a second.
+pub trait SessionControl: Send + Sync + 'static {
+    /// Ends the sessions that live on one token; they close with `revoked`.
+    fn close_by_token(&self, jti: &str);
+
+    /// Ends a user's sessions whose token was issued then or before; they close with `revoked`.
+    fn close_by_user(&self, user: &UserId, issued_at_or_before: Timestamp);
+
+    /// Ends all sessions of a user, at the wish of the game's backend.
+    fn disconnect(&self, user: &UserId);
+}
 
 /// The way out to other nodes. Share it behind an [`Arc`].
 pub struct Bridge {
@@ -103,3 +129,6 @@ impl Bridge {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@
 //! Bounds: pinned graphs by the sessions of this node, others by `max_unpinned`, names by `max_names`.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::Arc,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Duration,
@@ -26,7 +26,7 @@ use shared::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    Friends, FriendsError, Graph,
+    Friends, FriendsError, Graph, Revocation,
     names::{Look, Names},
 };
 
@@ -63,8 +63,9 @@ pub struct FriendCache {
     graphs: DashMap<UserId, Held>,
     pinned: AtomicUsize,
     names: Mutex<Names>,
-    /// Users whose graph is to be read again, because it could not be or is in doubt.
-    wanted: Mutex<HashSet<UserId>>,
+    /// Users whose graph is to be read again, because it could not be or is in doubt; with how it
+    /// read when that began, which is what their sessions know.
+    wanted: Mutex<HashMap<UserId, Arc<Graph>>>,
     wanting: Notify,
 }
 
@@ -205,6 +206,11 @@ impl FriendCache {
         found
     }
 
+    /// Every revocation in force; not cached.
+    pub async fn revocations(&self) -> Result<Vec<Revocation>, FriendsError> {
+        self.port.revocations().await
+    }
+
     /// Changes the graphs cached here as an event says. Idempotent. An event older than one
     /// applied already is not a step back: the graph is read again instead.
     ///
@@ -274,7 +280,8 @@ impl FriendCache {
         for mut held in self.graphs.iter_mut() {
             held.doubt();
             if held.pins > 0 {
-                wanted.insert(held.key().clone());
+                let graph = held.graph.clone().unwrap_or_default();
+                wanted.entry(held.key().clone()).or_insert(graph);
             }
         }
         drop(wanted);
@@ -285,14 +292,13 @@ impl FriendCache {
     /// that changed; those that could not be read stay for the next call.
     pub async fn refresh(&self, limit: usize) -> Vec<Refreshed> {
         let users: Vec<UserId> = loop {
-            let users: Vec<UserId> = self.wanted.lock().iter().take(limit).cloned().collect();
+            let users: Vec<UserId> = self.wanted.lock().keys().take(limit).cloned().collect();
             if !users.is_empty() {
                 break users;
             }
             self.wanting.notified().await;
         };
         let reads = users.iter().map(|user| async move {
-            let before = self.graph(user).unwrap_or_default();
             let gate = self.graphs.get(user).map(|held| Arc::clone(&held.gate));
             let Some(gate) = gate else {
                 self.wanted.lock().remove(user);
@@ -303,7 +309,7 @@ impl FriendCache {
                 Some(graph) => graph,
                 None => self.read(user).await.ok()?,
             };
-            self.wanted.lock().remove(user);
+            let before = self.wanted.lock().remove(user)?;
             let user = user.clone();
             (before != after).then_some(Refreshed {
                 user,
@@ -358,10 +364,13 @@ impl FriendCache {
     }
 
     fn want(&self, user: &UserId) {
-        if self.graphs.get(user).is_some_and(|held| held.pins > 0) {
-            self.wanted.lock().insert(user.clone());
-            self.wanting.notify_one();
-        }
+        let Some(held) = self.graphs.get(user).filter(|held| held.pins > 0) else {
+            return;
+        };
+        let graph = held.graph.clone().unwrap_or_default();
+        drop(held);
+        self.wanted.lock().entry(user.clone()).or_insert(graph);
+        self.wanting.notify_one();
     }
 
     fn change(&self, user: &UserId, at: Timestamp, change: impl FnOnce(&mut Graph)) {

@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use shared::id::UserId;
 
 mod cache;
+#[cfg(test)]
+pub(crate) mod memory;
 mod names;
 
 pub use cache::{FriendCache, FriendCacheSettings, Refreshed};

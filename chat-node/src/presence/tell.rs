@@ -71,6 +71,11 @@ impl Teller {
         };
         let open = project(Relation::Open, &known);
         if let Some(friend) = &news.to {
+            // The friendship may have ended since, and its end may have come here first.
+            let graph = self.friends.graph(friend);
+            if graph.is_some_and(|graph| !graph.befriended(&news.user)) {
+                return;
+            }
             self.push(smallvec![friend.clone()], &news.user, open);
             return;
         }

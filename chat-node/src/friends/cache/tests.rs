@@ -1,51 +1,7 @@
-use async_trait::async_trait;
-use shared::{
-    auth::Revocation,
-    events::{FriendChange, Person, Profile},
-};
-use std::sync::atomic::AtomicBool;
+use shared::events::{FriendChange, Person, Profile};
 
 use super::*;
-
-/// store-api as these tests need it: graphs in memory, which can be out of reach, or slow.
-#[derive(Default)]
-struct Store {
-    graphs: Mutex<HashMap<UserId, Graph>>,
-    away: AtomicBool,
-    reads: AtomicUsize,
-    slow: Mutex<Option<Duration>>,
-}
-
-#[async_trait]
-impl Friends for Store {
-    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
-        self.reads.fetch_add(1, Relaxed);
-        let graph = self.graphs.lock().get(user).cloned().unwrap_or_default();
-        let slow = *self.slow.lock();
-        if let Some(slow) = slow {
-            tokio::time::sleep(slow).await;
-        }
-        if self.away.load(Relaxed) {
-            return Err(FriendsError::Unavailable("away".into()));
-        }
-        Ok(graph)
-    }
-
-    async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError> {
-        self.reads.fetch_add(1, Relaxed);
-        if self.away.load(Relaxed) {
-            return Err(FriendsError::Unavailable("away".into()));
-        }
-        let known = users.iter().filter(|user| user.as_str() != "nobody");
-        Ok(known
-            .map(|user| (user.clone(), user.as_str().to_uppercase()))
-            .collect())
-    }
-
-    async fn revocations(&self) -> Result<Vec<Revocation>, FriendsError> {
-        Ok(Vec::new())
-    }
-}
+use crate::friends::memory::MemoryFriends;
 
 fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
@@ -77,8 +33,8 @@ fn friends_of(names: &[&str]) -> Graph {
     }
 }
 
-fn setup() -> (Arc<Store>, Arc<FriendCache>) {
-    let store = Arc::new(Store::default());
+fn setup() -> (Arc<MemoryFriends>, Arc<FriendCache>) {
+    let store = Arc::new(MemoryFriends::default());
     store.graphs.lock().insert(user("a"), friends_of(&["b"]));
     let cache = FriendCache::new(
         Arc::clone(&store) as Arc<dyn Friends>,

@@ -1,0 +1,91 @@
+//! What other nodes say, handed to whom it concerns.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Bridge, BusMessage, RoomListener, SessionControl, StoreEvents};
+use crate::{
+    bus::{BusEvent, BusReceiver, Envelope, Topic},
+    friends::FriendCache,
+    presence::Presence,
+    transport::relay::Relays,
+};
+
+/// The way in from other nodes.
+pub struct Inbound {
+    /// The way out, whose own messages are not heard.
+    pub bridge: Arc<Bridge>,
+    /// Rooms.
+    pub rooms: Arc<dyn RoomListener>,
+    /// Sessions.
+    pub sessions: Arc<dyn SessionControl>,
+    /// Presence.
+    pub presence: Presence,
+    /// Friends.
+    pub friends: Arc<FriendCache>,
+    /// Events of the store.
+    pub store_events: Arc<StoreEvents>,
+    /// Who is here.
+    pub relays: Relays,
+}
+
+impl Inbound {
+    /// Hears until the bus is gone, or `stop`. Nothing here waits, so what comes is taken as fast
+    /// as it can be; what cannot be is dropped by the bus, which says so.
+    pub async fn run(self, mut heard: BusReceiver, stop: CancellationToken) {
+        loop {
+            let event = tokio::select! {
+                event = heard.recv() => event,
+                () = stop.cancelled() => None,
+            };
+            metrics::gauge!("fireside_bus_waiting").set(heard.len() as f64);
+            match event {
+                None => return,
+                Some(BusEvent::Message(topic, envelope)) => self.hear(&topic, &envelope),
+                Some(BusEvent::Interrupted) => {
+                    metrics::counter!("fireside_bus_interruptions_total").increment(1);
+                    tracing::warn!("the bus is interrupted");
+                }
+                Some(BusEvent::Restored) => self.repair(),
+            }
+        }
+    }
+
+    fn hear(&self, topic: &Topic, envelope: &Envelope) {
+        if envelope.origin == *self.bridge.node() {
+            return;
+        }
+        let message = match BusMessage::decode(&envelope.payload) {
+            Ok(message) => message,
+            Err(error) => {
+                metrics::counter!("fireside_bus_heard_total", "kind" => "unreadable").increment(1);
+                tracing::warn!(%error, origin = %envelope.origin, "a neighbour is not understood");
+                return;
+            }
+        };
+        metrics::counter!("fireside_bus_heard_total", "kind" => message.kind()).increment(1);
+        match message {
+            BusMessage::Room(news) => {
+                // A user's topic is heard for presence alone while somebody here has a room open with
+                // that user in it.
+                let for_nobody = matches!(topic, Topic::User(user) if !self.relays.is_online(user));
+                if !for_nobody {
+                    self.rooms.hear(news);
+                }
+            }
+            BusMessage::Presence(news) => self.presence.hear(&news),
+            BusMessage::Store(event) => self.store_events.heard(event),
+            BusMessage::Disconnect { user } => self.sessions.disconnect(&user),
+        }
+    }
+
+    /// Messages may have been lost: whatever they would have changed is read again.
+    fn repair(&self) {
+        tracing::info!("the bus is restored; what was missed is read again");
+        self.rooms.restored();
+        self.friends.doubt_all();
+        self.store_events.reread_revocations();
+        self.presence.doubt_all(self.presence.users());
+    }
+}
