@@ -531,19 +531,19 @@ pub(crate) fn replies() -> Vec<Vector> {
     for op in OPS.iter().filter(|op| answers_empty(op)) {
         all.push(ok(op, next(), &Empty {}));
     }
-    for op in OPS.iter().filter(|op| answers_room(op)) {
-        let room = if *op == "room.open_dm" {
-            direct()
-        } else {
-            group()
-        };
-        all.push(ok(op, next(), &RoomReply { room }));
-    }
     let appended = Appended {
         seq: Seq::new(412),
         ts: at(123),
         dup: false,
     };
+    for op in OPS.iter().filter(|op| answers_room(op)) {
+        let room = match *op {
+            "room.open_dm" => direct(),
+            _ => group(),
+        };
+        let appended = appends_beside(op).then_some(appended);
+        all.push(ok(op, next(), &RoomReply { room, appended }));
+    }
     for op in OPS.iter().filter(|op| answers_appended(op)) {
         all.push(ok(op, next(), &appended));
     }
@@ -610,9 +610,22 @@ pub(crate) fn answers_empty(op: &str) -> bool {
 
 /// Ops that make or return a room.
 pub(crate) fn answers_room(op: &str) -> bool {
+    matches!(op, "room.create" | "room.open_dm" | "room.get") || appends_beside(op)
+}
+
+/// Of those, the ones that say beside the room which entry they appended.
+pub(crate) fn appends_beside(op: &str) -> bool {
     matches!(
         op,
-        "room.create" | "room.open_dm" | "room.get" | "room.join"
+        "room.join"
+            | "room.update"
+            | "room.invite"
+            | "room.kick"
+            | "room.ban"
+            | "room.unban"
+            | "room.mute"
+            | "room.unmute"
+            | "room.role"
     )
 }
 
@@ -620,15 +633,7 @@ pub(crate) fn answers_room(op: &str) -> bool {
 pub(crate) fn answers_appended(op: &str) -> bool {
     matches!(
         op,
-        "room.update"
-            | "room.invite"
-            | "room.leave"
-            | "room.kick"
-            | "room.ban"
-            | "room.unban"
-            | "room.mute"
-            | "room.unmute"
-            | "room.role"
+        "room.leave"
             | "message.send"
             | "message.edit"
             | "message.delete"

@@ -1,0 +1,54 @@
+//! Bytes to messages: whatever arrives, in whatever pieces, the framing answers, stays within its
+//! limit, and the pieces make no difference.
+//!
+//! The first byte is the size of the pieces, the rest is what the socket reads.
+#![no_main]
+
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../src/transport/framing.rs"]
+mod framing;
+
+use bytes::BytesMut;
+use framing::{Inbound, Incoming, Violation};
+use libfuzzer_sys::fuzz_target;
+
+const LIMIT: usize = 1024;
+
+fn read(pieces: impl Iterator<Item = impl AsRef<[u8]>>) -> (Vec<Incoming>, Option<Violation>) {
+    let mut inbound = Inbound::new(LIMIT);
+    let mut messages = Vec::new();
+    let mut scratch = BytesMut::new();
+    for piece in pieces {
+        inbound.unread(&mut scratch);
+        scratch.extend_from_slice(piece.as_ref());
+        loop {
+            match inbound.next(&mut scratch) {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(violation) => return (messages, Some(violation)),
+            }
+        }
+        inbound.keep(&mut scratch);
+    }
+    (messages, None)
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((size, stream)) = data.split_first() else {
+        return;
+    };
+    let whole = read(std::iter::once(stream));
+    let pieces = read(stream.chunks(usize::from(*size).max(1)));
+    assert_eq!(whole, pieces);
+    for message in &whole.0 {
+        match message {
+            Incoming::Text(text) => {
+                assert!(text.len() <= LIMIT);
+                assert!(std::str::from_utf8(text).is_ok());
+            }
+            Incoming::Binary(bytes) => assert!(bytes.len() <= LIMIT),
+            Incoming::Ping(bytes) => assert!(bytes.len() <= 125),
+            Incoming::Pong | Incoming::Close(_) => {}
+        }
+    }
+});
