@@ -1,14 +1,20 @@
 /**
  * Who is signed in, and the tokens that show it.
  *
- * The access token lives in memory only. The refresh token has to survive a reload and is kept in
- * localStorage: a script that runs in this origin could read it. Against that stand a strict
- * content security policy (no inline and no foreign script), no markup made from text, and the
- * server's refresh families: a token used twice ends the whole family. A cookie would be out of
- * reach of scripts, but would bring cross-site request forgery and a second way to be signed in.
+ * The refresh token has to survive a reload and is kept in localStorage: a script that runs in this
+ * origin could read it. Against that stand a strict content security policy (no inline and no
+ * foreign script), no markup made from text, and the server's refresh families: a token used twice
+ * ends the whole family. A cookie would be out of reach of scripts, but would bring cross-site
+ * request forgery and a second way to be signed in.
+ *
+ * The access token stands beside it. In memory alone it would be no safer, since whoever reads the
+ * one reads the other, which is worth more; and every reload would be an exchange, which a second
+ * reload could cut off between the server's answer and our writing it down. What is lost there
+ * cannot be asked for again, and the person would have to sign in.
  *
  * Because a refresh token is good for one use, two tabs must not use the same one: the exchange
- * happens under a lock that all tabs of the origin share, and reads the token only once it holds it.
+ * happens under a lock that all tabs of the origin share, and whoever finds, once it holds the
+ * lock, that another tab has just been there, takes the token that tab got.
  *
  * @module
  */
@@ -33,7 +39,7 @@ export class SignedOut extends Error {
 
 export class Auth {
   constructor() {
-    /** @type {string | undefined} */
+    /** @type {string | undefined} the token this tab used last */
     this.accessToken = undefined;
     /** @type {Promise<string> | undefined} */
     this.refreshing = undefined;
@@ -51,7 +57,7 @@ export class Auth {
     return this.stored()?.user;
   }
 
-  /** @returns {{ refresh_token: string, user: Account } | undefined} */
+  /** @returns {{ refresh_token: string, access_token?: string, user: Account } | undefined} */
   stored() {
     try {
       const value = JSON.parse(localStorage.getItem(KEY) ?? 'null');
@@ -73,7 +79,7 @@ export class Auth {
 
   /** Ends the session here and at the server. */
   async logout() {
-    const token = this.accessToken;
+    const token = this.accessToken ?? this.stored()?.access_token;
     const stored = this.stored();
     this.clear();
     await call('POST', '/v1/auth/logout', { token, body: { refresh_token: stored?.refresh_token } }).catch(() => undefined);
@@ -89,7 +95,7 @@ export class Auth {
   accept(grant) {
     this.accessToken = grant.access_token;
     this.userId = grant.user.id;
-    localStorage.setItem(KEY, JSON.stringify({ refresh_token: grant.refresh_token, user: grant.user }));
+    localStorage.setItem(KEY, JSON.stringify({ refresh_token: grant.refresh_token, access_token: grant.access_token, user: grant.user }));
   }
 
   /**
@@ -98,8 +104,11 @@ export class Auth {
    * @returns {Promise<string>}
    */
   async token({ refresh }) {
-    const token = this.accessToken;
-    if (token && !refresh && (expiryOf(token) ?? 0) > Date.now() + MARGIN_MS) return token;
+    if (!refresh && this.accessToken && holds(this.accessToken)) return this.accessToken;
+    if (!refresh && !this.accessToken) {
+      const kept = this.stored()?.access_token;
+      if (kept && holds(kept)) return (this.accessToken = kept);
+    }
     this.refreshing ??= this.exchange().finally(() => {
       this.refreshing = undefined;
     });
@@ -111,6 +120,8 @@ export class Auth {
     const run = async () => {
       const stored = this.stored();
       if (!stored || stored.user.id !== this.userId) throw new SignedOut();
+      const other = stored.access_token;
+      if (other && other !== this.accessToken && holds(other)) return (this.accessToken = other);
       try {
         /** @type {Grant} */
         const grant = await call('POST', '/v1/auth/refresh', { body: { refresh_token: stored.refresh_token } });
@@ -127,4 +138,9 @@ export class Auth {
     // Web Locks exist in secure contexts only; without them there is at least one exchange a tab.
     return navigator.locks ? navigator.locks.request('fireside.refresh', run) : run();
   }
+}
+
+/** @param {string} token */
+function holds(token) {
+  return (expiryOf(token) ?? 0) > Date.now() + MARGIN_MS;
 }

@@ -5,7 +5,7 @@
  */
 
 import { h } from '../dom.js';
-import { place } from './menu.js';
+import { homeOf, place } from './menu.js';
 
 /** @type {[string, string][]} emoji and the name it goes by */
 const EMOJI = [
@@ -65,7 +65,7 @@ export function openEmoji(anchor, pick) {
     event.preventDefault();
     event.stopPropagation();
   });
-  document.body.append(grid);
+  homeOf(anchor).append(grid);
   place(grid, anchor);
   addEventListener('pointerdown', outside, true);
   buttons[0]?.focus();

@@ -88,14 +88,22 @@ export function openMenu(anchor, label, items) {
     event.stopPropagation();
   });
 
-  // Inside a modal dialog everything outside of it is inert, so the menu joins the dialog.
-  (anchor.closest('dialog') ?? document.body).append(menu);
+  homeOf(anchor).append(menu);
   place(menu, anchor);
   anchor.setAttribute('aria-haspopup', 'menu');
   anchor.setAttribute('aria-expanded', 'true');
   addEventListener('pointerdown', outside, true);
   addEventListener('resize', gone);
   (buttons().find((b) => b.getAttribute('aria-checked') === 'true') ?? buttons()[0])?.focus();
+}
+
+/**
+ * Where something that floats beside an element belongs: within its landmark, where it is found by
+ * those who walk from landmark to landmark; and within a modal dialog, outside of which all is inert.
+ * @param {Element} anchor
+ */
+export function homeOf(anchor) {
+  return anchor.closest('dialog, nav, main, aside') ?? document.body;
 }
 
 /**
