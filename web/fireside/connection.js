@@ -9,20 +9,14 @@ import { Timer, backoff } from './backoff.js';
 import { CODECS } from './codec.js';
 import { CLOSE_WORDS, afterClose, localError } from './errors.js';
 import { Requests } from './requests.js';
-import { expiryOf } from './token.js';
+import { Upkeep } from './upkeep.js';
 
 /** @import { Bye, Clock, ConnectionState, Hello, PresenceSet, Resumed, Socket, SocketClass, Started } from './types.js' */
 
 /** From opening a socket to the answer of the handshake. */
 const HANDSHAKE_MS = 15_000;
-/** How long an answer to `ping` may take. */
-const PONG_MS = 10_000;
 /** A connection that lasted this long starts the next backoff from the beginning. */
 const STABLE_MS = 5_000;
-/** Events are acknowledged when this many came in … */
-const ACK_EVERY = 64;
-/** … or this long after the first of them. */
-const ACK_AFTER_MS = 5_000;
 
 /**
  * @typedef {object} ConnectionOptions
@@ -62,12 +56,9 @@ export class Connection {
 
     /** @type {string | undefined} */
     this.sid = undefined;
-    this.lastS = 0;
-    this.ackedS = 0;
+    this.token = '';
     this.attempt = 0;
     this.onlineSince = 0;
-    this.heardAt = 0;
-    this.probing = false;
     /** Failed sockets in a row that never said hello: the token may be what is wrong. */
     this.mute = 0;
     this.refresh = false;
@@ -82,9 +73,19 @@ export class Connection {
 
     this.retryTimer = new Timer(this.clock, () => void this.open());
     this.handshakeTimer = new Timer(this.clock, () => this.drop());
-    this.heartbeatTimer = new Timer(this.clock, () => this.heartbeat());
-    this.ackTimer = new Timer(this.clock, () => this.ack());
-    this.renewTimer = new Timer(this.clock, () => void this.renew());
+    this.upkeep = new Upkeep(
+      {
+        ask: (op, d, timeoutMs) => this.ask(op, d, timeoutMs),
+        tell: (op, d) => this.tell(op, d),
+        freshToken: () => options.getToken({ refresh: true }),
+        onDead: () => this.drop(),
+        onNoToken: (error) => {
+          if (isFatal(error)) this.stop('unauthenticated');
+          return isFatal(error);
+        },
+      },
+      this.clock,
+    );
   }
 
   /** Connects unless it is connected or about to be. */
@@ -100,7 +101,7 @@ export class Connection {
     if (this.state.name === 'offline') {
       this.retryTimer.clear();
       void this.open();
-    } else if (this.state.name === 'online') this.probe();
+    } else if (this.state.name === 'online') this.upkeep.probe();
   }
 
   /**
@@ -115,8 +116,7 @@ export class Connection {
   /** Forgets the session, so that the next connection starts a new one. */
   forgetSession() {
     this.sid = undefined;
-    this.lastS = 0;
-    this.ackedS = 0;
+    this.upkeep.newStream();
   }
 
   /**
@@ -155,7 +155,7 @@ export class Connection {
     }
     if (mine !== this.generation) return;
     this.refresh = false;
-    this.expires = expiryOf(token);
+    this.token = token;
     const socket = new this.options.WebSocket(this.options.url, [this.codec.subprotocol, `bearer.${token}`]);
     socket.binaryType = 'arraybuffer';
     this.socket = socket;
@@ -170,7 +170,7 @@ export class Connection {
 
   /** @param {unknown} frame */
   receive(frame) {
-    this.heardAt = this.clock.now();
+    this.upkeep.heard();
     let objects;
     try {
       objects = this.codec.decode(frame);
@@ -201,20 +201,14 @@ export class Connection {
       return;
     }
     if (name === 'bye') this.bye = d;
-    if (typeof s === 'number') {
-      if (s <= this.lastS) return;
-      this.lastS = s;
-      if (s - this.ackedS >= ACK_EVERY) this.ack();
-      else if (!this.ackTimer.pending) this.ackTimer.set(ACK_AFTER_MS);
-    }
-    this.hooks.onEvent(name, d);
+    if (typeof s !== 'number' || this.upkeep.event(s)) this.hooks.onEvent(name, d);
   }
 
   /** @param {boolean} resume */
   shake(resume) {
     const id = ++this.requests.lastId;
     this.handshake = { id, resume };
-    if (resume) this.transmit({ id, op: 'session.resume', d: { sid: this.sid, s: this.lastS } });
+    if (resume) this.transmit({ id, op: 'session.resume', d: { sid: this.sid, s: this.upkeep.lastS } });
     else {
       const { device, client } = this.options;
       this.transmit({ id, op: 'session.start', d: compact({ device, client, presence: this.presence }) });
@@ -238,11 +232,9 @@ export class Connection {
     }
     this.handshakeTimer.clear();
     this.onlineSince = this.clock.now();
-    this.heartbeatTimer.set(this.hello?.heartbeat_ms ?? 25_000);
-    this.scheduleRenewal();
+    this.upkeep.start({ heartbeatMs: this.hello?.heartbeat_ms ?? 25_000, token: this.token });
     if (!resume) {
-      this.lastS = 0;
-      this.ackedS = 0;
+      this.upkeep.newStream();
       this.sid = reply.ok.sid;
     }
     this.state = { name: 'online' };
@@ -297,15 +289,14 @@ export class Connection {
   /** Lets go of the socket and of everything that hangs on it. */
   forget() {
     this.generation += 1;
-    for (const timer of [this.retryTimer, this.handshakeTimer, this.heartbeatTimer, this.ackTimer, this.renewTimer]) {
-      timer.clear();
-    }
+    this.retryTimer.clear();
+    this.handshakeTimer.clear();
+    this.upkeep.stop();
     const socket = this.socket;
     this.socket = undefined;
     this.handshake = undefined;
     this.hello = undefined;
     this.bye = undefined;
-    this.probing = false;
     if (socket) {
       socket.onmessage = socket.onclose = null;
       if (socket.readyState <= 1) socket.close(1000);
@@ -323,60 +314,6 @@ export class Connection {
   /** @param {object} command */
   transmit(command) {
     if (this.socket?.readyState === 1) this.socket.send(this.codec.encode(command));
-  }
-
-  ack() {
-    this.ackTimer.clear();
-    if (this.lastS === this.ackedS) return;
-    this.ackedS = this.lastS;
-    this.tell('session.ack', { s: this.lastS });
-  }
-
-  /** Browsers do not show the server's pings, so silence is broken with a `ping` of our own. */
-  heartbeat() {
-    const every = this.hello?.heartbeat_ms ?? 25_000;
-    const quiet = this.clock.now() - this.heardAt;
-    if (quiet < every) this.heartbeatTimer.set(every - quiet);
-    else {
-      this.heartbeatTimer.set(every);
-      this.probe();
-    }
-  }
-
-  probe() {
-    if (this.probing || this.state.name !== 'online') return;
-    this.probing = true;
-    const mine = this.generation;
-    this.ask('ping', {}, PONG_MS).then(
-      () => void (this.probing = false),
-      () => {
-        if (mine === this.generation) this.drop();
-      },
-    );
-  }
-
-  /** A token is renewed when four fifths of what is left of it have passed. */
-  scheduleRenewal() {
-    if (this.expires === undefined) return;
-    const left = this.expires - this.clock.now();
-    this.renewTimer.set(Math.max(left - 60_000, left * 0.8 - 1_000, 0));
-  }
-
-  async renew() {
-    const mine = this.generation;
-    try {
-      const token = await this.options.getToken({ refresh: true });
-      if (mine !== this.generation) return;
-      await this.ask('session.renew', { token }, PONG_MS);
-      if (mine !== this.generation) return;
-      this.expires = expiryOf(token);
-      this.scheduleRenewal();
-    } catch (error) {
-      if (mine !== this.generation) return;
-      if (isFatal(error)) this.stop('unauthenticated');
-      // The old token still holds for a while; when it runs out the server says so (4100).
-      else this.renewTimer.set(10_000);
-    }
   }
 }
 

@@ -10,6 +10,7 @@ import { Emitter } from '../../fireside/emitter.js';
 import { Conversation } from './conversation.js';
 import { People } from './people.js';
 import { Rooms } from './rooms.js';
+import { Unsent } from './unsent.js';
 
 /** @import { Activity, ConnectionState, PresenceSet, PresenceView, Status } from '../../fireside/types.js' */
 /** @import { Api, Profile } from '../net/api.js' */
@@ -61,11 +62,15 @@ export class Session extends Emitter {
       client: 'fireside-web/0.1.0',
       presence: this.presence,
     });
+    this.unsent = new Unsent(account.id);
     this.listen();
   }
 
   start() {
     this.client.connect();
+    for (const { room, nonce, text, reply_to, mentions } of this.unsent.take()) {
+      this.client.send({ room, nonce, text, reply_to, mentions });
+    }
     this.reload();
   }
 
@@ -240,6 +245,7 @@ export class Session extends Emitter {
       this.emit('people', undefined);
     });
     client.on('outgoing', (message) => {
+      this.unsent.update(message);
       this.conversation(message.room).outgoing(message);
       if (message.status === 'failed' && message.error) this.emit('send-failed', message.error);
     });

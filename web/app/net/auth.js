@@ -19,7 +19,6 @@
  * @module
  */
 
-import { expiryOf } from '../../fireside/token.js';
 import { ApiError, call } from './http.js';
 
 const KEY = 'fireside.session';
@@ -27,6 +26,7 @@ const KEY = 'fireside.session';
 const MARGIN_MS = 30_000;
 
 /** @typedef {{ id: string, name: string }} Account */
+/** @typedef {{ refresh_token: string, access_token?: string, good_until?: number, user: Account }} Stored */
 /** @typedef {{ user: Account, access_token: string, refresh_token: string, expires_in: number }} Grant */
 
 /** Signed out for good: nothing but signing in again helps. */
@@ -57,7 +57,7 @@ export class Auth {
     return this.stored()?.user;
   }
 
-  /** @returns {{ refresh_token: string, access_token?: string, user: Account } | undefined} */
+  /** @returns {Stored | undefined} */
   stored() {
     try {
       const value = JSON.parse(localStorage.getItem(KEY) ?? 'null');
@@ -95,7 +95,10 @@ export class Auth {
   accept(grant) {
     this.accessToken = grant.access_token;
     this.userId = grant.user.id;
-    localStorage.setItem(KEY, JSON.stringify({ refresh_token: grant.refresh_token, access_token: grant.access_token, user: grant.user }));
+    const { refresh_token, access_token, user } = grant;
+    // Counted from now by this clock: the token's own `exp` is by the server's, which may differ.
+    const good_until = Date.now() + grant.expires_in * 1_000;
+    localStorage.setItem(KEY, JSON.stringify({ refresh_token, access_token, good_until, user }));
   }
 
   /**
@@ -104,11 +107,8 @@ export class Auth {
    * @returns {Promise<string>}
    */
   async token({ refresh }) {
-    if (!refresh && this.accessToken && holds(this.accessToken)) return this.accessToken;
-    if (!refresh && !this.accessToken) {
-      const kept = this.stored()?.access_token;
-      if (kept && holds(kept)) return (this.accessToken = kept);
-    }
+    const kept = refresh ? undefined : holding(this.stored());
+    if (kept) return (this.accessToken = kept);
     this.refreshing ??= this.exchange().finally(() => {
       this.refreshing = undefined;
     });
@@ -120,8 +120,8 @@ export class Auth {
     const run = async () => {
       const stored = this.stored();
       if (!stored || stored.user.id !== this.userId) throw new SignedOut();
-      const other = stored.access_token;
-      if (other && other !== this.accessToken && holds(other)) return (this.accessToken = other);
+      const other = holding(stored);
+      if (other && other !== this.accessToken) return (this.accessToken = other);
       try {
         /** @type {Grant} */
         const grant = await call('POST', '/v1/auth/refresh', { body: { refresh_token: stored.refresh_token } });
@@ -140,7 +140,10 @@ export class Auth {
   }
 }
 
-/** @param {string} token */
-function holds(token) {
-  return (expiryOf(token) ?? 0) > Date.now() + MARGIN_MS;
+/**
+ * The stored access token, while it holds.
+ * @param {Stored | undefined} stored
+ */
+function holding(stored) {
+  return stored?.access_token && (stored.good_until ?? 0) > Date.now() + MARGIN_MS ? stored.access_token : undefined;
 }
