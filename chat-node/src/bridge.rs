@@ -10,7 +10,10 @@
 
 use std::sync::Arc;
 
-use shared::id::{NodeId, RoomId, Timestamp, UserId};
+use shared::{
+    id::{NodeId, RoomId, Timestamp, UserId},
+    telemetry::Metric,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError, Topic};
@@ -129,6 +132,37 @@ impl Bridge {
         }
     }
 }
+
+/// The metrics of the bus and the bridge.
+pub const METRICS: &[Metric] = &[
+    Metric::counter("fireside_bus_published_total", "Messages handed to the bus").by(&["outcome"]),
+    Metric::counter(
+        "fireside_bus_heard_total",
+        "Messages heard from other nodes",
+    )
+    .by(&["kind"]),
+    Metric::counter(
+        "fireside_bus_dropped_total",
+        "Messages a full receiver of this process refused; repaired from history",
+    ),
+    Metric::counter(
+        "fireside_bus_interruptions_total",
+        "Times the bus said that messages may have been lost",
+    ),
+    Metric::gauge(
+        "fireside_bus_waiting",
+        "Messages from other nodes that wait to be taken",
+    ),
+    Metric::gauge("fireside_bus_topics", "Topics this node hears"),
+    Metric::counter(
+        "fireside_store_events_total",
+        "Events of the store made to happen here",
+    ),
+    Metric::counter(
+        "fireside_store_events_dropped_total",
+        "Events heard from nodes that could not wait; everything is read again",
+    ),
+];
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ pub mod bridge;
 pub mod bus;
 pub mod friends;
 pub mod history;
+pub mod limits;
 pub mod overload;
 pub mod presence;
 pub mod room;

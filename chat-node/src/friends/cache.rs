@@ -8,7 +8,7 @@
 //! than the answer. What could not be read, or was called in question, is read again by
 //! [`FriendCache::refresh`], which says what changed so that sessions can be told.
 //!
-//! Bounds: pinned graphs by the sessions of this node, others by `max_unpinned`, names by `max_names`.
+//! Bounds: pinned graphs by the sessions of this node, others by `friends_max_unpinned`, names by `friends_max_names`.
 
 use std::{
     collections::HashMap,
@@ -22,6 +22,8 @@ use parking_lot::Mutex;
 use shared::{
     events::{FriendState, StoreEvent, StoreEventKind},
     id::{Timestamp, UserId},
+    settings::{Report, Settings},
+    telemetry::Metric,
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -35,24 +37,43 @@ const ATTEMPTS: u32 = 4;
 /// The most names asked for at once.
 const NAMES_AT_ONCE: usize = 500;
 
-/// Settings of the cache.
-#[derive(Debug, Clone, Copy)]
+/// What bounds the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct FriendCacheSettings {
-    /// How long the graph of a user without a session here is believed.
-    pub unpinned_for: Duration,
-    /// The most graphs kept of users without a session here.
-    pub max_unpinned: usize,
-    /// The most names kept.
-    pub max_names: usize,
+    /// How long the friends of a user without a session here are believed
+    #[arg(long, value_parser = shared::settings::duration, default_value = "15s")]
+    pub friends_unpinned_for: Duration,
+    /// Of how many users without a session here friends are kept
+    #[arg(long, default_value_t = Self::default().friends_max_unpinned)]
+    pub friends_max_unpinned: usize,
+    /// The most names kept
+    #[arg(long, default_value_t = Self::default().friends_max_names)]
+    pub friends_max_names: usize,
 }
 
 impl Default for FriendCacheSettings {
     fn default() -> Self {
         Self {
-            unpinned_for: Duration::from_secs(15),
-            max_unpinned: 10_000,
-            max_names: 50_000,
+            friends_unpinned_for: Duration::from_secs(15),
+            friends_max_unpinned: 10_000,
+            friends_max_names: 50_000,
         }
+    }
+}
+
+impl Settings for FriendCacheSettings {
+    fn validate(&self, report: &mut Report) {
+        let short = self.friends_unpinned_for <= Duration::from_mins(5);
+        report.require(
+            short,
+            "friends_unpinned_for",
+            "is at most 5m: no event corrects it",
+        );
+        report.require(
+            self.friends_max_names >= 1000,
+            "friends_max_names",
+            "is at least 1000",
+        );
     }
 }
 
@@ -102,7 +123,7 @@ impl FriendCache {
             settings,
             graphs: DashMap::new(),
             pinned: AtomicUsize::new(0),
-            names: Mutex::new(Names::new(settings.max_names)),
+            names: Mutex::new(Names::new(settings.friends_max_names)),
             wanted: Mutex::default(),
             wanting: Notify::new(),
         }
@@ -330,7 +351,7 @@ impl FriendCache {
     fn believed(&self, user: &UserId) -> Option<Arc<Graph>> {
         let held = self.graphs.get(user)?;
         let age = held.read?.elapsed();
-        let believed = held.pins > 0 || age < self.settings.unpinned_for;
+        let believed = held.pins > 0 || age < self.settings.friends_unpinned_for;
         believed.then(|| held.graph.clone()).flatten()
     }
 
@@ -423,14 +444,14 @@ impl FriendCache {
                 .len()
                 .saturating_sub(cache.pinned.load(Relaxed))
         };
-        if unpinned(self) <= self.settings.max_unpinned {
+        if unpinned(self) <= self.settings.friends_max_unpinned {
             return;
         }
-        let fresh = self.settings.unpinned_for;
+        let fresh = self.settings.friends_unpinned_for;
         let kept = |held: &Held| held.pins > 0 || Arc::strong_count(&held.gate) > 1;
         self.graphs
             .retain(|_, held| kept(held) || held.read.is_some_and(|read| read.elapsed() < fresh));
-        if unpinned(self) > self.settings.max_unpinned {
+        if unpinned(self) > self.settings.friends_max_unpinned {
             self.graphs.retain(|_, held| kept(held));
         }
     }
@@ -446,6 +467,17 @@ impl Held {
         self.generation += 1;
     }
 }
+
+/// The metrics of the cache.
+pub const METRICS: &[Metric] = &[
+    Metric::gauge("fireside_friends_graphs", "Friend graphs cached"),
+    Metric::gauge("fireside_friends_names", "Names cached"),
+    Metric::gauge(
+        "fireside_friends_in_doubt",
+        "Graphs of users online here that wait to be read again",
+    ),
+    Metric::counter("fireside_friends_reads_total", "Graphs read from store-api").by(&["outcome"]),
+];
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ mod cache;
 pub(crate) mod memory;
 mod names;
 
-pub use cache::{FriendCache, FriendCacheSettings, Refreshed};
+pub use cache::{FriendCache, FriendCacheSettings, METRICS, Refreshed};
 pub use shared::auth::Revocation;
 
 /// Who is whose friend, and what people are called.

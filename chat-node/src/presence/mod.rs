@@ -31,7 +31,7 @@ pub use device::{Availability, DeviceState};
 pub use local::{LocalPresence, LocalPresenceNode};
 pub use merge::{merge, merged};
 pub use project::{Known, Relation, project};
-pub use service::{Presence, PresenceSettings};
+pub use service::{METRICS, Presence, PresenceSettings};
 pub use watch::{MAX_WATCHED_MEMBERS, MAX_WATCHES};
 
 /// How often a node renews its lease.

@@ -20,6 +20,8 @@ use shared::{
         presence::{PresenceView, Status},
         reply::{ErrorBody, Friend},
     },
+    settings::{Report, Settings},
+    telemetry::Metric,
 };
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -50,23 +52,72 @@ const MISSED: Duration = Duration::from_secs(130);
 /// Of how many users told of by other nodes the newest version is remembered.
 const MAX_VERSIONS: usize = 100_000;
 
-/// Settings of presence.
-#[derive(Debug, Clone, Copy)]
+/// How quickly presence is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct PresenceSettings {
-    /// How long after a device's socket is gone the user counts as there.
-    pub grace: Duration,
-    /// The least time between two publications about one user.
-    pub damping: Duration,
+    /// How long a user still counts as there after the connection is gone
+    #[arg(long, value_parser = shared::settings::duration, default_value = "10s")]
+    pub presence_grace: Duration,
+    /// The least time between two publications about one user; the newest wins
+    #[arg(long, value_parser = shared::settings::duration, default_value = "2s")]
+    pub presence_damping: Duration,
 }
 
 impl Default for PresenceSettings {
     fn default() -> Self {
         Self {
-            grace: Duration::from_secs(10),
-            damping: Duration::from_secs(2),
+            presence_grace: Duration::from_secs(10),
+            presence_damping: Duration::from_secs(2),
         }
     }
 }
+
+impl Settings for PresenceSettings {
+    fn validate(&self, report: &mut Report) {
+        let short = self.presence_grace <= Duration::from_mins(2);
+        report.require(short, "presence_grace", "is at most 2m, as sessions are");
+        let short = self.presence_damping <= Duration::from_mins(1);
+        report.require(short, "presence_damping", "is at most 1m");
+    }
+}
+
+/// The metrics of presence.
+pub const METRICS: &[Metric] = &[
+    Metric::gauge(
+        "fireside_presence_users",
+        "Users with a device here, or of whom something is yet to be told",
+    ),
+    Metric::gauge(
+        "fireside_presence_queued",
+        "Users to whom something is due at some time",
+    ),
+    Metric::gauge(
+        "fireside_presence_behind",
+        "Users to be shown their friends anew",
+    ),
+    Metric::gauge(
+        "fireside_presence_watched_rooms",
+        "Rooms open on some screen, whose members' presence is shown",
+    ),
+    Metric::counter(
+        "fireside_presence_puts_total",
+        "States handed to the presence store",
+    )
+    .by(&["outcome"]),
+    Metric::counter("fireside_presence_published_total", "Changes told of"),
+    Metric::counter(
+        "fireside_presence_told_total",
+        "Users on this node told of a change",
+    ),
+    Metric::counter(
+        "fireside_presence_shed_total",
+        "Changes not told because of load; the newest is told later",
+    ),
+    Metric::counter(
+        "fireside_presence_reaped_total",
+        "Users found on an expired lease",
+    ),
+];
 
 /// The presence of this node's users. Clones share it.
 #[derive(Clone)]
@@ -100,8 +151,8 @@ impl Presence {
         settings: PresenceSettings,
     ) -> Self {
         let pace = Pace {
-            grace: settings.grace,
-            damping: settings.damping,
+            grace: settings.presence_grace,
+            damping: settings.presence_damping,
         };
         let rosters = std::iter::repeat_with(|| Mutex::new(Roster::new(pace)));
         Self(Arc::new(Inner {
