@@ -21,6 +21,7 @@ pub mod overload;
 pub mod presence;
 pub mod room;
 pub mod server;
+pub mod session;
 pub mod transport;
 pub mod upgrade;
 pub mod worker;

@@ -1,5 +1,7 @@
 //! The listener and the upgrade, over the wire: what a client gets before there is a session.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     num::NonZeroU32,
     sync::{Arc, mpsc},
@@ -99,7 +101,7 @@ async fn start(settings: ConnectionSettings, per_address: Quota) -> Rig {
     let server = Server::start(bound, &handles, &settings, Arc::new(upgrades), configure);
     Rig {
         server: server.await.unwrap(),
-        issuer: TokenIssuer::new(&key, "test", Duration::from_secs(60)),
+        issuer: TokenIssuer::new(&key, "test", Duration::from_mins(1)),
         let_in,
         _workers: workers,
     }
@@ -185,12 +187,12 @@ async fn a_refusal_is_an_http_answer_with_a_problem() {
     let foreign = TokenIssuer::new(
         &SigningKey::from_secret(&[8; 32]).unwrap(),
         "test",
-        Duration::from_secs(60),
+        Duration::from_mins(1),
     );
     let foreign = foreign.issue(&UserId::parse("u1").unwrap(), "x").unwrap();
     let service = rig
         .issuer
-        .issue_service(&UserId::parse("game").unwrap(), Duration::from_secs(60))
+        .issue_service(&UserId::parse("game").unwrap(), Duration::from_mins(1))
         .unwrap();
     let cases = [
         ("no token", rig.handshake(""), 401),
@@ -339,7 +341,7 @@ async fn connections_past_the_limits_are_turned_away_and_places_come_back() {
 
 #[actix_rt::test]
 async fn an_address_that_tries_too_often_is_told_when_to_come_back() {
-    let once = Quota::new(NonZeroU32::MIN, Duration::from_secs(60), NonZeroU32::MIN);
+    let once = Quota::new(NonZeroU32::MIN, Duration::from_mins(1), NonZeroU32::MIN);
     let rig = start(settings(), once).await;
     let good = rig.handshake(&format!("Authorization: Bearer {}\r\n", rig.token()));
     assert_eq!(status(&rig.exchange(&good).await), 101);

@@ -78,15 +78,17 @@ pub(super) async fn accept<S>(
     }
 }
 
+/// The place is taken after the connection: a worker that waits for one to arrive holds none, or
+/// the workers together would hold back as many.
 async fn next(
     listener: &TcpListener,
     admission: &Admission,
 ) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let Some(handshake) = admission.handshake().await else {
-        return Err(io::Error::other("the server has stopped"));
-    };
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, handshake))
+    match admission.handshake().await {
+        Some(handshake) => Ok((stream, peer, handshake)),
+        None => Err(io::Error::other("the server has stopped")),
+    }
 }
 
 fn serve<S>(http: &Rc<S>, connection: Connection, peer: SocketAddr, working: &super::Working)

@@ -155,6 +155,11 @@ impl Sink {
         }
     }
 
+    /// Drops what was held: the session did not start.
+    pub fn discard(&self) {
+        self.stream.borrow_mut().held = None;
+    }
+
     /// Adds an event to the replayable stream.
     pub fn push_event(&self, event: &Arc<SharedEvent>) {
         let stream = &mut *self.stream.borrow_mut();

@@ -1,0 +1,65 @@
+//! The last words to a socket that its session has let go of already.
+
+use std::{io::IoSlice, time::Duration};
+
+use shared::{
+    codes::CloseCode,
+    protocol::{
+        codec::{Encoding, SharedEvent},
+        event::{Bye, Event},
+    },
+};
+use tokio::net::TcpStream;
+
+use super::seat::Seat;
+use crate::transport::outbox::{MAX_SLICES, Outbox};
+
+/// How long a replaced client has to take its leave.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What goes before a close.
+pub(super) fn bye(code: CloseCode, delay_ms: Option<u64>) -> Bye {
+    Bye {
+        code: code.code(),
+        reason: code.word().to_owned(),
+        resume: code.resumable() && code != CloseCode::SessionLost,
+        delay_ms,
+    }
+}
+
+/// Says `bye`, closes, and drops the socket when the client has closed too or has taken too long.
+pub(super) fn farewell(stream: TcpStream, encoding: Encoding, code: CloseCode, seat: Option<Seat>) {
+    actix_rt::spawn(async move {
+        let mut outbox = Outbox::new(encoding);
+        let event = SharedEvent::new(Event::Bye(bye(code, None)));
+        let mut close = code.code().to_be_bytes().to_vec();
+        close.extend_from_slice(code.word().as_bytes());
+        // An empty outbox takes both.
+        let _ = outbox.push_ephemeral(&event);
+        let _ = outbox.push_control(0x8, &close);
+        let _ = tokio::time::timeout(PATIENCE, part(&stream, &mut outbox)).await;
+        drop(seat);
+    });
+}
+
+async fn part(stream: &TcpStream, outbox: &mut Outbox) -> std::io::Result<()> {
+    while !outbox.is_empty() {
+        stream.writable().await?;
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let filled = outbox.fill(&mut slices);
+        match stream.try_write_vectored(&slices[..filled]) {
+            Ok(written) => outbox.consume(written),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut ignored = [0; 512];
+    loop {
+        stream.readable().await?;
+        match stream.try_read(&mut ignored) {
+            Ok(0) => return Ok(()),
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return Err(error),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Sessions: what a client's connection is to the rest of the node, and what outlives the socket.
+//!
+//! An upgrade hands over a bare socket ([`Surroundings::greet`]); an actor greets it and waits for
+//! `session.start` or `session.resume`. A start makes the snapshot (`begin`) and enters the
+//! session into the directory ([`Sessions`]); a resume moves the socket, perhaps to another
+//! worker, into the session that is meant (`handover`). From then on the actor turns frames into
+//! commands (`commands`) and hands those about rooms over (`mailroom`); answers and events come
+//! back through the relay of its worker into its sink.
+//!
+//! - `clock`: the deadlines, pure. `actor`: the shell that moves bytes. `lifetime`: how sockets
+//!   and sessions end. `control`: what others tell a session. `farewell`: the last words to a
+//!   socket that was replaced. `residence`: what its being here means to others.
+//!
+//! Sessions never touch history or bus. An idle one holds no buffer and no timer.
+
+mod actor;
+mod begin;
+mod clock;
+mod commands;
+mod control;
+mod directory;
+mod farewell;
+mod handover;
+mod lifetime;
+mod mailroom;
+mod residence;
+mod seat;
+mod settings;
+mod surroundings;
+
+use shared::telemetry::Metric;
+
+pub use directory::Sessions;
+pub use settings::SessionSettings;
+pub use surroundings::Surroundings;
+
+/// The metrics of this module.
+pub const METRICS: &[Metric] = &[
+    Metric::gauge("fireside_sockets", "WebSockets right now, begun or not"),
+    Metric::gauge(
+        "fireside_sessions",
+        "Sessions right now, with and without a socket",
+    ),
+    Metric::gauge(
+        "fireside_sessions_detached",
+        "Sessions right now that wait for a socket to come back",
+    ),
+    Metric::counter(
+        "fireside_starts_total",
+        "Starts of sessions: ok, or the error's code",
+    )
+    .by(&["outcome"]),
+    Metric::counter(
+        "fireside_resumes_total",
+        "Resumes of sessions: resumed or lost",
+    )
+    .by(&["outcome"]),
+    Metric::counter(
+        "fireside_replayed_events_total",
+        "Events replayed by resumes",
+    ),
+    Metric::counter(
+        "fireside_commands_total",
+        "Commands read, by op; invalid: those that are none",
+    )
+    .by(&["op"]),
+    Metric::counter(
+        "fireside_commands_stalled_total",
+        "Commands that had to wait for a room whose mailbox was full",
+    ),
+    Metric::counter(
+        "fireside_closes_total",
+        "WebSockets closed, by the word of the close code",
+    )
+    .by(&["code"]),
+    Metric::counter(
+        "fireside_session_panics_total",
+        "Sessions that ended by a fault of ours",
+    ),
+];

@@ -1,0 +1,87 @@
+//! What a session's being here means to others: its user's topic is heard, the user's friends are
+//! kept at hand, the device counts in the user's presence. Undone exactly once, however the
+//! session ends, even half-way through its start.
+
+use std::sync::Arc;
+
+use metrics::gauge;
+use shared::id::UserId;
+
+use super::Surroundings;
+use crate::{friends::Graph, presence::DeviceState, transport::SessionKey};
+
+/// Held from the start of a session to its end.
+pub(super) struct Residence {
+    around: Arc<Surroundings>,
+    key: SessionKey,
+    user: UserId,
+    progress: Progress,
+    detached: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    Begun,
+    TopicHeard,
+    Present,
+    FriendsKept,
+}
+
+impl Residence {
+    pub(super) fn new(around: &Arc<Surroundings>, key: SessionKey, user: &UserId) -> Self {
+        Self {
+            around: around.clone(),
+            key,
+            user: user.clone(),
+            progress: Progress::Begun,
+            detached: false,
+        }
+    }
+
+    /// From here on what other nodes say to the user arrives.
+    pub(super) async fn hear(&mut self) {
+        self.progress = Progress::TopicHeard;
+        self.around.bridge.online(&self.user).await;
+    }
+
+    /// The device counts from here on, and the user's friends are known.
+    pub(super) async fn appear(&mut self, state: DeviceState) -> Arc<Graph> {
+        self.progress = Progress::Present;
+        self.around.presence.connected(self.key, &self.user, state);
+        self.progress = Progress::FriendsKept;
+        self.around.friends.online(&self.user).await
+    }
+
+    /// The session has no socket for now.
+    pub(super) fn detached(&mut self) {
+        if !std::mem::replace(&mut self.detached, true) {
+            gauge!("fireside_sessions_detached").increment(1.0);
+            self.around.presence.disconnected(self.key, &self.user);
+        }
+    }
+
+    /// It has one again.
+    pub(super) fn attached(&mut self) {
+        if std::mem::replace(&mut self.detached, false) {
+            gauge!("fireside_sessions_detached").decrement(1.0);
+            self.around.presence.resumed(self.key, &self.user);
+        }
+    }
+}
+
+impl Drop for Residence {
+    fn drop(&mut self) {
+        if self.detached {
+            gauge!("fireside_sessions_detached").decrement(1.0);
+        }
+        if self.progress >= Progress::Present {
+            self.around.presence.ended(self.key, &self.user);
+        }
+        if self.progress >= Progress::FriendsKept {
+            self.around.friends.offline(&self.user);
+        }
+        if self.progress >= Progress::TopicHeard {
+            self.around.bridge.offline(&self.user);
+        }
+    }
+}

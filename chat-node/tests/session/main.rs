@@ -1,0 +1,8 @@
+//! Sessions over the wire: start, resume, replacement, deadlines, revocation, bad input.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod deadlines;
+mod resume;
+mod rig;
+mod start;
