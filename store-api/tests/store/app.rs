@@ -1,0 +1,369 @@
+//! A store of a test's own, on a free port, and a client of it.
+
+use std::{
+    future::Future,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use shared::{
+    auth::SigningKey,
+    id::Timestamp,
+    problem,
+    settings::{Loader, Secret, Settings, Sources},
+};
+use store_api::{Background, HttpOptions, NodeSink, Routes, Store, StoreSettings};
+use tempfile::TempDir;
+
+use crate::{node::Node, postgres};
+
+/// What services show each other in these tests.
+pub const SERVICE_TOKEN: &str = "a service token of more than 32 characters";
+const ISSUER: &str = "fireside";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+#[derive(Debug, clap::Args)]
+struct Only {
+    #[command(flatten)]
+    store: StoreSettings,
+}
+
+impl Settings for Only {}
+
+/// A running store.
+pub struct TestApp {
+    pub settings: StoreSettings,
+    pub trusted_proxies: Vec<IpAddr>,
+    pub nodes: Vec<Node>,
+    backend: Backend,
+    data_dir: TempDir,
+    clock: Arc<AtomicI64>,
+    client: reqwest::Client,
+    running: Option<Running>,
+    made: AtomicU32,
+}
+
+struct Running {
+    base: String,
+    server: ServerHandle,
+    background: Background,
+    store: Store,
+}
+
+/// What the store answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body, if the status is this one.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self.body
+    }
+
+    /// The word of the problem, if the status is this one.
+    #[track_caller]
+    pub fn problem(self, status: u16) -> String {
+        assert_eq!(
+            self.headers["content-type"], "application/problem+json",
+            "{}",
+            self.body
+        );
+        self.expect(status)["code"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Somebody who is registered and logged in.
+#[derive(Debug, Clone)]
+pub struct User {
+    pub id: String,
+    pub name: String,
+    pub email: String,
+    pub access: String,
+    pub refresh: String,
+}
+
+pub const PASSWORD: &str = "correct horse battery";
+
+/// An HTTP client.
+pub fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// Runs a test on a store of its own.
+pub fn run<T, F>(backend: Backend, test: T)
+where
+    T: FnOnce(TestApp) -> F,
+    F: Future<Output = TestApp>,
+{
+    actix_web::rt::System::new().block_on(async {
+        let app = TestApp::start(backend).await;
+        // Far above what any test takes: only a hang gets here.
+        let app = tokio::time::timeout(Duration::from_mins(2), test(app))
+            .await
+            .unwrap();
+        app.end().await;
+    });
+}
+
+impl TestApp {
+    async fn start(backend: Backend) -> Self {
+        let sources = Sources {
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        };
+        let mut settings = Loader::new("test", "0", "")
+            .load::<Only>(sources)
+            .unwrap()
+            .settings
+            .store;
+        settings.password_hash_memory_kib = 8;
+        settings.password_hash_passes = 1;
+        if backend == Backend::Postgres {
+            settings.database_url = Some(Secret::new(postgres::database().await));
+            settings.database_connections = 4;
+        }
+        let mut app = Self {
+            settings,
+            trusted_proxies: Vec::new(),
+            nodes: vec![Node::start()],
+            backend,
+            data_dir: tempfile::tempdir().unwrap(),
+            clock: Arc::new(AtomicI64::new(0)),
+            client: client(),
+            running: None,
+            made: AtomicU32::new(0),
+        };
+        app.up().await;
+        app
+    }
+
+    async fn up(&mut self) {
+        let key = SigningKey::from_secret(&[7; 32]).unwrap();
+        let clock = self.clock.clone();
+        let store = Store::open_with_clock(
+            &self.settings,
+            self.data_dir.path(),
+            &key,
+            ISSUER,
+            Arc::new(move || Timestamp::now().plus_millis(clock.load(Ordering::Relaxed))),
+        )
+        .await
+        .unwrap();
+        let targets = self
+            .nodes
+            .iter()
+            .map(|node| NodeSink::target(node.url(), Secret::new(SERVICE_TOKEN.into())).unwrap())
+            .collect();
+        let background = store.start(targets);
+        let routes = Routes::new(
+            store.clone(),
+            HttpOptions {
+                rate_limits: self.settings.rate_limits(),
+                service_token: Some(Secret::new(SERVICE_TOKEN.into())),
+                trusted_proxies: self.trusted_proxies.clone(),
+            },
+        );
+        let server = HttpServer::new(move || {
+            let routes = routes.clone();
+            App::new()
+                .configure(move |config| routes.configure(config))
+                .default_service(web::to(problem::not_found))
+                .wrap(from_fn(problem::fill))
+        })
+        .workers(2)
+        .disable_signals()
+        .bind(("127.0.0.1", 0))
+        .unwrap();
+        let base = format!("http://{}", server.addrs()[0]);
+        let server = server.run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        self.running = Some(Running {
+            base,
+            server: handle,
+            background,
+            store,
+        });
+    }
+
+    async fn down(&mut self) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        running.server.stop(false).await;
+        running.background.stop().await;
+        running.store.close().await;
+    }
+
+    /// Stops the store and starts it again with what the settings say now.
+    pub async fn restart(&mut self) {
+        self.down().await;
+        self.up().await;
+    }
+
+    async fn end(mut self) {
+        self.down().await;
+        if let (Backend::Postgres, Some(url)) = (self.backend, &self.settings.database_url) {
+            postgres::drop(url.expose()).await;
+        }
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, span: Duration) {
+        self.clock
+            .fetch_add(span.as_millis() as i64, Ordering::Relaxed);
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.running.as_ref().unwrap().base)
+    }
+
+    pub fn request(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+    ) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, self.url(path));
+        match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap();
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).unwrap()
+        };
+        Answer {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    pub async fn get(&self, path: &str, user: &User) -> Answer {
+        self.send(self.request(Method::GET, path, Some(&user.access)))
+            .await
+    }
+
+    pub async fn put(&self, path: &str, user: &User) -> Answer {
+        self.send(self.request(Method::PUT, path, Some(&user.access)))
+            .await
+    }
+
+    pub async fn delete(&self, path: &str, user: &User) -> Answer {
+        self.send(self.request(Method::DELETE, path, Some(&user.access)))
+            .await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::POST, path, None).json(&body))
+            .await
+    }
+
+    pub async fn with_body(&self, method: Method, path: &str, user: &User, body: Value) -> Answer {
+        self.send(self.request(method, path, Some(&user.access)).json(&body))
+            .await
+    }
+
+    pub async fn service(&self, method: Method, path: &str) -> Answer {
+        self.send(self.request(method, path, Some(SERVICE_TOKEN)))
+            .await
+    }
+
+    pub async fn login(&self, email: &str, password: &str) -> Answer {
+        self.post(
+            "/v1/auth/login",
+            json!({"email": email, "password": password}),
+        )
+        .await
+    }
+
+    pub async fn refresh(&self, token: &str) -> Answer {
+        self.post("/v1/auth/refresh", json!({"refresh_token": token}))
+            .await
+    }
+
+    pub async fn register(&self, email: &str, name: &str) -> Answer {
+        let body = json!({"email": email, "name": name, "password": PASSWORD});
+        self.post("/v1/auth/register", body).await
+    }
+
+    /// Registers somebody whose name nobody has yet.
+    pub async fn user(&self, name: &str) -> User {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let email = format!("{number}@example.org");
+        let body = self
+            .register(&email, &format!("{name}{number}"))
+            .await
+            .expect(201);
+        User::of(&body, email)
+    }
+
+    /// The status of `GET /v1/me` with this token.
+    pub async fn me_status(&self, access: &str) -> u16 {
+        self.send(self.request(Method::GET, "/v1/me", Some(access)))
+            .await
+            .status
+            .as_u16()
+    }
+
+    pub async fn befriend(&self, a: &User, b: &User) {
+        self.put(&format!("/v1/friends/{}", b.id), a)
+            .await
+            .expect(200);
+        let body = self
+            .put(&format!("/v1/friends/{}", a.id), b)
+            .await
+            .expect(200);
+        assert_eq!(body["state"], "friend");
+    }
+
+    /// What `a` sees of `b` in the list of friends.
+    pub async fn sees(&self, a: &User, b: &User) -> Option<String> {
+        let body = self.get("/v1/friends?limit=500", a).await.expect(200);
+        let items = body["items"].as_array().unwrap();
+        let item = items
+            .iter()
+            .find(|item| item["user"]["id"] == b.id.as_str())?;
+        Some(item["state"].as_str().unwrap().to_owned())
+    }
+}
+
+impl User {
+    pub fn of(body: &Value, email: String) -> Self {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Self {
+            id: text(&body["user"]["id"]),
+            name: text(&body["user"]["name"]),
+            email,
+            access: text(&body["access_token"]),
+            refresh: text(&body["refresh_token"]),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The store as its clients see it: HTTP in, HTTP out, on SQLite and on PostgreSQL.
+//!
+//! Every test of a `both!` list runs twice. PostgreSQL is the one that `DATABASE_URL` names, or
+//! one that the tests start themselves.
+
+#![allow(clippy::unwrap_used)]
+#![allow(unreachable_pub)] // a test has no outside
+
+mod access;
+mod accounts;
+mod app;
+mod blocks;
+mod documents;
+mod events;
+mod friends;
+mod limits;
+mod node;
+mod postgres;
+mod process;
+mod sessions;
+mod users;
+
+/// Runs each test on both databases.
+macro_rules! both {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test] fn $name() { crate::app::run(crate::app::Backend::Sqlite, super::$name); })+
+        }
+        mod postgres {
+            $(#[test] fn $name() { crate::app::run(crate::app::Backend::Postgres, super::$name); })+
+        }
+    };
+}
+pub(crate) use both;

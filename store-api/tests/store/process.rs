@@ -1,0 +1,150 @@
+//! The program itself: it starts, tells where it serves, survives being killed, and leaves when
+//! asked to.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::app::{PASSWORD, SERVICE_TOKEN, client};
+
+struct Program {
+    child: Child,
+    url: String,
+}
+
+impl Program {
+    fn start(data_dir: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_store-api"))
+            .env("FIRESIDE_LISTEN", "127.0.0.1:0")
+            .env("FIRESIDE_DATA_DIR", data_dir)
+            .env("FIRESIDE_LOG_FORMAT", "json")
+            .env("FIRESIDE_PASSWORD_HASH_MEMORY_KIB", "8")
+            .envs(settings.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = lines.by_ref().map(Result::unwrap).find_map(|line| {
+            let line: Value = serde_json::from_str(&line).unwrap();
+            (line["message"] == "serving").then(|| line["address"].as_str().unwrap().to_owned())
+        });
+        // Read to the end, or the program would wait for somebody to read its log.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self {
+            child,
+            url: format!("http://{}", address.unwrap()),
+        }
+    }
+
+    async fn post(&self, path: &str, body: Value) -> reqwest::Response {
+        client()
+            .post(format!("{}{path}", self.url))
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_was_answered_survives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let account = json!({"email": "ann@example.org", "name": "Ann", "password": PASSWORD});
+    let program = Program::start(dir.path(), &[]);
+    let answer = program.post("/v1/auth/register", account.clone()).await;
+    assert_eq!(answer.status(), 201);
+    let tokens: Value = answer.json().await.unwrap();
+    drop(program);
+    let program = Program::start(dir.path(), &[]);
+    assert_eq!(program.post("/v1/auth/login", account).await.status(), 200);
+    let refresh = json!({"refresh_token": tokens["refresh_token"]});
+    assert_eq!(
+        program.post("/v1/auth/refresh", refresh).await.status(),
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_in_an_orderly_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::start(dir.path(), &[]);
+    let id = program.child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let ended = tokio::task::spawn_blocking(move || program.child.wait().unwrap());
+    let status = tokio::time::timeout(Duration::from_secs(20), ended)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(status.success(), "{status}");
+    let files: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        !files.contains(&"store.db-wal".to_owned()),
+        "the log is folded back: {files:?}"
+    );
+}
+
+#[tokio::test]
+async fn keys_and_accounts_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let program = Program::start(&data, &[("FIRESIDE_JWT_ALGORITHM", "EdDSA")]);
+    for entry in std::fs::read_dir(&data).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", entry.path().display());
+    }
+    let keys: Value = client()
+        .get(format!("{}/.well-known/jwks.json", program.url))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(keys["keys"][0]["alg"], "EdDSA");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_before_anything_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |settings: &[(&str, &str)]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_store-api"))
+            .env("FIRESIDE_DATA_DIR", dir.path())
+            .env("FIRESIDE_LISTEN", "127.0.0.1:0")
+            .envs(settings.iter().copied())
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused(&[("FIRESIDE_DATABASE_URL", "mysql://x")]).contains("database_url"));
+    assert!(refused(&[("FIRESIDE_NODES", "http://127.0.0.1:1")]).contains("service_token"));
+    assert!(refused(&[("FIRESIDE_SERVICE_TOKEN", "short")]).contains("service_token"));
+    let node = [
+        ("FIRESIDE_NODES", "ftp://x"),
+        ("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN),
+    ];
+    assert!(refused(&node).contains("nodes"));
+}
