@@ -19,6 +19,7 @@ pub mod history;
 pub mod limits;
 pub mod overload;
 pub mod presence;
+pub mod rest;
 pub mod room;
 pub mod server;
 pub mod session;

@@ -18,11 +18,7 @@ use crate::limits::Decision;
 pub fn extractors(body_limit: usize) -> impl Fn(&mut web::ServiceConfig) + Clone {
     move |config| {
         config
-            .app_data(
-                web::JsonConfig::default()
-                    .limit(body_limit)
-                    .error_handler(|error, _| of_json(&error).into()),
-            )
+            .app_data(json_body(body_limit))
             .app_data(web::PayloadConfig::new(body_limit))
             // A path whose parts do not parse names nothing that exists.
             .app_data(
@@ -36,6 +32,14 @@ pub fn extractors(body_limit: usize) -> impl Fn(&mut web::ServiceConfig) + Clone
                 Problem::invalid(format!("query: {error}")).into()
             }));
     }
+}
+
+/// The part of [`extractors`] that bounds JSON bodies, for a resource whose bound is another than its
+/// application's: `resource.app_data(problem::json_body(64 << 10))`.
+pub fn json_body(limit: usize) -> web::JsonConfig {
+    web::JsonConfig::default()
+        .limit(limit)
+        .error_handler(|error, _| of_json(&error).into())
 }
 
 /// The default service: no such path.

@@ -7,7 +7,7 @@
 
 mod framework;
 
-pub use framework::{extractors, fill, not_found};
+pub use framework::{extractors, fill, json_body, not_found};
 
 use std::borrow::Cow;
 use std::fmt;

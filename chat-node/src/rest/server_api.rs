@@ -1,0 +1,212 @@
+//! The server API: what the game's own backend may do.
+//!
+//! It is bound by no membership, role, mute or slow mode, but by the same limits of size and the
+//! same order: its commands go through the rooms like everybody's.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use shared::{
+    id::{RoomId, Timestamp, UserId},
+    problem::Problem,
+    protocol::{
+        command::{Command, OfMember, Restrict},
+        reply::{Appended, RoomReply},
+    },
+};
+use utoipa::ToSchema;
+
+use super::{
+    Shared,
+    caller::Service,
+    messages::{self, NewMessage},
+    presence::PresenceList,
+    rooms::{self, NewRoom, answer},
+};
+use crate::room::Caller;
+
+/// Who a service acts as when it names nobody.
+const SYSTEM: &str = "system";
+/// Most people in one question for presence.
+const MAX_ASKED: usize = 500;
+
+/// A room to be made for somebody.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct NewRoomFor {
+    /// Who makes it and owns it; nobody when absent.
+    #[serde(default, rename = "as")]
+    acting: Option<UserId>,
+    /// The room.
+    #[serde(flatten)]
+    room: NewRoom,
+}
+
+/// Something to say in somebody's name.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct NewMessageFrom {
+    /// Who says it; `system` when absent.
+    #[serde(default, rename = "as")]
+    acting: Option<UserId>,
+    /// What is said.
+    #[serde(flatten)]
+    message: NewMessage,
+}
+
+/// A person.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Target {
+    /// Who.
+    user: UserId,
+}
+
+/// A person and a time.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct TargetUntil {
+    /// Who.
+    user: UserId,
+    /// When it ends; absent: never.
+    #[serde(default)]
+    until: Option<Timestamp>,
+}
+
+/// People.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct People {
+    /// 1–500 people.
+    users: Vec<UserId>,
+}
+
+fn acting(user: Option<UserId>) -> Result<Caller, Problem> {
+    let user = match user {
+        Some(user) => user,
+        None => UserId::parse(SYSTEM).map_err(Problem::internal)?,
+    };
+    Ok(Caller {
+        user,
+        service: true,
+    })
+}
+
+/// Makes a room for people
+#[utoipa::path(post, path = "/v1/server/rooms", tag = "server", security(("service" = [])), request_body = NewRoomFor,
+    responses((status = 201, body = RoomReply), (status = 200, body = RoomReply),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
+pub(super) async fn create_room(
+    _: Service,
+    body: web::Json<NewRoomFor>,
+    rest: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    let body = body.into_inner();
+    rooms::make(&rest, acting(body.acting)?, body.room).await
+}
+
+/// Posts a message, as `system` or as somebody
+#[utoipa::path(post, path = "/v1/server/rooms/{id}/messages", tag = "server", security(("service" = [])),
+    params(("id" = RoomId, Path, description = "The room"),
+        ("idempotency-key" = String, Header, description = "The name of this send")),
+    request_body = NewMessageFrom,
+    responses((status = 201, body = Appended), (status = 200, body = Appended),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem)))]
+pub(super) async fn post(
+    _: Service,
+    request: HttpRequest,
+    room: web::Path<RoomId>,
+    body: web::Json<NewMessageFrom>,
+    rest: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    let nonce = messages::idempotency_key(&request)?;
+    let body = body.into_inner();
+    let command = body.message.command(room.into_inner(), nonce);
+    messages::say(&rest, acting(body.acting)?, command).await
+}
+
+/// Brings somebody in
+#[utoipa::path(post, path = "/v1/server/rooms/{id}/invite", tag = "server", security(("service" = [])),
+    params(("id" = RoomId, Path, description = "The room")), request_body = Target,
+    responses((status = 200, body = RoomReply), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn invite(
+    _: Service,
+    room: web::Path<RoomId>,
+    body: web::Json<Target>,
+    rest: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    let command = Command::RoomInvite(body.into_inner().of(room.into_inner()));
+    answer(rest.parts.rooms.ask(acting(None)?, command).await)
+}
+
+/// Removes somebody, who may come back
+#[utoipa::path(post, path = "/v1/server/rooms/{id}/kick", tag = "server", security(("service" = [])),
+    params(("id" = RoomId, Path, description = "The room")), request_body = Target,
+    responses((status = 200, body = RoomReply), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn kick(
+    _: Service,
+    room: web::Path<RoomId>,
+    body: web::Json<Target>,
+    rest: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    let command = Command::RoomKick(body.into_inner().of(room.into_inner()));
+    answer(rest.parts.rooms.ask(acting(None)?, command).await)
+}
+
+/// Removes somebody and keeps them out
+#[utoipa::path(post, path = "/v1/server/rooms/{id}/ban", tag = "server", security(("service" = [])),
+    params(("id" = RoomId, Path, description = "The room")), request_body = TargetUntil,
+    responses((status = 200, body = RoomReply), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn ban(
+    _: Service,
+    room: web::Path<RoomId>,
+    body: web::Json<TargetUntil>,
+    rest: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    let body = body.into_inner();
+    let command = Command::RoomBan(Restrict {
+        room: room.into_inner(),
+        user: body.user,
+        until: body.until,
+    });
+    answer(rest.parts.rooms.ask(acting(None)?, command).await)
+}
+
+/// Lifts a ban
+#[utoipa::path(post, path = "/v1/server/rooms/{id}/unban", tag = "server", security(("service" = [])),
+    params(("id" = RoomId, Path, description = "The room")), request_body = Target,
+    responses((status = 200, body = RoomReply), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn unban(
+    _: Service,
+    room: web::Path<RoomId>,
+    body: web::Json<Target>,
+    rest: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    let command = Command::RoomUnban(body.into_inner().of(room.into_inner()));
+    answer(rest.parts.rooms.ask(acting(None)?, command).await)
+}
+
+/// How people are, as their friends see them
+#[utoipa::path(post, path = "/v1/server/presence", tag = "server", security(("service" = [])), request_body = People,
+    responses((status = 200, body = PresenceList), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem)))]
+pub(super) async fn presence(
+    _: Service,
+    body: web::Json<People>,
+    rest: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    if !(1..=MAX_ASKED).contains(&body.users.len()) {
+        let allowed = format!("has 1 to {MAX_ASKED} elements");
+        return Err(Problem::invalid(format!("users {allowed}")).field("users", allowed));
+    }
+    let views = rest.parts.presence.bulk(&body.users).await;
+    Ok(HttpResponse::Ok().json(PresenceList::new(views)))
+}
+
+impl Target {
+    fn of(self, room: RoomId) -> OfMember {
+        OfMember {
+            room,
+            user: self.user,
+        }
+    }
+}
