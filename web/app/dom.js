@@ -135,3 +135,17 @@ export function batched(draw) {
     else requestAnimationFrame(run);
   };
 }
+
+/** @type {WeakMap<Element, string>} */
+const drawn = new WeakMap();
+
+/**
+ * Whether an element was last drawn from something else; from now on it counts as drawn from this.
+ * @param {Element} element
+ * @param {string} signature
+ */
+export function differs(element, signature) {
+  if (drawn.get(element) === signature) return false;
+  drawn.set(element, signature);
+  return true;
+}

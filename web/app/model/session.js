@@ -202,6 +202,7 @@ export class Session extends Emitter {
     });
     client.on('room.added', ({ room }) => {
       rooms.put(room);
+      if (room.last) this.conversations.get(room.id)?.stopTyping(room.last.user);
       this.emit('rooms', undefined);
     });
     client.on('room.removed', ({ room }) => {

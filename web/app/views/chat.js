@@ -4,7 +4,7 @@
  * @module
  */
 
-import { batched, fill, h } from '../dom.js';
+import { batched, differs, fill, h } from '../dom.js';
 import { plural, presenceLine } from '../format.js';
 import { icon } from '../icons.js';
 import { avatar } from './avatar.js';
@@ -70,10 +70,7 @@ export function chatView(session, room, go) {
     subtitle.classList.toggle('playing', presence?.activity !== undefined);
     const who = peer ? (session.people.profile(peer) ?? { id: peer, name: '…' }) : { id: room, name: title.textContent };
     const signature = JSON.stringify([who, presence]);
-    if (face.dataset.drawn !== signature) {
-      face.dataset.drawn = signature;
-      fill(face, avatar(who, { presence, group: !peer }));
-    }
+    if (differs(face, signature)) fill(face, avatar(who, { presence, group: !peer }));
     members.hidden = peer !== undefined;
   });
   const drawTyping = () => {

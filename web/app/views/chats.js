@@ -4,7 +4,7 @@
  * @module
  */
 
-import { batched, fill, h, reconcile, unseen } from '../dom.js';
+import { batched, differs, fill, h, reconcile, unseen } from '../dom.js';
 import { shortWhen } from '../format.js';
 import { icon } from '../icons.js';
 import { avatar } from './avatar.js';
@@ -75,8 +75,7 @@ function drawChat(session, row, view, current) {
   const presence = peer ? people.presences.get(peer) : undefined;
   const face = peer ? (people.profile(peer) ?? { id: peer, name: title }) : { id: view.id, name: title };
   const signature = JSON.stringify([title, preview, typing.length, presence, face, view.unread, view.mentions, current, view.last?.ts]);
-  if (row.dataset.drawn === signature) return;
-  row.dataset.drawn = signature;
+  if (!differs(row, signature)) return;
   const button = row.firstElementChild;
   if (!button) return;
   const counts = [

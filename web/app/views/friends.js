@@ -4,7 +4,7 @@
  * @module
  */
 
-import { batched, fill, h, reconcile, unseen } from '../dom.js';
+import { batched, differs, fill, h, reconcile, unseen } from '../dom.js';
 import { activityDetail, presenceLine } from '../format.js';
 import { icon } from '../icons.js';
 import { GROUPS } from '../model/people.js';
@@ -100,8 +100,7 @@ function drawFriend(session, row, friend) {
   const detail = presence.activity ? activityDetail({ ...presence.activity, state: undefined }) : (friend.status_text ?? '');
   const joinable = presence.activity?.joinable === true;
   const signature = JSON.stringify([friend, presence, line, detail]);
-  if (row.dataset.drawn === signature) return;
-  row.dataset.drawn = signature;
+  if (!differs(row, signature)) return;
   const [main, more] = row.children;
   if (!main || !more) return;
   more.setAttribute('aria-label', `More for ${friend.name}`);

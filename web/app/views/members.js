@@ -4,7 +4,7 @@
  * @module
  */
 
-import { batched, fill, h, reconcile, unseen } from '../dom.js';
+import { batched, differs, fill, h, reconcile, unseen } from '../dom.js';
 import { plural, presenceLine, shortWhen } from '../format.js';
 import { icon } from '../icons.js';
 import { byName } from '../model/people.js';
@@ -90,8 +90,7 @@ function drawMember(session, row, member) {
   const muted = member.muted_until !== undefined && member.muted_until > Date.now();
   const line = [mine ? 'You' : presence ? presenceLine(presence) : '', muted ? 'muted' : ''].filter(Boolean).join(' · ');
   const signature = JSON.stringify([person, presence, member.role, line]);
-  if (row.dataset.drawn === signature) return;
-  row.dataset.drawn = signature;
+  if (!differs(row, signature)) return;
   const main = row.firstElementChild;
   if (!main) return;
   fill(

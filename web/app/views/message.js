@@ -4,7 +4,7 @@
  * @module
  */
 
-import { fill, h } from '../dom.js';
+import { differs, fill, h } from '../dom.js';
 import { fullTimeOf, timeOf } from '../format.js';
 import { icon } from '../icons.js';
 import { avatar } from './avatar.js';
@@ -42,8 +42,7 @@ export function drawMessage(context, article, message, { head, seen }) {
   const reactors = (message.reactions ?? []).map((r) => r.users.slice(0, 10).map((id) => session.people.name(id)));
   const allowed = mayDelete(context, message);
   const signature = JSON.stringify([message, head, seen, author, quoted, mentioned, reactors, allowed]);
-  if (article.dataset.drawn === signature) return;
-  article.dataset.drawn = signature;
+  if (!differs(article, signature)) return;
   article.dataset.seq = String(message.seq);
   const hadFocus = article.contains(document.activeElement);
   const mentionsMe = message.mentions?.includes(session.me.id) && !mine;
@@ -95,8 +94,7 @@ export function drawMessage(context, article, message, { head, seen }) {
 export function drawOutgoing(context, article, outgoing, head) {
   const { session } = context;
   const signature = JSON.stringify(['out', outgoing.status, outgoing.error?.message, head]);
-  if (article.dataset.drawn === signature) return;
-  article.dataset.drawn = signature;
+  if (!differs(article, signature)) return;
   const failed = outgoing.status === 'failed';
   const words = failed ? 'Not sent' : 'Sending';
   article.className = `message mine pending${head ? ' message-head' : ''}${failed ? ' failed' : ''}`;
