@@ -110,6 +110,7 @@ export class Outbox {
     try {
       const appended = await this.hooks.ask(d);
       this.waiting -= 1;
+      message.appended = appended;
       this.setStatus(message, 'sent');
       waiting.resolve(appended);
       return true;

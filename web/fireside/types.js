@@ -159,6 +159,7 @@
  * @property {number} ts when it was handed over
  * @property {SendStatus} status
  * @property {Error} [error] why it failed
+ * @property {Appended} [appended] where it stands, once it was sent
  */
 
 /**

@@ -140,7 +140,8 @@ export class Conversation {
   /** @param {Outgoing} message */
   outgoing(message) {
     const shown = this.log.messages.some((m) => m.nonce === message.nonce && m.user === this.session.me.id);
-    if (shown) this.pending.delete(message.nonce);
+    // A repeated one is in the log from before; its entry may never come again.
+    if (shown || message.appended?.dup) this.pending.delete(message.nonce);
     else if (message.status !== 'sent' || this.pending.has(message.nonce)) this.pending.set(message.nonce, message);
     this.changed();
   }

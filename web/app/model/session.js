@@ -12,7 +12,7 @@ import { People } from './people.js';
 import { Rooms } from './rooms.js';
 import { Unsent } from './unsent.js';
 
-/** @import { Activity, ConnectionState, PresenceSet, PresenceView, Status } from '../../fireside/types.js' */
+/** @import { Activity, ConnectionState, Outgoing, PresenceSet, PresenceView, Status } from '../../fireside/types.js' */
 /** @import { Api, Profile } from '../net/api.js' */
 /** @import { Account, Auth } from '../net/auth.js' */
 
@@ -20,10 +20,12 @@ import { Unsent } from './unsent.js';
  * @typedef {{
  *   me: undefined, people: undefined, rooms: undefined,
  *   conversation: string, members: string, typing: string,
- *   connection: ConnectionState, removed: string, 'send-failed': Error,
+ *   connection: ConnectionState, removed: string, 'send-failed': Outgoing,
  * }} SessionEvents
  */
 
+/** How long until friends are asked for again when that failed. */
+const RELOAD_MS = 5_000;
 /** How long counts of a room wait before they are asked for anew. */
 const RECOUNT_MS = 400;
 
@@ -76,7 +78,9 @@ export class Session extends Emitter {
 
   /** Reads what comes over REST and not over the socket. */
   reload() {
-    this.people.load().catch(() => undefined);
+    this.people.load().catch(() => {
+      if (this.client.state.name !== 'stopped') setTimeout(() => this.reload(), RELOAD_MS);
+    });
     this.api.me().then(
       (me) => {
         this.me = me;
@@ -248,7 +252,7 @@ export class Session extends Emitter {
     client.on('outgoing', (message) => {
       this.unsent.update(message);
       this.conversation(message.room).outgoing(message);
-      if (message.status === 'failed' && message.error) this.emit('send-failed', message.error);
+      if (message.status === 'failed') this.emit('send-failed', message);
     });
   }
 

@@ -185,7 +185,10 @@ export function shell(session, signOut) {
       toast('You are no longer in that group.');
       location.hash = '';
     }),
-    session.on('send-failed', toastError),
+    session.on('send-failed', (message) => {
+      // In the open room the message itself says so.
+      if (message.room !== chat?.room) toastError(message.error);
+    }),
   ];
   closeRoom();
   route();
