@@ -16,7 +16,10 @@ use shared::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, BusError, Topic};
+use crate::{
+    bus::{Bus, BusError, Topic},
+    room::Rooms,
+};
 
 mod inbound;
 mod message;
@@ -36,6 +39,16 @@ pub trait RoomListener: Send + Sync + 'static {
 
     /// Messages may have been lost: heads of live rooms are compared with history.
     fn restored(&self);
+}
+
+impl RoomListener for Rooms {
+    fn hear(&self, news: RoomNews) {
+        Self::hear(self, news);
+    }
+
+    fn restored(&self) {
+        Self::restored(self);
+    }
 }
 
 /// Sessions, as the bridge knows them. No call waits; each takes effect within a second.

@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn each_class_of_each_user_has_its_own_bucket() {
         let limits = limits();
-        let mut allowed = |user: &UserId, class| {
+        let allowed = |user: &UserId, class| {
             (0..10)
                 .filter(|_| limits.command(user, class).is_ok())
                 .count()
