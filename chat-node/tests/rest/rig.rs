@@ -125,7 +125,7 @@ impl Rig {
         let friends = Arc::new(FriendCache::new(
             port,
             FriendCacheSettings {
-                unpinned_for: Duration::ZERO,
+                friends_unpinned_for: Duration::ZERO,
                 ..FriendCacheSettings::default()
             },
         ));

@@ -116,8 +116,8 @@ pub(crate) async fn rig_with(settings: SessionSettings, room_mailbox: usize) -> 
         relays.clone(),
         overload.clone(),
         PresenceSettings {
-            grace: Duration::from_millis(500),
-            damping: Duration::from_millis(100),
+            presence_grace: Duration::from_millis(500),
+            presence_damping: Duration::from_millis(100),
         },
     );
     let stop = CancellationToken::new();
