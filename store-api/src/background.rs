@@ -8,7 +8,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{outbox::EventTarget, store::Store};
+use crate::{error::StoreError, outbox::EventTarget, store::Store};
 
 /// How often what has ended is swept away.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -21,6 +21,11 @@ pub struct Background {
 }
 
 impl Store {
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.database().reader().ping().await?)
+    }
+
     /// Starts the delivery of events to `targets`, and the sweep. To be called once, and before
     /// the store is used: what happens earlier, nobody is told.
     pub fn start(&self, targets: Vec<EventTarget>) -> Background {

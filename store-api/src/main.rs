@@ -1,10 +1,10 @@
 //! The program `store-api`: the store on an address of its own.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
 use shared::{
-    lifecycle::{ExitReason, Lifecycle},
+    lifecycle::{Check, ExitReason, Lifecycle},
     problem,
     settings::{Loader, Sources},
     telemetry::{self, AdminServer, Metrics},
@@ -13,6 +13,9 @@ use store_api::{HttpOptions, METRICS, NodeSink, Routes, ServiceSettings, Store};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often the database is asked whether it is there.
+const CHECK: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let loader = Loader::new(
@@ -100,6 +103,7 @@ async fn run(settings: ServiceSettings) -> anyhow::Result<ExitReason> {
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(server);
+    actix_web::rt::spawn(watch(store.clone(), lifecycle.check("database")));
     lifecycle.ready();
 
     let reason = lifecycle
@@ -114,4 +118,16 @@ async fn run(settings: ServiceSettings) -> anyhow::Result<ExitReason> {
         admin.stop(false).await;
     }
     Ok(reason)
+}
+
+/// Tells readiness whether the database is there, for as long as the process lives.
+async fn watch(store: Store, check: Check) {
+    let mut ticks = tokio::time::interval(CHECK);
+    loop {
+        ticks.tick().await;
+        match store.ping().await {
+            Ok(()) => check.pass(),
+            Err(error) => check.fail(error.to_string()),
+        }
+    }
 }

@@ -148,8 +148,8 @@ pub(super) async fn register(
         password,
     } = body.into_inner();
     let limits = &state(&request)?.limits;
-    limits.of_registration(from.0)?;
-    limits.of_account(&email)?;
+    limits.of_registration(&request, from.0)?;
+    limits.of_account(&request, &email)?;
     let logged_in = store
         .register(NewAccount {
             email,
@@ -171,8 +171,8 @@ pub(super) async fn login(
     body: web::Json<Credentials>,
 ) -> Answer {
     let limits = &state(&request)?.limits;
-    limits.of_address(from.0)?;
-    limits.of_account(&body.email)?;
+    limits.of_address(&request, from.0)?;
+    limits.of_account(&request, &body.email)?;
     let logged_in = store.login(&body.email, &body.password).await?;
     Ok(tokens(StatusCode::OK, logged_in))
 }
@@ -186,7 +186,7 @@ pub(super) async fn refresh(
     from: Address,
     body: web::Json<RefreshRequest>,
 ) -> Answer {
-    state(&request)?.limits.of_refresh(from.0)?;
+    state(&request)?.limits.of_refresh(&request, from.0)?;
     let logged_in = store.refresh(&body.refresh_token).await?;
     Ok(tokens(StatusCode::OK, logged_in))
 }
@@ -207,7 +207,7 @@ pub(super) async fn logout(
         serde_json::from_slice(&body).map_err(|error| Problem::invalid(format!("body: {error}")))?
     };
     if let Some(token) = body.refresh_token {
-        state(&request)?.limits.of_refresh(from.0)?;
+        state(&request)?.limits.of_refresh(&request, from.0)?;
         store.logout_by_refresh(&token).await?;
     } else {
         let person = <Person as actix_web::FromRequest>::extract(&request).await?;
@@ -234,7 +234,7 @@ pub(super) async fn available(
     from: Address,
     query: web::Query<AvailabilityQuery>,
 ) -> Answer {
-    state(&request)?.limits.of_availability(from.0)?;
+    state(&request)?.limits.of_availability(&request, from.0)?;
     let available = match (&query.email, &query.name) {
         (Some(email), None) => store.email_available(email).await?,
         (None, Some(name)) => store.name_available(name).await?,
@@ -311,8 +311,8 @@ pub(super) async fn withdraw(
 /// Whoever holds a stolen access token must not try passwords with it without end.
 fn guess(request: &HttpRequest, person: &Person, from: &Address) -> Answer<()> {
     let limits = &state(request)?.limits;
-    limits.of_address(from.0)?;
-    limits.of_account(person.id().as_str())?;
+    limits.of_address(request, from.0)?;
+    limits.of_account(request, person.id().as_str())?;
     Ok(())
 }
 

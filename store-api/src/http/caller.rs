@@ -50,7 +50,7 @@ impl FromRequest for Person {
             if http.store.is_revoked(&claims).await? {
                 return Err(TokenError::Revoked.into());
             }
-            http.limits.of_user(&claims.sub)?;
+            http.limits.of_user(&request, &claims.sub)?;
             Ok(Self { claims })
         })
     }

@@ -2,11 +2,17 @@
 
 use std::net::IpAddr;
 
+use actix_web::{
+    Error, HttpMessage as _, HttpRequest,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    middleware::Next,
+};
 use sha2::{Digest as _, Sha256};
 use shared::{
     id::UserId,
     limits::{Decision, Limiter, Quota, address_key},
-    problem::Problem,
+    problem::{Problem, rate_limit_headers},
 };
 
 /// Buckets kept for each kind before newcomers share.
@@ -53,45 +59,85 @@ impl Limits {
 
     /// A guess at the password of an account, known or not: the bucket belongs to the address
     /// that was written, so its filling tells nothing.
-    pub(super) fn of_account(&self, account: &str) -> Result<(), Problem> {
+    pub(super) fn of_account(&self, request: &HttpRequest, account: &str) -> Result<(), Problem> {
         // By hash: what is written is as long as its writer likes.
         let digest = Sha256::digest(account.trim().to_lowercase());
         let mut key = [0; 16];
         key.copy_from_slice(&digest[..16]);
-        allow("account", self.account.check(&key))
+        allow(request, "account", self.account.check(&key))
     }
 
-    pub(super) fn of_address(&self, address: IpAddr) -> Result<(), Problem> {
-        allow("address", self.address.check(&address_key(address)))
-    }
-
-    pub(super) fn of_registration(&self, address: IpAddr) -> Result<(), Problem> {
+    pub(super) fn of_address(&self, request: &HttpRequest, address: IpAddr) -> Result<(), Problem> {
         allow(
+            request,
+            "address",
+            self.address.check(&address_key(address)),
+        )
+    }
+
+    pub(super) fn of_registration(
+        &self,
+        request: &HttpRequest,
+        address: IpAddr,
+    ) -> Result<(), Problem> {
+        allow(
+            request,
             "registration",
             self.registrations.check(&address_key(address)),
         )
     }
 
-    pub(super) fn of_refresh(&self, address: IpAddr) -> Result<(), Problem> {
-        allow("refresh", self.refreshes.check(&address_key(address)))
+    pub(super) fn of_refresh(&self, request: &HttpRequest, address: IpAddr) -> Result<(), Problem> {
+        allow(
+            request,
+            "refresh",
+            self.refreshes.check(&address_key(address)),
+        )
     }
 
-    pub(super) fn of_availability(&self, address: IpAddr) -> Result<(), Problem> {
+    pub(super) fn of_availability(
+        &self,
+        request: &HttpRequest,
+        address: IpAddr,
+    ) -> Result<(), Problem> {
         allow(
+            request,
             "availability",
             self.availability.check(&address_key(address)),
         )
     }
 
-    pub(super) fn of_user(&self, user: &UserId) -> Result<(), Problem> {
-        allow("user", self.user.check(user))
+    pub(super) fn of_user(&self, request: &HttpRequest, user: &UserId) -> Result<(), Problem> {
+        allow(request, "user", self.user.check(user))
     }
 }
 
-fn allow(limit: &'static str, decision: Decision) -> Result<(), Problem> {
+fn allow(request: &HttpRequest, limit: &'static str, decision: Decision) -> Result<(), Problem> {
+    let mut extensions = request.extensions_mut();
+    // Of several limits the answer tells of the one that is reached first.
+    let tightest = extensions
+        .get::<Decision>()
+        .is_none_or(|other| decision.remaining() < other.remaining());
+    if tightest {
+        extensions.insert(decision);
+    }
+    drop(extensions);
     if decision.is_allowed() {
         return Ok(());
     }
     metrics::counter!("fireside_store_rate_limited_total", "limit" => limit).increment(1);
     Err(decision.into())
+}
+
+/// Middleware that tells a client what is left of its allowance.
+pub(super) async fn tell<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let mut response = next.call(request).await?;
+    let decision = response.request().extensions().get::<Decision>().copied();
+    if let Some(decision) = decision {
+        rate_limit_headers(response.headers_mut(), &decision);
+    }
+    Ok(response)
 }

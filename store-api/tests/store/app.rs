@@ -102,6 +102,22 @@ pub struct User {
 
 pub const PASSWORD: &str = "correct horse battery";
 
+/// The settings of a store, but for hashes that cost nothing.
+pub fn settings() -> StoreSettings {
+    let sources = Sources {
+        arguments: Vec::new(),
+        environment: Vec::new(),
+    };
+    let mut settings = Loader::new("test", "0", "")
+        .load::<Only>(sources)
+        .unwrap()
+        .settings
+        .store;
+    settings.password_hash_memory_kib = 8;
+    settings.password_hash_passes = 1;
+    settings
+}
+
 /// An HTTP client.
 pub fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -126,17 +142,7 @@ where
 
 impl TestApp {
     async fn start(backend: Backend) -> Self {
-        let sources = Sources {
-            arguments: Vec::new(),
-            environment: Vec::new(),
-        };
-        let mut settings = Loader::new("test", "0", "")
-            .load::<Only>(sources)
-            .unwrap()
-            .settings
-            .store;
-        settings.password_hash_memory_kib = 8;
-        settings.password_hash_passes = 1;
+        let mut settings = settings();
         if backend == Backend::Postgres {
             settings.database_url = Some(Secret::new(postgres::database().await));
             settings.database_connections = 4;
@@ -205,6 +211,24 @@ impl TestApp {
         });
     }
 
+    /// Another process on the same database, which PostgreSQL allows.
+    pub async fn twin(&self) -> Self {
+        assert_eq!(self.backend, Backend::Postgres);
+        let mut twin = Self {
+            settings: self.settings.clone(),
+            trusted_proxies: Vec::new(),
+            nodes: self.nodes.clone(),
+            backend: Backend::Sqlite, // whose database nobody drops
+            data_dir: tempfile::tempdir().unwrap(),
+            clock: self.clock.clone(),
+            client: self.client.clone(),
+            running: None,
+            made: AtomicU32::new(1000),
+        };
+        twin.up().await;
+        twin
+    }
+
     async fn down(&mut self) {
         let Some(running) = self.running.take() else {
             return;
@@ -220,7 +244,7 @@ impl TestApp {
         self.up().await;
     }
 
-    async fn end(mut self) {
+    pub async fn end(mut self) {
         self.down().await;
         if let (Backend::Postgres, Some(url)) = (self.backend, &self.settings.database_url) {
             postgres::drop(url.expose()).await;

@@ -33,6 +33,8 @@ async fn guessing_is_slowed_down_by_account_known_or_not(mut app: TestApp) -> Te
         app.login(email, "wrong").await.problem(401);
         app.login(&email.to_uppercase(), "wrong").await.problem(401);
         let refused = app.login(email, PASSWORD).await;
+        assert_eq!(refused.headers["ratelimit-limit"], "3");
+        assert_eq!(refused.headers["ratelimit-remaining"], "0");
         let after: u64 = refused.headers["retry-after"]
             .to_str()
             .unwrap()

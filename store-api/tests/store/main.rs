@@ -18,6 +18,7 @@ mod node;
 mod postgres;
 mod process;
 mod sessions;
+mod several;
 mod users;
 
 /// Runs each test on both databases.

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::app::SERVICE_TOKEN;
 
 /// Listens where the store delivers, and notes what comes.
+#[derive(Clone)]
 pub struct Node {
     url: String,
     heard: Arc<Heard>,

@@ -1,0 +1,125 @@
+//! Several processes on one PostgreSQL: what one does holds in the others at once.
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::Value;
+use shared::{auth::SigningKey, settings::Secret};
+use store_api::Store;
+
+use crate::{
+    app::{Backend, PASSWORD, TestApp, User, run},
+    postgres,
+};
+
+#[test]
+fn what_one_revokes_the_other_denies_at_once() {
+    run(Backend::Postgres, async |app: TestApp| {
+        let twin = app.twin().await;
+        let ann = app.user("Ann").await;
+        assert_eq!(twin.me_status(&ann.access).await, 200);
+        twin.send(twin.request(Method::POST, "/v1/auth/logout", Some(&ann.access)))
+            .await
+            .expect(204);
+        assert_eq!(app.me_status(&ann.access).await, 401);
+        let again = User::of(
+            &twin.login(&ann.email, PASSWORD).await.expect(200),
+            ann.email,
+        );
+        app.send(app.request(Method::POST, "/v1/auth/logout-all", Some(&again.access)))
+            .await
+            .expect(204);
+        assert_eq!(twin.me_status(&again.access).await, 401);
+        twin.end().await;
+        app
+    });
+}
+
+#[test]
+fn of_two_processes_that_exchange_one_token_one_wins() {
+    run(Backend::Postgres, async |app: TestApp| {
+        let twin = app.twin().await;
+        for _ in 0..5 {
+            let ann = app.user("Ann").await;
+            let (one, other) = tokio::join!(app.refresh(&ann.refresh), twin.refresh(&ann.refresh));
+            let won = [one, other]
+                .into_iter()
+                .filter(|answer| answer.status == 200)
+                .count();
+            assert!(won <= 1, "{won}");
+        }
+        twin.end().await;
+        app
+    });
+}
+
+#[test]
+fn requests_that_cross_between_processes_become_one_friendship() {
+    run(Backend::Postgres, async |app: TestApp| {
+        let twin = app.twin().await;
+        for _ in 0..5 {
+            let (ann, bob) = (app.user("Ann").await, app.user("Bob").await);
+            let (to_bob, to_ann) = (
+                format!("/v1/friends/{}", bob.id),
+                format!("/v1/friends/{}", ann.id),
+            );
+            let (one, other) = tokio::join!(app.put(&to_bob, &ann), twin.put(&to_ann, &bob));
+            one.expect(200);
+            other.expect(200);
+            assert_eq!(app.sees(&ann, &bob).await.as_deref(), Some("friend"));
+            assert_eq!(twin.sees(&bob, &ann).await.as_deref(), Some("friend"));
+        }
+        twin.end().await;
+        app
+    });
+}
+
+#[test]
+fn events_of_one_pair_keep_their_order_whoever_delivers() {
+    // Two relays read one table: neither may pass a batch on while the other still holds an
+    // earlier one.
+    run(Backend::Postgres, async |app: TestApp| {
+        let twin = app.twin().await;
+        let mut pairs = Vec::new();
+        for _ in 0..4 {
+            pairs.push((app.user("Ann").await, app.user("Bob").await));
+        }
+        let turns = pairs.iter().map(async |(ann, bob)| {
+            let path = format!("/v1/friends/{}", bob.id);
+            for _ in 0..10 {
+                app.put(&path, ann).await.expect(200);
+                twin.delete(&path, ann).await.expect(204);
+            }
+        });
+        join_all(turns).await;
+        let node = &app.nodes[0];
+        let states = |ann: &User| -> Vec<Value> {
+            let events = node.events();
+            let of_ann = events
+                .iter()
+                .filter(|event| event["a"]["id"] == ann.id.as_str());
+            of_ann.map(|event| event["state"].clone()).collect()
+        };
+        for (ann, bob) in &pairs {
+            node.wait_for(|_| states(ann).len() >= 20).await;
+            assert_eq!(states(ann), ["outgoing", "none"].repeat(10), "{}", bob.name);
+        }
+        twin.end().await;
+        app
+    });
+}
+
+#[tokio::test]
+async fn processes_that_start_together_make_one_schema() {
+    let url = postgres::database().await;
+    let mut settings = crate::app::settings();
+    settings.database_url = Some(Secret::new(url.clone()));
+    settings.database_connections = 2;
+    let key = SigningKey::from_secret(&[7; 32]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let opened =
+        join_all((0..4).map(|_| Store::open(&settings, dir.path(), &key, "fireside"))).await;
+    for store in opened {
+        store.unwrap().close().await;
+    }
+    postgres::drop(&url).await;
+}
