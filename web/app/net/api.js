@@ -123,8 +123,8 @@ export class Api {
   }
 
   /**
-   * @param {{ q: string, room?: string, author?: string }} what
-   * @returns {Promise<{ items: { room: string, message: Message }[] }>}
+   * @param {{ q: string, room?: string, author?: string, after?: string }} what
+   * @returns {Promise<{ items: { room: string, message: Message }[], next?: string | null }>}
    */
   search(what) {
     return this.call('GET', '/v1/search', { query: what });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { fill, h } from '../dom.js';
+import { append, fill, h } from '../dom.js';
 import { fullTimeOf, shortWhen } from '../format.js';
 import { icon } from '../icons.js';
 import { avatar } from './avatar.js';
@@ -38,23 +38,32 @@ export function searchPanel(session, room, jump) {
   const note = h('p', { class: 'quiet', role: 'status' }, 'Words of the message you are looking for.');
   const results = h('ul', { class: 'plain-list results', 'aria-label': 'Messages found' });
   const settle = roving(results, '.result');
+  const more = h('button', { class: 'button wide', type: 'button', hidden: true, onclick: () => void find(next) }, 'More');
+  /** @type {string | undefined} */
+  let next;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   let turn = 0;
 
-  const find = async () => {
+  /** @param {string} [after] the page to go on from */
+  const find = async (after) => {
     const q = input.value.trim();
     const mine = ++turn;
     if (q === '') {
       fill(results);
+      more.hidden = true;
       note.textContent = 'Words of the message you are looking for.';
       return;
     }
     try {
-      const { items } = await session.api.search({ q, room: where.value, author: author.value });
+      const page = await session.api.search({ q: asTyped(q), room: where.value, author: author.value, after });
       if (mine !== turn) return;
-      note.textContent = items.length === 0 ? `Nothing found for “${q}”.` : `${items.length} found`;
-      fill(results, items.map((item) => row(item.room, item.message, q)));
+      next = page.next ?? undefined;
+      more.hidden = next === undefined;
+      if (!after) fill(results);
+      append(results, page.items.map((item) => row(item.room, item.message, q)));
+      const count = results.childElementCount;
+      note.textContent = count === 0 ? `Nothing found for “${q}”.` : `${count}${next ? ' or more' : ''} found`;
       settle();
     } catch (error) {
       if (mine === turn) note.textContent = error instanceof Error ? error.message : String(error);
@@ -62,9 +71,9 @@ export function searchPanel(session, room, jump) {
   };
   input.addEventListener('input', () => {
     clearTimeout(timer);
-    timer = setTimeout(find, DELAY_MS);
+    timer = setTimeout(() => void find(), DELAY_MS);
   });
-  for (const select of [where, author]) select.addEventListener('change', find);
+  for (const select of [where, author]) select.addEventListener('change', () => void find());
 
   /**
    * @param {string} inRoom
@@ -101,9 +110,18 @@ export function searchPanel(session, room, jump) {
       h('div', { class: 'search-filters' }, where, author),
       note,
       results,
+      more,
     ),
     focus: () => input.focus(),
   };
+}
+
+/**
+ * While it is being typed, the last word may only be the beginning of one.
+ * @param {string} q
+ */
+function asTyped(q) {
+  return /[\p{L}\p{N}]$/u.test(q) ? `${q}*` : q;
 }
 
 /**
@@ -113,7 +131,8 @@ export function searchPanel(session, room, jump) {
  * @returns {(string | HTMLElement)[]}
  */
 function marked(text, q) {
-  const words = q.split(/\s+/u).filter(Boolean).map((word) => word.replaceAll(/[.*+?^${}()|[\]\\]/gu, '\\$&'));
+  const words = q.split(/[\s*]+/u).filter(Boolean).map((word) => word.replaceAll(/[.*+?^${}()|[\]\\]/gu, '\\$&'));
+  if (words.length === 0) return [text];
   const pattern = new RegExp(`(${words.join('|')})`, 'giu');
   return text.split(pattern).map((part, index) => (index % 2 === 1 ? h('mark', null, part) : part));
 }

@@ -54,6 +54,25 @@ test('kill -9 and a restart: the banner tells, nothing is lost, nothing doubled'
   assert.deepEqual([...ana.problems, ...bo.problems], []);
 });
 
+test('a reload while messages wait sends them, once', { timeout: 120_000 }, async () => {
+  const eve = await Person.join(browser, server.url, 'Eve');
+  const fay = await Person.join(browser, server.url, 'Fay');
+  await eve.befriend(fay);
+  await eve.open(fay);
+  await eve.say('here');
+  await eve.message('here').getByText('Sent').waitFor();
+  await server.kill();
+  await eve.page.getByRole('status', { name: 'Connection' }).getByText('Connection lost').waitFor();
+  await eve.say('written in the dark');
+  await eve.say('and another');
+  await server.boot();
+  await eve.page.reload();
+  await eve.message('and another').getByText('Sent').waitFor();
+  await eve.page.reload();
+  await eve.hears('and another');
+  assert.deepEqual(await eve.texts(), ['here', 'written in the dark', 'and another']);
+});
+
 test('a socket that drops is resumed without a new session', async () => {
   const cara = await Person.join(browser, server.url, 'Cara');
   const dan = await Person.join(browser, server.url, 'Dan');
