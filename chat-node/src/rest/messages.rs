@@ -171,6 +171,7 @@ pub(super) async fn send(
 ) -> Result<HttpResponse, Problem> {
     let nonce = idempotency_key(&request)?;
     let command = body.into_inner().command(room.into_inner(), nonce);
+    rest.admit(&person.user, &command)?;
     say(&rest, person.caller(), command).await
 }
 
@@ -189,6 +190,7 @@ pub(super) async fn read(
         room: room.into_inner(),
         seq: body.seq,
     });
+    rest.admit(&person.user, &command)?;
     answer(rest.parts.rooms.ask(person.caller(), command).await)
 }
 

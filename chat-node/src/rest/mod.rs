@@ -23,13 +23,21 @@ use shared::{
     auth::Auth,
     id::UserId,
     limits::{Limiter, Quota},
-    problem,
+    problem::{self, Problem},
+    protocol::command::Command,
     settings::Secret,
 };
 
 pub use self::{routes::openapi, settings::RestSettings};
 
-use crate::{friends::FriendCache, history::History, presence::Presence, room::Rooms};
+use crate::{
+    bridge::{Bridge, SessionControl, StoreEvents},
+    friends::FriendCache,
+    history::History,
+    limits::{CommandClass, Limits},
+    presence::Presence,
+    room::Rooms,
+};
 
 /// The longest body of a request.
 const BODY_LIMIT: usize = 64 << 10;
@@ -47,6 +55,14 @@ pub struct RestParts {
     pub friends: Arc<FriendCache>,
     /// Who is there.
     pub presence: Presence,
+    /// What people may do how often, over either way in.
+    pub limits: Arc<Limits>,
+    /// Where events of the store go in.
+    pub events: Arc<StoreEvents>,
+    /// The sessions of this node.
+    pub sessions: Arc<dyn SessionControl>,
+    /// The other nodes.
+    pub bridge: Arc<Bridge>,
     /// Who judges tokens.
     pub auth: Auth,
     /// What services show to be let in to `/v1/server`; without it only tokens of the scope `server`
@@ -86,6 +102,21 @@ impl Rest {
             .app_data(self.0.clone())
             .configure(problem::extractors(BODY_LIMIT))
             .configure(routes::mount);
+    }
+}
+
+impl Shared {
+    /// Takes a person's command from the buckets that the WebSocket takes it from: whoever uses
+    /// both ways in may not do more than over one.
+    fn admit(&self, user: &UserId, command: &Command) -> Result<(), Problem> {
+        let limits = &self.parts.limits;
+        let class = CommandClass::of(command);
+        let taken = limits.command(user, class).map_err(|refusal| refusal.error);
+        let taken = taken.and_then(|()| match command {
+            Command::MessageSend(send) => limits.room_send(&send.room),
+            _ => Ok(()),
+        });
+        taken.map_err(refusal::of_error)
     }
 }
 

@@ -84,6 +84,7 @@ pub(super) async fn make(
             Problem::invalid("a dm has one other member").field("members", "has one element")
         })?;
         let command = Command::RoomOpenDm(OfUser { user });
+        admit(rest, &caller, &command)?;
         return answer(rest.parts.rooms.ask(caller, command).await);
     }
     let name = new.name.ok_or_else(|| {
@@ -95,6 +96,7 @@ pub(super) async fn make(
         members: new.members,
         topic: new.topic,
     });
+    admit(rest, &caller, &command)?;
     match rest.parts.rooms.ask(caller, command).await {
         Ok(ReplyBody::Room(reply)) => Ok(HttpResponse::Created()
             .insert_header(("location", format!("/v1/rooms/{}", reply.room.id)))
@@ -134,6 +136,13 @@ pub(super) async fn members(
         limit: Some(pages::limit(query.limit, 1..=500, 100)?),
     });
     answer(rest.parts.rooms.ask(person.caller(), command).await)
+}
+
+fn admit(rest: &Shared, caller: &Caller, command: &Command) -> Result<(), Problem> {
+    if caller.service {
+        return Ok(());
+    }
+    rest.admit(&caller.user, command)
 }
 
 /// A room's reply as a response.

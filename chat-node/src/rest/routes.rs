@@ -9,14 +9,19 @@ use utoipa::{
 
 use super::{BODY_LIMIT, messages, presence, rooms, search, server_api};
 
+/// The longest body of a delivery of events: a hundred profiles with all they may hold.
+const EVENTS_LIMIT: usize = 1 << 20;
+
 macro_rules! routes {
-    ($($path:literal => $($method:ident $module:ident::$handler:ident),+;)+) => {
+    (@limit) => { BODY_LIMIT };
+    (@limit $limit:ident) => { $limit };
+    ($($path:literal $(up to $limit:ident)? => $($method:ident $module:ident::$handler:ident),+;)+) => {
         /// Mounts every route, a resource a path, so that another method on it is answered 405.
         pub(super) fn mount(config: &mut web::ServiceConfig) {
             config
                 $(.service(
                     web::resource($path)
-                        .app_data(problem::json_body(BODY_LIMIT))
+                        .app_data(problem::json_body(routes!(@limit $($limit)?)))
                         $(.route(web::$method().to($module::$handler)))+
                 ))+
                 .service(web::resource("/v1/openapi.json").route(web::get().to(document)));
@@ -56,6 +61,8 @@ routes! {
     "/v1/server/rooms/{id}/ban" => post server_api::ban;
     "/v1/server/rooms/{id}/unban" => post server_api::unban;
     "/v1/server/presence" => post server_api::presence;
+    "/v1/server/users/{id}/disconnect" => post server_api::disconnect;
+    "/v1/server/events" up to EVENTS_LIMIT => post server_api::events;
 }
 
 /// The `OpenAPI` document of a node, for a server that merges it with others'.

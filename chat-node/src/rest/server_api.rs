@@ -6,6 +6,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use shared::{
+    events::StoreEvent,
     id::{RoomId, Timestamp, UserId},
     problem::Problem,
     protocol::{
@@ -22,12 +23,14 @@ use super::{
     presence::PresenceList,
     rooms::{self, NewRoom, answer},
 };
-use crate::room::Caller;
+use crate::{bridge::BusMessage, bus::Topic, room::Caller};
 
 /// Who a service acts as when it names nobody.
 const SYSTEM: &str = "system";
 /// Most people in one question for presence.
 const MAX_ASKED: usize = 500;
+/// Most events in one delivery.
+const MAX_EVENTS: usize = 100;
 
 /// A room to be made for somebody.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -73,6 +76,14 @@ pub(super) struct TargetUntil {
 pub(super) struct People {
     /// 1–500 people.
     users: Vec<UserId>,
+}
+
+/// Events of the store.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Events {
+    /// Up to 100, in order.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<StoreEvent>,
 }
 
 fn acting(user: Option<UserId>) -> Result<Caller, Problem> {
@@ -200,6 +211,41 @@ pub(super) async fn presence(
     }
     let views = rest.parts.presence.bulk(&body.users).await;
     Ok(HttpResponse::Ok().json(PresenceList::new(views)))
+}
+
+/// Ends every session of somebody, on every node
+#[utoipa::path(post, path = "/v1/server/users/{id}/disconnect", tag = "server", security(("service" = [])),
+    params(("id" = UserId, Path, description = "The person")),
+    responses((status = 204, description = "Told to all nodes"), (status = 401, body = Problem),
+        (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn disconnect(
+    _: Service,
+    user: web::Path<UserId>,
+    rest: web::Data<Shared>,
+) -> HttpResponse {
+    let user = user.into_inner();
+    rest.parts.sessions.disconnect(&user);
+    let elsewhere = BusMessage::Disconnect { user: user.clone() };
+    rest.parts.bridge.publish(Topic::User(user), &elsewhere);
+    HttpResponse::NoContent().finish()
+}
+
+/// Takes events of the store in, each once
+#[utoipa::path(post, path = "/v1/server/events", tag = "server", security(("service" = [])), request_body = Events,
+    responses((status = 204, description = "Taken in, here and on the other nodes"), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 413, body = Problem)))]
+pub(super) async fn events(
+    _: Service,
+    body: web::Json<Events>,
+    rest: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    let events = body.into_inner().events;
+    if events.len() > MAX_EVENTS {
+        let allowed = format!("has up to {MAX_EVENTS} elements");
+        return Err(Problem::invalid(format!("events {allowed}")).field("events", allowed));
+    }
+    rest.parts.events.intake(events).await;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 impl Target {

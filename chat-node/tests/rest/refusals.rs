@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 use shared::auth::{Revocation, SigningKey, TokenIssuer};
 
-use crate::rig::{Rig, SERVICE, user};
+use crate::rig::{Rig, SERVICE, limits, user};
 
 #[actix_rt::test]
 async fn without_a_good_token_there_is_nothing() {
@@ -54,6 +54,8 @@ async fn without_a_good_token_there_is_nothing() {
     for (method, path) in [
         (Method::POST, "/v1/server/rooms"),
         (Method::POST, "/v1/server/presence"),
+        (Method::POST, "/v1/server/events"),
+        (Method::POST, "/v1/server/users/ann/disconnect"),
     ] {
         let person = rig.call("ann", method.clone(), path, Some(json!({}))).await;
         assert_eq!(
@@ -100,6 +102,29 @@ async fn an_allowance_is_told_and_ends() {
         rig.post(SERVICE, "/v1/server/presence", body).await.status,
         429
     );
+}
+
+#[actix_rt::test]
+async fn sends_come_from_the_bucket_of_the_websocket() {
+    let free = || "1000/s".parse().unwrap();
+    let settings = RestSettings {
+        rest_rate: free(),
+        search_rate: free(),
+        server_api_rate: free(),
+    };
+    let rig = Rig::limited(settings, limits("1/h burst 2")).await;
+    let id = rig.group(&["ann", "bob"]).await;
+    for n in ["1", "2"] {
+        assert_eq!(rig.say("ann", &id, n, "x").await.status, 201);
+    }
+    let over = rig.say("ann", &id, "3", "x").await;
+    assert_eq!(
+        (over.status, &over.body["code"]),
+        (429, &json!("rate_limited"))
+    );
+    assert!(over.header("retry-after").is_some());
+    assert_eq!(rig.say("bob", &id, "3", "x").await.status, 201);
+    assert_eq!(rig.say(SERVICE, &id, "4", "x").await.status, 201);
 }
 
 #[actix_rt::test]

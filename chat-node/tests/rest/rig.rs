@@ -9,10 +9,11 @@ use std::{
 use actix_rt::Arbiter;
 use async_trait::async_trait;
 use chat_node::{
-    bridge::Bridge,
+    bridge::{Bridge, SessionControl, StoreEvents},
     bus::{BusReceiver, LocalBus},
     friends::{FriendCache, FriendCacheSettings, Friends, FriendsError, Graph, Revocation},
     history::{History, sqlite::SqliteHistory},
+    limits::{LimitSettings, Limits},
     overload::Overload,
     presence::{LocalPresence, Presence, PresenceSettings},
     rest::{Rest, RestParts, RestSettings},
@@ -41,6 +42,7 @@ pub(crate) struct Rig {
     pub(crate) presence: Presence,
     pub(crate) auth: Auth,
     pub(crate) people: Arc<People>,
+    pub(crate) sessions: Arc<Ended>,
     pub(crate) issuer: TokenIssuer,
     client: Client,
     stop: CancellationToken,
@@ -52,6 +54,30 @@ pub(crate) struct Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// What the sessions of the node were told to end.
+#[derive(Default)]
+pub(crate) struct Ended(Mutex<Vec<String>>);
+
+impl Ended {
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
+}
+
+impl SessionControl for Ended {
+    fn close_by_token(&self, jti: &str) {
+        self.0.lock().push(format!("token {jti}"));
+    }
+
+    fn close_by_user(&self, user: &UserId, _: Timestamp) {
+        self.0.lock().push(format!("revoked {user}"));
+    }
+
+    fn disconnect(&self, user: &UserId) {
+        self.0.lock().push(format!("disconnected {user}"));
     }
 }
 
@@ -89,6 +115,20 @@ impl Friends for People {
     }
 }
 
+/// Limits under which every user may send so often, and the rest as good as freely.
+pub(crate) fn limits(sends: &str) -> LimitSettings {
+    let free = || "1000/s".parse().unwrap();
+    LimitSettings {
+        limit_sends: sends.parse().unwrap(),
+        limit_typing: free(),
+        limit_presence: free(),
+        limit_starts: free(),
+        limit_commands: free(),
+        limit_room_sends: free(),
+        limit_flood: free(),
+    }
+}
+
 pub(crate) fn user(id: &str) -> UserId {
     UserId::parse(id).unwrap()
 }
@@ -104,6 +144,10 @@ impl Rig {
     }
 
     pub(crate) async fn with(settings: RestSettings) -> Self {
+        Self::limited(settings, limits("1000/s")).await
+    }
+
+    pub(crate) async fn limited(settings: RestSettings, limits: LimitSettings) -> Self {
         let key = SigningKey::from_secret(&[7; 32]).unwrap();
         let auth = Auth {
             verifier: TokenVerifier::of_key(&key, "test"),
@@ -112,7 +156,7 @@ impl Rig {
         let worker = Arbiter::new();
         let overload = Overload::default();
         let relays = Relays::new(1, overload.clone());
-        let of_worker = relays.clone();
+        let (of_worker, of_events) = (relays.clone(), relays.clone());
         worker.spawn_fn(move || {
             Worker::enter(0, of_worker);
         });
@@ -150,11 +194,25 @@ impl Rig {
             settings: RoomSettings::default(),
             clock: Arc::new(Timestamp::now),
         });
+        let sessions = Arc::new(Ended::default());
+        let control: Arc<dyn SessionControl> = sessions.clone();
+        let events = Arc::new(StoreEvents::new(
+            bridge.clone(),
+            friends.clone(),
+            of_events,
+            presence.clone(),
+            auth.revocations.clone(),
+            control,
+        ));
         let rest = Rest::new(RestParts {
             rooms,
             history: history.clone(),
             friends,
             presence: presence.clone(),
+            limits: Arc::new(Limits::new(&limits)),
+            events,
+            sessions: sessions.clone(),
+            bridge,
             auth: auth.clone(),
             service_token: Some(Secret::new(SERVICE.to_owned())),
             settings,
@@ -166,6 +224,7 @@ impl Rig {
             presence,
             auth,
             people,
+            sessions,
             issuer: TokenIssuer::new(&key, "test", Duration::from_mins(1)),
             client,
             stop,

@@ -6,7 +6,12 @@ use chat_node::presence::DeviceState;
 use reqwest::Method;
 use serde_json::json;
 use shared::protocol::command::PresenceSet;
-use shared::{id::Timestamp, protocol::presence::Status};
+use shared::{
+    events::{StoreEvent, StoreEventKind},
+    id::Timestamp,
+    protocol::presence::Status,
+};
+use ulid::Ulid;
 
 use crate::rig::{Rig, SERVICE, user};
 
@@ -139,4 +144,57 @@ async fn presence_is_for_friends_and_in_bulk_for_the_backend() {
             400
         );
     }
+}
+
+#[actix_rt::test]
+async fn the_backend_ends_sessions_and_hands_in_events_once() {
+    let rig = Rig::start().await;
+    let path = "/v1/server/users/ann/disconnect";
+    let told = rig.call(SERVICE, Method::POST, path, None).await;
+    assert_eq!(told.status, 204, "{told:?}");
+    assert_eq!(rig.sessions.told(), ["disconnected ann"]);
+    let path = "/v1/server/users/a%20b/disconnect";
+    assert_eq!(
+        rig.call(SERVICE, Method::POST, path, None).await.status,
+        404
+    );
+
+    let token = rig.issuer.issue(&user("bob"), "bob").unwrap();
+    let revoked = StoreEvent::new(StoreEventKind::TokenRevoked {
+        user: user("bob"),
+        jti: token.claims.jti.clone(),
+        exp: token.claims.expires_at(),
+    });
+    let unknown = json!({"id": Ulid::new(), "ts": 1, "kind": "of_a_later_version", "x": 1});
+    let events = json!({"events": [unknown, revoked]});
+    for _ in 0..2 {
+        let taken = rig.post(SERVICE, "/v1/server/events", events.clone()).await;
+        assert_eq!(taken.status, 204, "{taken:?}");
+    }
+    let jti = format!("token {}", token.claims.jti);
+    assert_eq!(
+        rig.sessions.told()[1..],
+        [jti],
+        "once, though delivered twice"
+    );
+    let bearer = format!("Bearer {}", token.token);
+    let headers = [("authorization", bearer.as_str())];
+    let refused = rig.bare(Method::GET, "/v1/rooms", None, &headers).await;
+    assert_eq!(refused.status, 401);
+
+    let many = vec![revoked; 101];
+    let answer = rig
+        .post(SERVICE, "/v1/server/events", json!({ "events": many }))
+        .await;
+    assert_eq!(
+        (answer.status, &answer.body["code"]),
+        (400, &json!("invalid"))
+    );
+    // A hundred events with all they may hold fit; a message as long does not.
+    let padding = "x".repeat(500 << 10);
+    let wide = json!({"events": [], "padding": padding});
+    assert_eq!(
+        rig.post(SERVICE, "/v1/server/events", wide).await.status,
+        204
+    );
 }
