@@ -53,6 +53,7 @@ use self::{
 use super::{
     AppendError, Cursor, Found, History, HistoryError, NewEntry, Outcome, Page, RoomRecord, Search,
 };
+use crate::overload::Overload;
 
 pub use self::{gauges::METRICS, schema::OpenError, settings::SqliteSettings};
 
@@ -116,6 +117,11 @@ impl SqliteHistory {
     pub fn in_memory() -> Result<Self, OpenError> {
         let name = format!("file:/history-{}?vfs=memdb", ulid::Ulid::new());
         Self::open(Path::new(&name), &SqliteSettings::default())
+    }
+
+    /// From now on tells the overload ladder how full the queue of the writer is.
+    pub fn report_to(&self, overload: &Overload) {
+        self.writes.report_to(overload.clone());
     }
 
     /// Commits what waits, folds the write-ahead log into the file and ends the threads. Waits on

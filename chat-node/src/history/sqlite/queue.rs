@@ -2,11 +2,14 @@
 
 use std::{
     collections::VecDeque,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use metrics::Gauge;
 use parking_lot::{Condvar, Mutex};
+
+use crate::overload::{Overload, Source};
 
 /// A queue bounded in items and in weight. When it is full, [`Queue::push`] refuses at once: the
 /// caller is told to come back, nobody waits for room. Its depth is a gauge.
@@ -15,6 +18,7 @@ pub(super) struct Queue<T> {
     filled: Condvar,
     bounds: Bounds,
     depth: Gauge,
+    pressed: OnceLock<Overload>,
 }
 
 /// How much a queue holds.
@@ -60,6 +64,22 @@ impl<T> Queue<T> {
             filled: Condvar::new(),
             bounds,
             depth,
+            pressed: OnceLock::new(),
+        }
+    }
+
+    /// From now on tells the overload ladder how full it is. Once.
+    pub(super) fn report_to(&self, overload: Overload) {
+        let _ = self.pressed.set(overload);
+    }
+
+    fn tell(&self, state: &State<T>) {
+        self.depth.set(state.items.len() as f64);
+        if let Some(overload) = self.pressed.get() {
+            let part = |used: usize, bound: usize| used.saturating_mul(1000) / bound.max(1);
+            let fullest = part(state.items.len(), self.bounds.items)
+                .max(part(state.weight, self.bounds.weight));
+            overload.report(Source::History, fullest, 1000);
         }
     }
 
@@ -74,7 +94,7 @@ impl<T> Queue<T> {
         }
         state.weight += weight;
         state.items.push_back((weight, item));
-        self.depth.set(state.items.len() as f64);
+        self.tell(&state);
         drop(state);
         self.filled.notify_one();
         Ok(())
@@ -122,7 +142,7 @@ impl<T> Queue<T> {
                 taken.push(item);
             }
         }
-        self.depth.set(state.items.len() as f64);
+        self.tell(&state);
         Taken::Items(taken)
     }
 
@@ -171,6 +191,21 @@ mod tests {
         assert_eq!(queue.take(5, cost, None), Taken::Items(vec![2, 2]));
         assert_eq!(queue.take(5, cost, None), Taken::Items(vec![9]));
         assert_eq!(queue.take(5, cost, Some(Duration::ZERO)), Taken::Nothing);
+    }
+
+    #[test]
+    fn the_ladder_is_told_how_full_it_is() {
+        let queue = queue(10, 100);
+        let overload = Overload::default();
+        queue.report_to(overload.clone());
+        queue.push(96, 1).unwrap();
+        assert_eq!(overload.rung(), 4, "by weight");
+        queue.take(9, |_| 1, None);
+        assert_eq!(overload.rung(), 0);
+        for n in 0..10 {
+            queue.push(1, n).unwrap();
+        }
+        assert_eq!(overload.rung(), 4, "by number");
     }
 
     #[test]
