@@ -36,7 +36,7 @@ export function chatView(session, room, go) {
   });
   const writing = composer(session, conversation, { sent: log.follow, focusLog: log.focusLast });
   const typing = h('p', { class: 'typing-line' });
-  const title = h('h2', null);
+  const title = h('h1', null);
   const subtitle = h('p', { class: 'chat-subtitle' });
   const face = h('span', null);
   const members = headerButton('Members', 'users', () => go.togglePanel('members'));

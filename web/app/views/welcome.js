@@ -18,7 +18,7 @@ export function welcome(session, findFriends) {
     'div',
     { class: 'welcome' },
     flame(),
-    h('h2', null, `Welcome, ${session.me.name}`),
+    h('h1', null, `Welcome, ${session.me.name}`),
     h('p', null, 'Open a chat on the left, or see who is around.'),
     h('button', { class: 'button primary', type: 'button', onclick: findFriends }, 'Find friends'),
   );

@@ -85,6 +85,33 @@ for (const scheme of /** @type {const} */ (['dark', 'light'])) {
   });
 }
 
+test('nor in a group where everything happened', async () => {
+  await ana.startGroup('Campfire', [bo]);
+  await ana.say('@Bo hello, see https://example.org');
+  await ana.act('hello', 'Add reaction');
+  await ana.page.getByRole('button', { name: 'fire', exact: true }).click();
+  await ana.message('hello').getByRole('button', { name: '🔥 1' }).waitFor();
+  await ana.act('hello', 'Reply');
+  await ana.say('an answer');
+  await ana.say('gone soon');
+  await ana.act('gone soon', 'Delete');
+  await ana.page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await ana.hears('Message deleted');
+  await ana.page.keyboard.press('Control+k');
+  await ana.page.getByRole('searchbox', { name: 'Search messages' }).fill('hel');
+  await ana.page.getByRole('list', { name: 'Messages found' }).getByRole('button').first().waitFor();
+  for (const colorScheme of /** @type {const} */ (['dark', 'light'])) {
+    await ana.page.emulateMedia({ colorScheme });
+    assert.deepEqual(await violations(ana), []);
+  }
+  await ana.page.keyboard.press('Escape');
+  await ana.page.getByRole('button', { name: 'Members', exact: true }).click();
+  await ana.page.getByRole('list', { name: 'Members' }).getByRole('button', { name: /^Bo/ }).click();
+  assert.deepEqual(await violations(ana), []);
+  await ana.page.keyboard.press('Escape');
+  await ana.page.keyboard.press('Escape');
+});
+
 test('dark and light follow the system, unless one is chosen, and the choice stays', async () => {
   const ground = () => ana.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   await ana.page.emulateMedia({ colorScheme: 'dark' });
