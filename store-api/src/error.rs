@@ -1,6 +1,6 @@
 //! What can go wrong in the domain, in the domain's words.
 
-use sea_orm::{DbErr, SqlErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +83,37 @@ impl StoreError {
 
 impl From<DbErr> for StoreError {
     fn from(error: DbErr) -> Self {
-        match error {
-            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Self::Unavailable(error),
-            other => Self::Database(other),
+        if is_passing(&error) {
+            Self::Unavailable(error)
+        } else {
+            Self::Database(error)
         }
+    }
+}
+
+/// Whether the same statement may succeed later: the database is away or full, or two
+/// transactions stood in each other's way.
+fn is_passing(error: &DbErr) -> bool {
+    let driver = match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => return true,
+        DbErr::Exec(RuntimeErr::SqlxError(driver))
+        | DbErr::Query(RuntimeErr::SqlxError(driver)) => driver,
+        _ => return false,
+    };
+    match &**driver {
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            match code.parse::<u32>() {
+                // SQLite's numbers, whose low byte is the kind: busy, locked, I/O error, full, no file handle.
+                Ok(number) if code.len() < 5 => matches!(number & 0xff, 5 | 6 | 10 | 13 | 14),
+                // PostgreSQL's classes: connection, rollback (deadlock), resources, shutdown.
+                _ => ["08", "40", "53", "57"]
+                    .iter()
+                    .any(|class| code.starts_with(class)),
+            }
+        }
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+        _ => false,
     }
 }
 

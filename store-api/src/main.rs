@@ -14,6 +14,8 @@ use store_api::{HttpOptions, METRICS, NodeSink, Routes, ServiceSettings, Store};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The longest body of a request, where a route does not say otherwise.
+const BODY_LIMIT: usize = 16 << 10;
 /// How often the database is asked whether it is there.
 const CHECK: Duration = Duration::from_secs(2);
 
@@ -89,6 +91,7 @@ async fn run(settings: ServiceSettings) -> anyhow::Result<ExitReason> {
     let server = HttpServer::new(move || {
         let routes = routes.clone();
         App::new()
+            .configure(problem::extractors(BODY_LIMIT))
             .configure(move |config| routes.configure(config))
             .default_service(web::to(problem::not_found))
             .wrap(from_fn(problem::fill))

@@ -115,16 +115,22 @@ impl Store {
     /// Lets go of what has ended: sessions, access tokens, revocations, events nobody took.
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.now();
-        let tx = self.database().begin().await?;
         let ended = now.as_millis();
+        // A transaction each: one that held expired tokens while it waited for a session that is
+        // just being ended, tokens and all, would be a deadlock.
+        let tx = self.database().begin().await?;
         access_token::Entity::delete_many()
             .filter(access_token::Column::ExpiresAt.lt(ended))
             .exec(&tx)
             .await?;
+        tx.commit().await?;
+        let tx = self.database().begin().await?;
         session::Entity::delete_many()
             .filter(session::Column::ExpiresAt.lt(ended))
             .exec(&tx)
             .await?;
+        tx.commit().await?;
+        let tx = self.database().begin().await?;
         revocation::Entity::delete_many()
             .filter(revocation::Column::ExpiresAt.lt(ended))
             .exec(&tx)

@@ -47,10 +47,10 @@ impl FromRequest for Person {
             if claims.is_service() {
                 return Err(TokenError::WrongScope.into());
             }
+            http.limits.of_user(&request, &claims.sub)?;
             if http.store.is_revoked(&claims).await? {
                 return Err(TokenError::Revoked.into());
             }
-            http.limits.of_user(&request, &claims.sub)?;
             Ok(Self { claims })
         })
     }

@@ -2,17 +2,12 @@
 
 use std::net::IpAddr;
 
-use actix_web::{
-    Error, HttpMessage as _, HttpRequest,
-    body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
-    middleware::Next,
-};
+use actix_web::{HttpMessage as _, HttpRequest};
 use sha2::{Digest as _, Sha256};
 use shared::{
     id::UserId,
     limits::{Decision, Limiter, Quota, address_key},
-    problem::{Problem, rate_limit_headers},
+    problem::Problem,
 };
 
 /// Buckets kept for each kind before newcomers share.
@@ -114,7 +109,8 @@ impl Limits {
 
 fn allow(request: &HttpRequest, limit: &'static str, decision: Decision) -> Result<(), Problem> {
     let mut extensions = request.extensions_mut();
-    // Of several limits the answer tells of the one that is reached first.
+    // Of several limits the answer tells of the one that is reached first: `problem::fill` finds
+    // it here.
     let tightest = extensions
         .get::<Decision>()
         .is_none_or(|other| decision.remaining() < other.remaining());
@@ -127,17 +123,4 @@ fn allow(request: &HttpRequest, limit: &'static str, decision: Decision) -> Resu
     }
     metrics::counter!("fireside_store_rate_limited_total", "limit" => limit).increment(1);
     Err(decision.into())
-}
-
-/// Middleware that tells a client what is left of its allowance.
-pub(super) async fn tell<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    let mut response = next.call(request).await?;
-    let decision = response.request().extensions().get::<Decision>().copied();
-    if let Some(decision) = decision {
-        rate_limit_headers(response.headers_mut(), &decision);
-    }
-    Ok(response)
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use actix_web::web;
-use shared::{problem, settings::Secret};
+use shared::settings::Secret;
 
 use limits::Limits;
 pub use limits::RateLimits;
@@ -69,12 +69,12 @@ impl Routes {
         }
     }
 
-    /// Mounts the routes: `App::new().configure(|config| routes.configure(config))`. They bring
-    /// their own body limit and word their own refusals.
+    /// Mounts the routes: `App::new().configure(|config| routes.configure(config))`.
+    ///
+    /// They bound their own bodies. How paths and queries are refused is the application's, which
+    /// may serve more than the store: it calls [`shared::problem::extractors`].
     pub fn configure(&self, config: &mut web::ServiceConfig) {
-        config
-            .app_data(self.http.clone())
-            .configure(problem::extractors(BODY_LIMIT));
+        config.app_data(self.http.clone());
         routes::mount(config);
     }
 }

@@ -1,12 +1,13 @@
 //! Every route of the store, once: where it is mounted and that it is documented.
 
-use actix_web::{HttpResponse, middleware::from_fn, web};
+use actix_web::{HttpResponse, web};
+use shared::problem;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{accounts, friends, internal, limits, users};
+use super::{BODY_LIMIT, accounts, friends, internal, users};
 use crate::store::Store;
 
 macro_rules! routes {
@@ -14,7 +15,9 @@ macro_rules! routes {
         /// Mounts every route, a resource a path, so that another method on it is answered 405.
         pub(super) fn mount(config: &mut web::ServiceConfig) {
             config
-                $(.service(web::resource($path).wrap(from_fn(limits::tell))$(.route(web::$method().to($module::$handler)))+))+
+                $(.service(web::resource($path)
+                        .app_data(problem::json_body(BODY_LIMIT))
+                        .app_data(web::PayloadConfig::new(BODY_LIMIT))$(.route(web::$method().to($module::$handler)))+))+
                 .service(web::resource("/.well-known/jwks.json").route(web::get().to(jwks)))
                 .service(web::resource("/v1/store/openapi.json").route(web::get().to(document)));
         }

@@ -15,9 +15,10 @@ use crate::{database::Database, entity::outbox, error::StoreError};
 
 /// Events in one delivery.
 const BATCH: u64 = 100;
-/// How often to look without having been woken: another process may have written, or a wake-up
-/// fallen between a look and a crash.
-const POLL: Duration = Duration::from_millis(250);
+/// How often to look without having been woken, where another process may have written.
+const POLL_SHARED: Duration = Duration::from_millis(250);
+/// How often to look where nobody else writes, should a wake-up ever be lost.
+const POLL_OWN: Duration = Duration::from_secs(5);
 /// How long a target may take over a delivery.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pauses after failed deliveries: doubled from the first to the last.
@@ -48,6 +49,11 @@ impl Relay {
 
     /// Delivers until `stop` turns true.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let poll = if self.database.is_shared() {
+            POLL_SHARED
+        } else {
+            POLL_OWN
+        };
         let mut failures = 0_u32;
         while !*stop.borrow() {
             let pause = match self.deliver_some().await {
@@ -77,7 +83,7 @@ impl Relay {
                 }
             };
             tokio::select! {
-                () = tokio::time::sleep(pause.unwrap_or(POLL)) => {}
+                () = tokio::time::sleep(pause.unwrap_or(poll)) => {}
                 // While a target is down each new event must not be one more knock at its door.
                 () = self.wake.notified(), if pause.is_none() => {}
                 changed = stop.changed() => if changed.is_err() { return },

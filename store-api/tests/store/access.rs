@@ -11,7 +11,10 @@ use crate::{
     both,
 };
 
-both!(every_route_lets_in_whom_it_should);
+both!(
+    every_route_lets_in_whom_it_should,
+    a_token_of_the_scope_server_is_a_services
+);
 
 /// A route, a request that would succeed, and the statuses for nobody, another person, the owner
 /// of what it is about, and a service.
@@ -154,5 +157,18 @@ async fn every_route_lets_in_whom_it_should(app: TestApp) -> TestApp {
         })
         .collect();
     assert_eq!(tried, documented);
+    app
+}
+
+async fn a_token_of_the_scope_server_is_a_services(app: TestApp) -> TestApp {
+    let ann = app.user("Ann").await;
+    let token = TestApp::service_jwt();
+    let get = async |path: &str| app.send(app.request(Method::GET, path, Some(&token))).await;
+    get("/v1/internal/revocations").await.expect(200);
+    assert_eq!(get("/v1/me").await.problem(403), "forbidden");
+    let almost = &SERVICE_TOKEN[1..];
+    let request = app.request(Method::GET, "/v1/internal/revocations", Some(almost));
+    assert_eq!(app.send(request).await.problem(401), "unauthenticated");
+    app.befriend(&ann, &app.user("Bob").await).await;
     app
 }

@@ -14,8 +14,8 @@ use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use shared::{
-    auth::SigningKey,
-    id::Timestamp,
+    auth::{SigningKey, TokenIssuer},
+    id::{Timestamp, UserId},
     problem,
     settings::{Loader, Secret, Settings, Sources},
 };
@@ -118,6 +118,10 @@ pub fn settings() -> StoreSettings {
     settings
 }
 
+fn key() -> SigningKey {
+    SigningKey::from_secret(&[7; 32]).unwrap()
+}
+
 /// An HTTP client.
 pub fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -163,7 +167,7 @@ impl TestApp {
     }
 
     async fn up(&mut self) {
-        let key = SigningKey::from_secret(&[7; 32]).unwrap();
+        let key = key();
         let clock = self.clock.clone();
         let store = Store::open_with_clock(
             &self.settings,
@@ -191,6 +195,7 @@ impl TestApp {
         let server = HttpServer::new(move || {
             let routes = routes.clone();
             App::new()
+                .configure(problem::extractors(1 << 20))
                 .configure(move |config| routes.configure(config))
                 .default_service(web::to(problem::not_found))
                 .wrap(from_fn(problem::fill))
@@ -249,6 +254,16 @@ impl TestApp {
         if let (Backend::Postgres, Some(url)) = (self.backend, &self.settings.database_url) {
             postgres::drop(url.expose()).await;
         }
+    }
+
+    /// A token as an issuer gives it to services.
+    pub fn service_jwt() -> String {
+        let issuer = TokenIssuer::new(&key(), ISSUER, Duration::from_mins(1));
+        let name = UserId::parse("chat-node").unwrap();
+        issuer
+            .issue_service(&name, Duration::from_mins(1))
+            .unwrap()
+            .token
     }
 
     /// Lets time pass.
