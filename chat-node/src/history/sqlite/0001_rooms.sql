@@ -11,6 +11,7 @@ CREATE TABLE room (
     epoch        TEXT    NOT NULL,
     head         INTEGER NOT NULL,
     last         INTEGER,                      -- the newest message
+    messages     INTEGER NOT NULL DEFAULT 0,   -- how many there ever were
     members      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
@@ -34,12 +35,16 @@ CREATE TABLE message (
     id      INTEGER PRIMARY KEY,
     room    INTEGER NOT NULL,
     seq     INTEGER NOT NULL,
+    place   INTEGER NOT NULL,                  -- messages of the room up to this one
     author  TEXT    NOT NULL,
     deleted INTEGER NOT NULL DEFAULT 0,
     edit    INTEGER                            -- the newest edit
 ) STRICT;
--- Covers counting the unread as well as finding a message.
-CREATE INDEX message_position ON message (room, seq, author, deleted);
+CREATE INDEX message_position ON message (room, seq, place);
+-- How many of others are unread follows from two places, less one's own and less the deleted: who
+-- comes back to a hundred thousand of them is shown the number as fast as everybody.
+CREATE INDEX message_author ON message (room, author, seq);
+CREATE INDEX message_deleted ON message (room, seq, author) WHERE deleted = 1;
 
 -- Who is mentioned in what a message now says; not the author.
 CREATE TABLE mention (

@@ -41,6 +41,7 @@ struct Head {
     key: Key,
     kind: RoomKind,
     seq: Seq,
+    messages: i64,
 }
 
 /// The inner error is the caller's answer; the outer one is the database's, and the caller of
@@ -66,7 +67,7 @@ pub(super) fn append(
             Some(_) => return Ok(Err(AppendError::NotCreated)),
         },
     };
-    let mut fold = Fold::new(conn, head.key, head.kind);
+    let mut fold = Fold::new(conn, head.key, head.kind, head.messages);
     let mut outcomes = Vec::with_capacity(entries.len());
     let mut at = head.seq;
     for entry in entries {
@@ -83,23 +84,27 @@ pub(super) fn append(
         }
     }
     if at != head.seq {
-        conn.prepare_cached("UPDATE room SET head = ?2, last = coalesce(?3, last) WHERE key = ?1")?
-            .execute(params![
-                head.key,
-                seq_value(at),
-                fold.last_message().map(seq_value)
-            ])?;
+        conn.prepare_cached(
+            "UPDATE room SET head = ?2, last = coalesce(?3, last), messages = ?4 WHERE key = ?1",
+        )?
+        .execute(params![
+            head.key,
+            seq_value(at),
+            fold.last_message().map(seq_value),
+            fold.messages()
+        ])?;
     }
     Ok(Ok(outcomes))
 }
 
 fn head_of(conn: &Connection, room: &RoomId) -> Result<Option<Head>> {
-    conn.prepare_cached("SELECT key, kind, head FROM room WHERE id = ?1")?
+    conn.prepare_cached("SELECT key, kind, head, messages FROM room WHERE id = ?1")?
         .query_row([room.as_str()], |row| {
             Ok(Head {
                 key: row.get(0)?,
                 kind: columns::kind(row, 1)?,
                 seq: columns::seq(row, 2)?,
+                messages: row.get(3)?,
             })
         })
         .optional()
@@ -116,6 +121,7 @@ fn create(conn: &Connection, room: &RoomId, kind: RoomKind) -> Result<Head> {
         key: conn.last_insert_rowid(),
         kind,
         seq: Seq::ZERO,
+        messages: 0,
     })
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Fold<'c> {
     room: Key,
     kind: RoomKind,
     last: Option<Seq>,
+    messages: i64,
 }
 
 /// A message that is not deleted.
@@ -28,12 +29,14 @@ struct Live {
 }
 
 impl<'c> Fold<'c> {
-    pub(super) fn new(conn: &'c Connection, room: Key, kind: RoomKind) -> Self {
+    /// Goes on from a room that has had so many messages.
+    pub(super) fn new(conn: &'c Connection, room: Key, kind: RoomKind, messages: i64) -> Self {
         Self {
             conn,
             room,
             kind,
             last: None,
+            messages,
         }
     }
 
@@ -42,10 +45,16 @@ impl<'c> Fold<'c> {
         self.last
     }
 
+    /// How many messages the room has had by now.
+    pub(super) fn messages(&self) -> i64 {
+        self.messages
+    }
+
     pub(super) fn entry(&mut self, seq: Seq, user: &UserId, body: &EntryBody) -> Result<()> {
         match body {
             EntryBody::Message(message) => {
                 self.last = Some(seq);
+                self.messages += 1;
                 self.message(seq, user, message)
             }
             EntryBody::Edit {
@@ -64,8 +73,15 @@ impl<'c> Fold<'c> {
 
     fn message(&self, seq: Seq, author: &UserId, message: &MessageBody) -> Result<()> {
         self.conn
-            .prepare_cached("INSERT INTO message (room, seq, author) VALUES (?1, ?2, ?3)")?
-            .execute(params![self.room, seq_value(seq), author.as_str()])?;
+            .prepare_cached(
+                "INSERT INTO message (room, seq, place, author) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![
+                self.room,
+                seq_value(seq),
+                self.messages,
+                author.as_str()
+            ])?;
         search::index(
             self.conn,
             self.conn.last_insert_rowid(),

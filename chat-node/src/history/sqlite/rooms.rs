@@ -1,6 +1,6 @@
 //! Rooms, their members and their logs, read.
 
-use rusqlite::{Connection, OptionalExtension as _, Result, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Result, params};
 use shared::{
     id::{RoomId, Seq, UserId},
     protocol::room::{Entry, RoomKind, RoomView, UserRef},
@@ -101,37 +101,14 @@ pub(super) fn memberships(conn: &Connection, user: &UserId) -> Result<Vec<RoomId
 
 /// The rooms a user belongs to, as that user sees them.
 ///
-/// One statement finds them all with their counts, each count a range of an index; the newest
-/// messages are found by position, a few microseconds each.
+/// One statement finds them all with their counts, which cost the same however much is unread; the
+/// newest messages are found by position, a few microseconds each.
 pub(super) fn views(
     conn: &Connection,
     user: &UserId,
     only: Option<&RoomId>,
 ) -> Result<Vec<RoomView>> {
-    let which = match only {
-        None => "?2 IS NULL",
-        Some(_) => "me.room = (SELECT key FROM room WHERE id = ?2)",
-    };
-    let found = conn
-        .prepare_cached(&format!(
-            "SELECT room.key, room.id, room.kind, room.name, room.topic, room.slow_mode_ms,
-                    room.epoch, room.head, room.last, room.members,
-                    me.role, me.muted, me.read,
-                    CASE WHEN room.kind = ?3 THEN 0 ELSE
-                        (SELECT count(*) FROM message INDEXED BY message_position
-                         WHERE message.room = room.key AND message.seq > me.read
-                           AND message.author <> me.user AND message.deleted = 0) END,
-                    CASE WHEN room.kind = ?3 THEN 0 ELSE
-                        (SELECT count(*) FROM mention
-                         WHERE mention.room = room.key AND mention.user = me.user
-                           AND mention.seq > me.read) END,
-                    CASE WHEN room.kind = ?4 THEN
-                        (SELECT peer.user FROM member AS peer
-                         WHERE peer.room = room.key AND peer.user <> me.user LIMIT 1) END
-             FROM member AS me JOIN room ON room.key = me.room
-             WHERE me.user = ?1 AND {which}
-             ORDER BY room.id"
-        ))?
+    let found = views_statement(conn, only.is_some())?
         .query_map(
             params![
                 user.as_str(),
@@ -181,4 +158,39 @@ pub(super) fn views(
         views.push(view);
     }
     Ok(views)
+}
+
+/// Finds a user's rooms with their counts; `one`: only that of the id.
+pub(super) fn views_statement(conn: &Connection, one: bool) -> Result<CachedStatement<'_>> {
+    let which = if one {
+        "me.room = (SELECT key FROM room WHERE id = ?2)"
+    } else {
+        "?2 IS NULL"
+    };
+    conn.prepare_cached(&format!(
+        "SELECT room.key, room.id, room.kind, room.name, room.topic, room.slow_mode_ms,
+                room.epoch, room.head, room.last, room.members,
+                me.role, me.muted, me.read,
+                CASE WHEN room.kind = ?3 THEN 0 ELSE
+                    room.messages
+                    - coalesce((SELECT place FROM message INDEXED BY message_position
+                                WHERE message.room = room.key AND message.seq <= me.read
+                                ORDER BY message.seq DESC LIMIT 1), 0)
+                    - (SELECT count(*) FROM message INDEXED BY message_author
+                       WHERE message.room = room.key AND message.author = me.user
+                         AND message.seq > me.read)
+                    - (SELECT count(*) FROM message INDEXED BY message_deleted
+                       WHERE message.room = room.key AND message.seq > me.read
+                         AND message.deleted = 1 AND message.author <> me.user) END,
+                CASE WHEN room.kind = ?3 THEN 0 ELSE
+                    (SELECT count(*) FROM mention
+                     WHERE mention.room = room.key AND mention.user = me.user
+                       AND mention.seq > me.read) END,
+                CASE WHEN room.kind = ?4 THEN
+                    (SELECT peer.user FROM member AS peer
+                     WHERE peer.room = room.key AND peer.user <> me.user LIMIT 1) END
+         FROM member AS me JOIN room ON room.key = me.room
+         WHERE me.user = ?1 AND {which}
+         ORDER BY room.id"
+    ))
 }
