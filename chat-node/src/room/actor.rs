@@ -7,13 +7,13 @@ use std::{
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, ArbiterHandle, AsyncContext as _, Context,
-    Handler, Message, WrapFuture as _, fut,
+    Handler, Message, WrapFuture as _, dev::channel, fut,
 };
 use tokio::time::Instant;
 
 use super::{
+    directory::{Directory, Link},
     live::{Mail, Room},
-    rooms::{Directory, Link},
 };
 
 /// How long after a failure to read history it is tried again when nothing else asks for it.
@@ -35,11 +35,19 @@ pub(super) struct RoomActor {
     link: Arc<Link>,
     /// Other nodes' news of the room are heard.
     following: bool,
-    /// A turn is about to begin.
-    called: bool,
-    /// A removal of the deserted lobby is scheduled.
-    closing: bool,
+    due: Due,
     last: Instant,
+}
+
+/// What is scheduled.
+#[derive(Debug, Default)]
+struct Due {
+    /// A turn, once the mailbox has given all it has.
+    turn: bool,
+    /// Another try to read history.
+    retry: bool,
+    /// The removal of a deserted lobby.
+    removal: bool,
 }
 
 impl RoomActor {
@@ -50,30 +58,33 @@ impl RoomActor {
         link: Arc<Link>,
         on: &ArbiterHandle,
     ) -> Addr<Self> {
-        Self::start_in_arbiter(on, move |ctx| {
-            ctx.set_mailbox_capacity(room.parts.settings.room_mailbox);
-            Self {
+        // As `Actor::start_in_arbiter`, but with the mailbox's bound from the first message on.
+        let (sender, receiver) = channel::channel(room.parts.settings.room_mailbox);
+        on.spawn_fn(move || {
+            let actor = Self {
                 room: Some(Box::new(room)),
                 inbox: Vec::new(),
                 directory,
                 link,
                 following: false,
-                called: false,
-                closing: false,
+                due: Due::default(),
                 last: Instant::now(),
-            }
-        })
+            };
+            // The context runs as a task of this thread; the address is all that is needed of it.
+            drop(Context::with_receiver(receiver).run(actor));
+        });
+        Addr::new(sender)
     }
 
     /// Begins a turn once the mailbox has given all it has.
     fn call(&mut self, ctx: &mut Context<Self>) {
-        if !std::mem::replace(&mut self.called, true) {
+        if !std::mem::replace(&mut self.due.turn, true) {
             ctx.spawn(fut::ready(()).map(|(), actor: &mut Self, ctx| actor.turn(ctx)));
         }
     }
 
     fn turn(&mut self, ctx: &mut Context<Self>) {
-        self.called = false;
+        self.due.turn = false;
         let Some(mut room) = self.room.take() else {
             return;
         };
@@ -91,11 +102,13 @@ impl RoomActor {
     }
 
     fn turned(&mut self, room: Box<Room>, ctx: &mut Context<Self>) {
-        if room.behind {
-            ctx.run_later(RETRY, Self::call);
+        if room.behind && !std::mem::replace(&mut self.due.retry, true) {
+            ctx.run_later(RETRY, |actor, ctx| {
+                actor.due.retry = false;
+                actor.call(ctx);
+            });
         }
-        if room.deserted() && !self.closing {
-            self.closing = true;
+        if room.deserted() && !std::mem::replace(&mut self.due.removal, true) {
             ctx.run_later(room.parts.settings.lobby_linger, Self::close);
         }
         self.link.remember(room.delivered);
@@ -103,7 +116,12 @@ impl RoomActor {
             self.following = true;
             if self.directory.follow(&room.id) {
                 let (bridge, id) = (room.parts.bridge.clone(), room.id.clone());
-                ctx.spawn(async move { bridge.room_up(&id).await }.into_actor(self));
+                let up = async move { bridge.room_up(&id).await };
+                ctx.spawn(up.into_actor(self).map(|(), actor, ctx| {
+                    // What was said before the subscription stood was not heard.
+                    actor.link.doubt.store(true, Ordering::Release);
+                    actor.call(ctx);
+                }));
             }
         }
         let absent = room.absent();
@@ -115,7 +133,7 @@ impl RoomActor {
 
     /// Removes the lobby if it is still deserted.
     fn close(&mut self, ctx: &mut Context<Self>) {
-        self.closing = false;
+        self.due.removal = false;
         let Some(mut room) = self.room.take() else {
             return;
         };
@@ -135,7 +153,7 @@ impl RoomActor {
             return;
         };
         let idle = self.last.elapsed() >= room.parts.settings.room_idle;
-        if idle && !room.behind && !self.closing {
+        if idle && !room.behind && !self.due.removal {
             self.retire(ctx);
         }
     }

@@ -205,3 +205,184 @@ fn message(send: &mut shared::protocol::command::MessageSend) -> EntryBody {
         data: send.data.take(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use shared::{
+        id::{Epoch, Nonce, RoomId},
+        protocol::{
+            command::{MessageSend, OfMember, OfMessage, React},
+            room::{Role, RoomChange, RoomKind},
+        },
+    };
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::{
+        overload::Overload,
+        room::{Caller, ReplyTo, RoomCommand, ask::Owed, state::change},
+        transport::relay::Relays,
+    };
+
+    fn room() -> RoomId {
+        RoomId::parse("r").unwrap()
+    }
+
+    fn user(name: &str) -> UserId {
+        UserId::parse(name).unwrap()
+    }
+
+    fn state(slow_mode_ms: u32) -> RoomState {
+        let mut state = RoomState::unborn(room(), Epoch::generate());
+        let created = RoomChange {
+            created: Some(RoomKind::Group),
+            slow_mode_ms: Some(slow_mode_ms),
+            ..RoomChange::default()
+        };
+        let join = change(shared::protocol::room::MemberAction::Join, &user("a"));
+        let bodies = [EntryBody::Room(created), join.role(Role::Owner).entry()];
+        for (body, seq) in bodies.into_iter().zip(1..) {
+            state.apply(&Entry {
+                seq: Seq::new(seq),
+                user: user("a"),
+                ts: Timestamp::default(),
+                body,
+            });
+        }
+        state
+    }
+
+    fn ask(who: &str, command: Command) -> Ask {
+        let command = RoomCommand {
+            caller: Caller {
+                user: user(who),
+                service: false,
+            },
+            command,
+            reply: ReplyTo::Nobody,
+        };
+        let owed: Arc<Owed> = Arc::default();
+        Ask::new(command, &Relays::new(1, Overload::default()), &owed)
+    }
+
+    fn send(text: &str) -> Command {
+        Command::MessageSend(MessageSend {
+            room: room(),
+            nonce: Nonce::generate(),
+            text: text.into(),
+            reply_to: None,
+            mentions: Vec::new(),
+            data: None,
+        })
+    }
+
+    fn react(seq: u64, emoji: &str) -> Command {
+        Command::ReactionAdd(React {
+            room: room(),
+            seq: Seq::new(seq),
+            emoji: emoji.into(),
+        })
+    }
+
+    fn delete(seq: u64) -> Command {
+        Command::MessageDelete(OfMessage {
+            room: room(),
+            seq: Seq::new(seq),
+        })
+    }
+
+    fn kick() -> Command {
+        Command::RoomKick(OfMember {
+            room: room(),
+            user: user("b"),
+        })
+    }
+
+    fn admits(batch: &mut Batch, state: &RoomState, who: &str, command: Command) -> bool {
+        let body = EntryBody::Delete { target: Seq::ZERO };
+        let said = matches!(command, Command::MessageSend(_));
+        let bodies = if said { smallvec![] } else { smallvec![body] };
+        let asked = ask(who, command);
+        batch
+            .push(asked, bodies, Timestamp::default(), state)
+            .is_ok()
+    }
+
+    #[test]
+    fn what_depends_on_each_other_is_not_decided_together() {
+        let rows: Vec<(Command, &str, Command, bool)> = vec![
+            (send("1"), "a", send("2"), true),
+            (send("1"), "b", delete(1), true),
+            (delete(1), "a", delete(2), true),
+            (delete(1), "a", delete(1), false),
+            (delete(1), "b", react(1, "x"), false),
+            (react(1, "x"), "a", delete(1), false),
+            (react(1, "x"), "a", react(1, "x"), false),
+            (react(1, "x"), "b", react(1, "x"), true),
+            (react(1, "x"), "b", react(1, "y"), false),
+            (react(1, "x"), "b", react(2, "y"), true),
+            (send("1"), "b", kick(), true),
+            (kick(), "b", send("1"), false),
+            (kick(), "b", kick(), false),
+        ];
+        let state = state(0);
+        for (first, by, second, together) in rows {
+            let mut batch = Batch::default();
+            let told = format!("{first:?} then {by} {second:?}");
+            assert!(admits(&mut batch, &state, "a", first));
+            assert_eq!(admits(&mut batch, &state, by, second), together, "{told}");
+        }
+    }
+
+    #[test]
+    fn under_slow_mode_nobody_speaks_twice_in_one_batch() {
+        let (slow, fast) = (state(1_000), state(0));
+        for (state, together) in [(slow, false), (fast, true)] {
+            let mut batch = Batch::default();
+            assert!(admits(&mut batch, &state, "a", send("1")));
+            assert_eq!(admits(&mut batch, &state, "a", send("2")), together);
+            assert!(admits(&mut batch, &state, "b", send("3")));
+        }
+    }
+
+    #[test]
+    fn a_batch_has_bounds() {
+        let state = state(0);
+        let mut batch = Batch::default();
+        for _ in 0..MAX_ENTRIES {
+            assert!(admits(&mut batch, &state, "a", send("x")));
+        }
+        assert!(!admits(&mut batch, &state, "a", send("x")));
+        assert_eq!(batch.len(), MAX_ENTRIES);
+        let mut batch = Batch::default();
+        let text = "x".repeat(MAX_BYTES - 1);
+        assert!(admits(&mut batch, &state, "a", send(&text)));
+        assert!(!admits(&mut batch, &state, "a", send("xx")));
+    }
+
+    #[test]
+    fn retries_leave_no_hole_in_what_is_told_of_the_rest() {
+        let state = state(0);
+        let mut batch = Batch::default();
+        for text in ["1", "2", "3"] {
+            assert!(admits(&mut batch, &state, "a", send(text)));
+        }
+        let outcome = |seq, dup| Outcome {
+            seq: Seq::new(seq),
+            ts: Timestamp::default(),
+            dup,
+        };
+        let outcomes = [outcome(3, false), outcome(1, true), outcome(4, false)];
+        let (asks, entries) = batch.stood(&outcomes);
+        let told: Vec<(u64, bool)> = asks.iter().map(|(_, at)| (at.seq.get(), at.dup)).collect();
+        assert_eq!(told, [(3, false), (1, true), (4, false)]);
+        let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq.get()).collect();
+        assert_eq!(seqs, [3, 4]);
+        let EntryBody::Message(last) = &entries[1].body else {
+            panic!("{entries:?}");
+        };
+        assert_eq!(last.text, "3");
+    }
+}

@@ -9,20 +9,17 @@ use shared::{
     protocol::{
         codec::SharedEvent,
         event::Event,
-        room::{Entry, RoomView},
+        room::{Entry, EntryBody, MemberAction, RoomView},
     },
 };
 
 use super::{
     RoomNews,
-    live::{Away, Known, Room, admits, expels},
+    live::{Known, Room},
     state::RoomState,
     view::named,
 };
-use crate::{history::HistoryError, transport::relay::Audience};
-
-/// Entries read from the log at once.
-const LOG_PAGE: u32 = 500;
+use crate::transport::relay::Audience;
 
 impl Room {
     /// Whose sessions hear the room.
@@ -184,10 +181,16 @@ impl Room {
                 let _ = self.caught_up().await;
             }
             RoomNews::Added { user, seq, .. } => {
-                if self.state().is_none_or(|state| state.head() < seq) {
-                    self.behind = true;
+                // Told already, if this room heard the entry itself.
+                if seq > self.since && self.delivered.is_some_and(|delivered| delivered >= seq) {
+                    return;
                 }
-                if self.caught_up().await.is_err() || !self.parts.relays.is_online(&user) {
+                let from_log = self.delivered.is_some_and(|delivered| delivered < seq);
+                self.behind |= from_log || self.state().is_none_or(|s| s.head() < seq);
+                if self.caught_up().await.is_err()
+                    || from_log
+                    || !self.parts.relays.is_online(&user)
+                {
                     return;
                 }
                 if self
@@ -219,102 +222,6 @@ impl Room {
             }
         }
     }
-
-    /// Makes sure that the state has everything history has, as far as there is reason to doubt
-    /// it, and that the relays were handed all of it.
-    pub(super) async fn caught_up(&mut self) -> Result<(), Away> {
-        if !self.behind && !matches!(self.known, Known::Nothing) {
-            return Ok(());
-        }
-        self.catch_up().await.map_err(|error| {
-            tracing::warn!(room = %self.id, %error, "cannot read what is missing");
-            self.behind = true;
-            Away
-        })
-    }
-
-    async fn catch_up(&mut self) -> Result<(), HistoryError> {
-        if self.behind {
-            self.parts.gauges.repairs.increment(1);
-        }
-        if matches!(self.known, Known::Absent) {
-            self.known = Known::Nothing;
-        }
-        if matches!(self.known, Known::Nothing) && !self.load().await? {
-            self.behind = false;
-            return Ok(());
-        }
-        loop {
-            let after = match (self.state().map(RoomState::head), self.delivered) {
-                (Some(head), Some(delivered)) if self.behind || delivered < head => {
-                    head.min(delivered)
-                }
-                _ => return Ok(()),
-            };
-            self.behind = false;
-            let entries = self.parts.history.log(&self.id, after, LOG_PAGE).await?;
-            let full = entries.len() == LOG_PAGE as usize;
-            if entries
-                .first()
-                .is_some_and(|first| first.seq != after.next())
-            {
-                return Err(HistoryError::Unavailable("the log has a hole".into()));
-            }
-            self.deliver(entries).await;
-            if !full && !self.behind {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Loads the state; answers whether there is such a room. When the log is not the one that
-    /// was delivered from, everybody here is told to start afresh.
-    async fn load(&mut self) -> Result<bool, HistoryError> {
-        let Some(record) = self.parts.history.room(&self.id).await? else {
-            if self.delivered.take().is_some() {
-                let event = Event::RoomRemoved {
-                    room: self.id.clone(),
-                };
-                let event = Arc::new(SharedEvent::new(event));
-                self.parts
-                    .relays
-                    .publish(&Audience::Room(self.id.clone()), &event);
-                self.parts.relays.forget(&self.id);
-            }
-            self.known = Known::Absent;
-            return Ok(false);
-        };
-        let head = record.head;
-        self.known = Known::State(Box::new(RoomState::load(record)));
-        self.look_back().await?;
-        match self.delivered {
-            None => self.delivered = Some(head),
-            Some(delivered) if delivered > head => {
-                self.delivered = Some(head);
-                self.reset().await?;
-            }
-            Some(_) => {}
-        }
-        Ok(true)
-    }
-
-    /// Tells everybody here who is in that the log is another one.
-    async fn reset(&self) -> Result<(), HistoryError> {
-        tracing::error!(room = %self.id, "the log of a room was lost; its members start afresh");
-        let Some(state) = self.state() else {
-            return Ok(());
-        };
-        let here = state
-            .members()
-            .filter(|user| self.parts.relays.is_online(user));
-        for user in here {
-            for room in named(&self.parts, user, Some(&self.id)).await? {
-                let event = Arc::new(SharedEvent::new(Event::RoomReset { room }));
-                self.parts.relays.publish(&Audience::user(user), &event);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Whether entries of such a room are worth keeping a watermark for: somebody here hears it.
@@ -325,4 +232,27 @@ pub(super) fn heard(room: &Room) -> bool {
             .state()
             .and_then(RoomState::pair)
             .is_some_and(|pair| pair.iter().any(|user| relays.is_online(user)))
+}
+
+/// Whether an entry takes a member out.
+fn expels(body: &EntryBody) -> Option<&UserId> {
+    match body {
+        EntryBody::Member(change) if takes_out(change.action) => Some(&change.member),
+        _ => None,
+    }
+}
+
+/// Whether an entry brings a member in.
+fn admits(body: &EntryBody) -> Option<&UserId> {
+    match body {
+        EntryBody::Member(change) if change.action == MemberAction::Join => Some(&change.member),
+        _ => None,
+    }
+}
+
+fn takes_out(action: MemberAction) -> bool {
+    matches!(
+        action,
+        MemberAction::Leave | MemberAction::Kick | MemberAction::Ban
+    )
 }

@@ -4,25 +4,23 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use metrics::{Counter, Histogram};
 use shared::{
     codes::ErrorCode,
     id::{RoomId, Seq, Timestamp, UserId},
     protocol::{
-        codec::SharedEvent,
-        command::{Command, MessageSend, RoomMembers, RoomSync, Switch},
-        event::Event,
-        reply::{Appended, Empty, ErrorBody, MembersReply, ReadReply, Synced},
-        room::{EntryBody, RoomKind},
+        command::{Command, MessageSend},
+        reply::{Appended, ErrorBody},
+        room::RoomKind,
     },
 };
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::{
-    Access, Caller, Clock, Reply, ReplyBody, RoomNews, RoomSettings,
+    Access, Caller, Clock, ReplyBody, RoomNews, RoomSettings,
     ask::{Ask, Owed},
     batch::Batch,
+    gauges::Gauges,
     rules,
     state::{Decision, Facts, Policy, Question, RoomState, Tie},
     typing::Typing,
@@ -30,18 +28,10 @@ use super::{
 use crate::{
     bridge::{Bridge, BusMessage},
     friends::FriendCache,
-    history::{AppendError, Cursor, History, HistoryError},
+    history::{AppendError, History, HistoryError},
     overload::{Overload, Shed},
-    transport::{
-        outbox::StateKey,
-        relay::{Audience, Relays},
-    },
+    transport::relay::Relays,
 };
-
-/// Messages read at once when looking back for who spoke lately.
-const LOOK_BACK: u32 = 100;
-/// How often, at most.
-const LOOK_BACK_PAGES: usize = 10;
 
 /// What all rooms of a node work with.
 pub(super) struct Parts {
@@ -64,23 +54,6 @@ impl Parts {
         let message = BusMessage::Room(news);
         for topic in topics {
             self.bridge.publish(topic, &message);
-        }
-    }
-}
-
-/// Handles of metrics that are too hot to look up by name.
-pub(super) struct Gauges {
-    pub(super) batch_entries: Histogram,
-    pub(super) conflicts: Counter,
-    pub(super) repairs: Counter,
-}
-
-impl Gauges {
-    pub(super) fn new() -> Self {
-        Self {
-            batch_entries: metrics::histogram!("fireside_room_batch_entries"),
-            conflicts: metrics::counter!("fireside_room_conflicts_total"),
-            repairs: metrics::counter!("fireside_room_repairs_total"),
         }
     }
 }
@@ -118,6 +91,8 @@ pub(super) struct Room {
     /// Everything up to here went to the relays of this node; `None`: whatever stands when the
     /// room is loaded is no news.
     pub(super) delivered: Option<Seq>,
+    /// Where this room's actor began to deliver; of what came before, another may have told.
+    pub(super) since: Seq,
     /// History may have more than the state: nothing is decided before it was read.
     pub(super) behind: bool,
     pub(super) typing: Typing,
@@ -132,6 +107,7 @@ impl Room {
             parts,
             id,
             known: Known::Nothing,
+            since: delivered.unwrap_or_default(),
             delivered,
             behind: false,
             typing: Typing::default(),
@@ -240,6 +216,13 @@ impl Room {
             let bodies = match decision {
                 Decision::Say => SmallVec::new(),
                 Decision::Append(bodies) => bodies,
+                // A message may be one that is decided and not yet stored.
+                Decision::Consult(Question::Message(_) | Question::Reacted(_))
+                    if !batch.is_empty() =>
+                {
+                    self.queue.push_front(Mail::Ask(ask));
+                    return self.flush(std::mem::take(batch)).await;
+                }
                 Decision::Consult(question) => {
                     match self.consult(&ask, question, &mut facts).await {
                         Ok(()) => continue,
@@ -405,228 +388,6 @@ impl Room {
         };
         ask.answer.give(reply);
     }
-
-    /// Does what was permitted and leaves no entry.
-    async fn perform(&mut self, ask: Ask) {
-        let Ask {
-            caller,
-            command,
-            answer,
-        } = ask;
-        let reply = match &command {
-            Command::RoomGet(_) => self.view(&caller, None).await,
-            Command::RoomMembers(page) => self.members(page).await,
-            Command::RoomSync(sync) => self.sync(sync).await,
-            Command::Typing(typing) => self.types(&caller, typing),
-            Command::Read(read) => self.read(&caller, read.seq).await,
-            _ => Ok(ReplyBody::Empty(Empty {})),
-        };
-        answer.give(reply);
-    }
-
-    async fn members(&self, page: &RoomMembers) -> Reply {
-        let limit = page_limit(page.limit)?;
-        let state = self.state().ok_or_else(rules::no_room)?;
-        let mut members = state.member_page(page.after.as_ref(), limit as usize + 1);
-        let more = members.len() > limit as usize;
-        members.truncate(limit as usize);
-        let next = members.last().filter(|_| more).map(|last| last.id.clone());
-        let ids: Vec<UserId> = members.iter().map(|m| m.id.clone()).collect();
-        let mut names = self.parts.friends.names(&ids).await;
-        for member in &mut members {
-            member.name = names.remove(&member.id);
-        }
-        Ok(ReplyBody::Members(MembersReply { members, next }))
-    }
-
-    async fn sync(&self, sync: &RoomSync) -> Reply {
-        let limit = page_limit(sync.limit)?;
-        let state = self.state().ok_or_else(rules::no_room)?;
-        let other_log = sync
-            .epoch
-            .as_ref()
-            .is_some_and(|epoch| epoch != state.epoch());
-        if other_log || sync.after > state.head() {
-            return Ok(ReplyBody::Synced(Synced {
-                epoch: state.epoch().clone(),
-                head: state.head(),
-                reset: true,
-                entries: Vec::new(),
-                more: false,
-            }));
-        }
-        let log = self.parts.history.log(&self.id, sync.after, limit);
-        let entries = log.await.map_err(out_of_reach)?;
-        let last = entries.last().map_or(sync.after, |last| last.seq);
-        let head = state.head().max(last);
-        Ok(ReplyBody::Synced(Synced {
-            epoch: state.epoch().clone(),
-            head,
-            reset: false,
-            entries,
-            more: last < head,
-        }))
-    }
-
-    fn types(&mut self, caller: &Caller, typing: &Switch) -> Reply {
-        let done = Ok(ReplyBody::Empty(Empty {}));
-        let now = self.now();
-        let Some(state) = self.state() else {
-            return done;
-        };
-        let seen = state.members().len() <= rules::MAX_TYPING_MEMBERS;
-        if !seen || !self.parts.overload.allows(Shed::Typing) {
-            return done;
-        }
-        if !self.typing.set(&caller.user, typing.on, now) {
-            return done;
-        }
-        let hidden = self.hidden_from(&caller.user);
-        self.show_typing(&caller.user, typing.on, &hidden);
-        if !self.parts.bridge.alone() {
-            self.parts.tell(RoomNews::Typing {
-                room: self.id.clone(),
-                users: self.state().and_then(RoomState::pair),
-                user: caller.user.clone(),
-                on: typing.on,
-                hidden,
-            });
-        }
-        done
-    }
-
-    /// Members who may not see what `user` is about to say: one blocked the other.
-    fn hidden_from(&self, user: &UserId) -> Vec<UserId> {
-        let (Some(state), Some(graph)) = (self.state(), self.parts.friends.graph(user)) else {
-            return Vec::new();
-        };
-        let apart = graph.blocked.iter().chain(&graph.blocked_by);
-        apart
-            .filter(|other| state.member(other).is_some())
-            .cloned()
-            .collect()
-    }
-
-    pub(super) fn show_typing(&self, user: &UserId, on: bool, hidden: &[UserId]) {
-        let Some(state) = self.state() else {
-            return;
-        };
-        let audience = if hidden.is_empty() {
-            self.audience()
-        } else {
-            let seen = state.members().filter(|member| !hidden.contains(*member));
-            Audience::Users(seen.cloned().collect())
-        };
-        let event = Arc::new(SharedEvent::new(Event::Typing {
-            room: self.id.clone(),
-            user: user.clone(),
-            on,
-        }));
-        let key = StateKey::Typing(self.id.clone(), user.clone());
-        self.parts
-            .relays
-            .update(&audience, &key, &event, Some(user));
-    }
-
-    async fn read(&mut self, caller: &Caller, seq: Seq) -> Reply {
-        let Known::State(state) = &mut self.known else {
-            return Err(rules::no_room());
-        };
-        let user = &caller.user;
-        let moved = state.mark_read(user, seq);
-        let read = state
-            .member(user)
-            .map(|member| member.read)
-            .unwrap_or_default();
-        let answer = Ok(ReplyBody::Read(ReadReply { seq: read }));
-        let Some(before) = moved else {
-            return answer;
-        };
-        if let Err(error) = self.parts.history.mark_read(&self.id, user, read).await {
-            if let Known::State(state) = &mut self.known {
-                state.unmark_read(user, before);
-            }
-            return Err(out_of_reach(error));
-        }
-        let own_only = self.state().is_none_or(|s| !rules::shows_reads(s.kind()))
-            || !self.parts.overload.allows(Shed::Receipts);
-        self.show_read(user, read, own_only);
-        if !self.parts.bridge.alone() {
-            self.parts.tell(RoomNews::Read {
-                room: self.id.clone(),
-                users: self.state().and_then(RoomState::pair),
-                user: user.clone(),
-                seq: read,
-                own_only,
-            });
-        }
-        answer
-    }
-
-    pub(super) fn show_read(&self, user: &UserId, seq: Seq, own_only: bool) {
-        let audience = if own_only {
-            Audience::user(user)
-        } else {
-            self.audience()
-        };
-        let event = Arc::new(SharedEvent::new(Event::Read {
-            room: self.id.clone(),
-            user: user.clone(),
-            seq,
-        }));
-        self.parts.relays.publish(&audience, &event);
-    }
-
-    async fn access(&mut self, caller: &Caller) -> Result<Access, ErrorBody> {
-        self.caught_up()
-            .await
-            .map_err(|Away| rules::unavailable())?;
-        let state = self.state().ok_or_else(rules::no_room)?;
-        state.visible_to(caller)?;
-        Ok(Access {
-            kind: state.kind(),
-            role: state.member(&caller.user).map(|member| member.role),
-            epoch: state.epoch().clone(),
-            head: state.head(),
-            members: state.members().len() as u32,
-        })
-    }
-
-    async fn watchable(&mut self, caller: &Caller) -> Result<Vec<UserId>, ErrorBody> {
-        self.access(caller).await?;
-        let state = self.state().ok_or_else(rules::no_room)?;
-        Ok(state
-            .members()
-            .take(rules::MAX_TYPING_MEMBERS)
-            .cloned()
-            .collect())
-    }
-
-    /// Reads who spoke within slow mode's time, so that a restart lets nobody speak early.
-    pub(super) async fn look_back(&mut self) -> Result<(), HistoryError> {
-        let now = self.now();
-        let Known::State(state) = &mut self.known else {
-            return Ok(());
-        };
-        if state.slow_mode_ms() == 0 {
-            return Ok(());
-        }
-        let since = now.plus_millis(-i64::from(state.slow_mode_ms()));
-        let mut at = Cursor::Newest;
-        for _ in 0..LOOK_BACK_PAGES {
-            let page = self.parts.history.page(&self.id, at, LOOK_BACK).await?;
-            for message in &page.items {
-                state.recall(&message.user, message.ts);
-            }
-            match page.items.first() {
-                Some(oldest) if oldest.ts > since && page.has_before => {
-                    at = Cursor::Before(oldest.seq);
-                }
-                _ => break,
-            }
-        }
-        Ok(())
-    }
 }
 
 /// History cannot be reached now.
@@ -655,13 +416,6 @@ fn refuse(batch: Batch, error: &ErrorBody) {
     }
 }
 
-fn page_limit(limit: Option<u32>) -> Result<u32, ErrorBody> {
-    match limit.unwrap_or(100) {
-        limit @ 1..=500 => Ok(limit),
-        _ => Err(rules::invalid("limit goes from 1 to 500")),
-    }
-}
-
 /// What a caller is told when history does not answer. Logged here, where it is handled.
 pub(super) fn out_of_reach(error: HistoryError) -> ErrorBody {
     tracing::warn!(%error, "history has no answer");
@@ -669,25 +423,5 @@ pub(super) fn out_of_reach(error: HistoryError) -> ErrorBody {
         HistoryError::Unavailable(_) => rules::unavailable(),
         HistoryError::Invalid(message) => rules::invalid(message),
         HistoryError::NoRoom => rules::no_room(),
-    }
-}
-
-/// Whether an entry takes a member out.
-pub(super) fn expels(body: &EntryBody) -> Option<&UserId> {
-    use shared::protocol::room::MemberAction::{Ban, Kick, Leave};
-    match body {
-        EntryBody::Member(change) if matches!(change.action, Leave | Kick | Ban) => {
-            Some(&change.member)
-        }
-        _ => None,
-    }
-}
-
-/// Whether an entry brings a member in.
-pub(super) fn admits(body: &EntryBody) -> Option<&UserId> {
-    use shared::protocol::room::MemberAction::Join;
-    match body {
-        EntryBody::Member(change) if change.action == Join => Some(&change.member),
-        _ => None,
     }
 }

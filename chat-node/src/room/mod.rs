@@ -5,9 +5,10 @@
 //! Rooms never see sockets, and sessions never touch history or bus.
 //!
 //! - `state`: the pure state; [`rules`]: limits and the permission table it goes by.
-//! - `live`: a room at work: decides, appends in batches (`batch`), answers (`ask`), delivers in
-//!   order and repairs holes (`delivery`), makes rooms (`opening`), shows them (`view`).
-//! - `actor`: gives it a thread and a bounded mailbox. `rooms`: the directory.
+//! - `live`: a room at work: decides, appends in batches (`batch`) and answers (`ask`). Around it
+//!   `delivery` (entries to the relays, in order), `repair` (what is missing, from history), `lookup`
+//!   and `signals` (what leaves no entry), `opening` (how rooms come about), `view` (how they look).
+//! - `actor`: gives it a thread and a bounded mailbox; `directory`: where each is; `rooms`: the way in.
 //! - [`news`]: what nodes tell each other of rooms.
 
 use std::sync::Arc;
@@ -28,16 +29,24 @@ mod actor;
 mod ask;
 mod batch;
 mod delivery;
+mod directory;
+mod gauges;
 mod live;
+mod lookup;
 pub mod news;
 mod opening;
+mod repair;
 mod rooms;
 pub mod rules;
 mod settings;
+mod signals;
 mod state;
+#[cfg(test)]
+mod tests;
 mod typing;
 mod view;
 
+pub use gauges::METRICS;
 pub use news::RoomNews;
 pub use rooms::{Rooms, RoomsParts};
 pub use settings::RoomSettings;

@@ -9,23 +9,23 @@ use super::state::Policy;
 /// Settings of rooms.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RoomSettings {
-    /// Let people who are not friends write to each other directly.
+    /// Let people who are not friends write to each other directly
     #[arg(long)]
     pub dm_between_strangers: bool,
 
-    /// Let people bring anybody into a room, not only friends.
+    /// Let people bring anybody into a room, not only friends
     #[arg(long)]
     pub invite_strangers: bool,
 
-    /// How long a lobby outlives its last member.
+    /// How long a lobby outlives its last member
     #[arg(long, value_parser = duration, default_value = "60s")]
     pub lobby_linger: Duration,
 
-    /// After how long without a command a room's state leaves memory.
+    /// After how long without a command a room's state leaves memory
     #[arg(long, value_parser = duration, default_value = "60s")]
     pub room_idle: Duration,
 
-    /// Commands that may wait for one room before its senders have to.
+    /// Commands that may wait for one room before those who send them have to
     #[arg(long, default_value_t = 1024)]
     pub room_mailbox: usize,
 }

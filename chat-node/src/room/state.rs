@@ -1,6 +1,7 @@
 //! The pure state of one room: a command comes in with who asks and what time it is, and out
 //! comes what it comes to; entries that stand are applied. No clock, no I/O, no runtime.
 //!
+//! - [`fold`]: entries that stand.
 //! - [`membership`]: who comes, goes and may do what.
 //! - [`messages`]: sending, editing, taking back, reacting.
 //! - [`settings`]: name, topic, slow mode.
@@ -15,10 +16,7 @@ use shared::{
     protocol::{
         command::Command,
         reply::ErrorBody,
-        room::{
-            Entry, EntryBody, Member, MemberAction, MemberChange, Message, Role, RoomChange,
-            RoomKind,
-        },
+        room::{EntryBody, Member, Message, Role, RoomKind},
     },
 };
 use smallvec::{SmallVec, smallvec};
@@ -31,6 +29,7 @@ use crate::history::RoomRecord;
 pub(crate) use membership::change;
 use targets::Targets;
 
+mod fold;
 mod membership;
 mod messages;
 mod settings;
@@ -237,84 +236,6 @@ impl RoomState {
             }),
         };
         decided.unwrap_or_else(Decision::Refuse)
-    }
-
-    /// Takes an entry in that stands at [`RoomState::head`]` + 1`.
-    pub(crate) fn apply(&mut self, entry: &Entry) {
-        debug_assert_eq!(
-            entry.seq,
-            self.head.next(),
-            "entries are applied without a hole"
-        );
-        self.head = entry.seq;
-        match &entry.body {
-            EntryBody::Message(_) => {
-                if let Some(member) = self.members.get_mut(&entry.user) {
-                    member.spoke = Some(entry.ts);
-                }
-                self.targets.said(entry.seq, entry.user.clone());
-            }
-            EntryBody::Edit { .. } => {}
-            EntryBody::Delete { target } => self.targets.delete(*target),
-            EntryBody::Reaction { target, emoji, on } => {
-                self.targets.react(*target, emoji, &entry.user, *on);
-            }
-            EntryBody::Member(change) => self.apply_member(change, entry.seq),
-            EntryBody::Room(change) => self.apply_change(change),
-        }
-    }
-
-    fn apply_member(&mut self, change: &MemberChange, seq: Seq) {
-        let member = &change.member;
-        match change.action {
-            MemberAction::Join => {
-                let arrival = self.arrivals;
-                let membership = Membership {
-                    role: change.role.unwrap_or_default(),
-                    read: seq,
-                    muted: None,
-                    arrival,
-                    spoke: None,
-                };
-                self.members.entry(member.clone()).or_insert(membership);
-                self.arrivals += 1;
-            }
-            MemberAction::Leave | MemberAction::Kick => {
-                self.members.remove(member);
-            }
-            MemberAction::Ban => {
-                self.members.remove(member);
-                self.bans.insert(member.clone(), change.until);
-            }
-            MemberAction::Unban => {
-                self.bans.remove(member);
-            }
-            MemberAction::Mute | MemberAction::Unmute | MemberAction::Role => {
-                let Some(membership) = self.members.get_mut(member) else {
-                    return;
-                };
-                match change.action {
-                    MemberAction::Mute => membership.muted = Some(Muted::until(change.until)),
-                    MemberAction::Unmute => membership.muted = None,
-                    _ => membership.role = change.role.unwrap_or_default(),
-                }
-            }
-        }
-    }
-
-    fn apply_change(&mut self, change: &RoomChange) {
-        if let Some(kind) = change.created {
-            self.kind = kind;
-        }
-        if change.name.is_some() {
-            self.name.clone_from(&change.name);
-        }
-        if change.topic.is_some() {
-            self.topic.clone_from(&change.topic);
-        }
-        if let Some(slow) = change.slow_mode_ms {
-            self.slow_mode_ms = slow;
-        }
     }
 
     /// Takes in what history says stands at `seq`, for [`Question::Message`]. Answers whether it

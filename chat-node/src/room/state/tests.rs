@@ -9,7 +9,7 @@ use shared::{
             MessageEdit, MessageSend, OfMember, OfMessage, OfRoom, React, Restrict, RoomRole,
             RoomUpdate, Switch,
         },
-        room::{MessageBody, Reaction},
+        room::{Entry, MemberAction, MessageBody, Reaction, RoomChange},
     },
 };
 

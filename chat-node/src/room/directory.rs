@@ -1,0 +1,382 @@
+//! Where each room is: which thread, which actor, what was delivered of it. Actors are started when
+//! something is sent to them and stopped when nothing was for a while.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{Addr, ArbiterHandle, prelude::SendError};
+use dashmap::{DashMap, Entry, mapref::one::RefMut};
+use shared::{
+    id::{RoomId, Seq, UserId},
+    protocol::{codec::SharedEvent, event::Event},
+};
+
+use super::{
+    RoomNews,
+    actor::RoomActor,
+    delivery::heard,
+    live::{Mail, Parts, Room},
+};
+use crate::transport::{outbox::StateKey, relay::Audience};
+
+/// How often a room whose actor keeps dying before it takes its mail is started again for one
+/// piece of mail.
+const STARTS: usize = 3;
+
+pub(super) struct Directory {
+    parts: Arc<Parts>,
+    arbiters: Vec<ArbiterHandle>,
+    edges: DashMap<RoomId, Edge>,
+}
+
+/// What leads to a room. All senders of a node share the one address: in actix every clone of an
+/// address may overfill a mailbox by one.
+struct Edge {
+    /// `None`: the room rests, and only what was delivered of it is remembered.
+    actor: Option<Addr<RoomActor>>,
+    link: Arc<Link>,
+    /// Other nodes' news of the room are subscribed to.
+    up: bool,
+    /// Looked at lately: not yet to be forgotten, although nobody hears it.
+    fresh: bool,
+}
+
+/// What a room's actor and those who send to it share.
+pub(super) struct Link {
+    /// Mail on its way, counted while the directory entry is locked.
+    pub(super) waiting: AtomicUsize,
+    /// News were lost on the way: history has to be read.
+    pub(super) doubt: AtomicBool,
+    delivered: AtomicU64,
+}
+
+const NOTHING_DELIVERED: u64 = u64::MAX;
+
+impl Link {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            waiting: AtomicUsize::new(0),
+            doubt: AtomicBool::new(false),
+            delivered: AtomicU64::new(NOTHING_DELIVERED),
+        })
+    }
+
+    /// Remembers what the relays of this node were handed, for the actor after this one.
+    pub(super) fn remember(&self, delivered: Option<Seq>) {
+        let seq = delivered.map_or(NOTHING_DELIVERED, Seq::get);
+        self.delivered.store(seq, Ordering::Release);
+    }
+
+    fn delivered(&self) -> Option<Seq> {
+        let seq = self.delivered.load(Ordering::Acquire);
+        (seq != NOTHING_DELIVERED).then(|| Seq::new(seq))
+    }
+}
+
+impl Directory {
+    /// The directory of a node; it looks after itself, `every` so often.
+    pub(super) fn start(arbiters: Vec<ArbiterHandle>, every: Duration, parts: Parts) -> Arc<Self> {
+        let directory = Arc::new(Self {
+            parts: Arc::new(parts),
+            arbiters,
+            edges: DashMap::new(),
+        });
+        if let Some(first) = directory.arbiters.first() {
+            first.spawn(sweep(Arc::downgrade(&directory), every));
+        }
+        directory
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// How many rooms are in memory.
+    pub(super) fn live(&self) -> usize {
+        self.edges
+            .iter()
+            .filter(|edge| edge.actor.is_some())
+            .count()
+    }
+
+    /// Sends to a room, starting its actor if it has none. `Err`: its mailbox is full.
+    #[expect(
+        clippy::result_large_err,
+        reason = "a box would cost every send, not the rare refusal"
+    )]
+    pub(super) fn post(
+        self: &Arc<Self>,
+        room: &RoomId,
+        mut mail: Mail,
+        unborn: bool,
+    ) -> Result<(), Mail> {
+        for _ in 0..STARTS {
+            if let Some(edge) = self.edges.get(room)
+                && let Some(actor) = &edge.actor
+            {
+                edge.link.waiting.fetch_add(1, Ordering::AcqRel);
+                match actor.try_send(mail) {
+                    Ok(()) => return Ok(()),
+                    Err(SendError::Full(back)) => {
+                        edge.link.waiting.fetch_sub(1, Ordering::AcqRel);
+                        self.parts.gauges.full.increment(1);
+                        return Err(back);
+                    }
+                    Err(SendError::Closed(back)) => mail = back,
+                }
+            }
+            self.wake(room, unborn);
+        }
+        // Answered by being dropped: the thread is going away, or the room dies as it starts.
+        tracing::error!(%room, "a room cannot be started");
+        drop(mail);
+        Ok(())
+    }
+
+    /// Starts a room's actor, unless it has a living one by now.
+    fn wake(self: &Arc<Self>, room: &RoomId, unborn: bool) {
+        let worker = self.worker_of(room);
+        let Some(arbiter) = self.arbiters.get(worker) else {
+            return;
+        };
+        let mut edge = self.edge(room);
+        if edge.actor.as_ref().is_some_and(Addr::connected) {
+            return;
+        }
+        if edge.actor.is_some() {
+            self.parts.gauges.deaths.increment(1);
+            self.parts.gauges.live.decrement(1.0);
+            tracing::error!(%room, "a room died; it starts afresh from history");
+        }
+        // The mail of a dead actor died with it.
+        let link = Link::new();
+        link.remember(edge.link.delivered());
+        let parts = self.parts.clone();
+        let started = if unborn {
+            Room::unborn(parts, room.clone())
+        } else {
+            Room::new(parts, room.clone(), link.delivered())
+        };
+        self.parts.gauges.live.increment(1.0);
+        edge.actor = Some(RoomActor::start(
+            started,
+            self.clone(),
+            link.clone(),
+            arbiter,
+        ));
+        edge.link = link;
+    }
+
+    fn worker_of(&self, room: &RoomId) -> usize {
+        use std::hash::BuildHasher as _;
+        let hash = self.edges.hasher().hash_one(room);
+        // The upper bits: the lower ones choose the shard of the directory.
+        (hash >> 32) as usize % self.arbiters.len().max(1)
+    }
+
+    /// Lets a room's actor go; `false` when something is on its way to it.
+    pub(super) fn retire(&self, room: &Room, link: &Arc<Link>) -> bool {
+        let Entry::Occupied(mut entry) = self.edges.entry(room.id.clone()) else {
+            return true;
+        };
+        let edge = entry.get_mut();
+        if !Arc::ptr_eq(&edge.link, link) {
+            return true;
+        }
+        if link.waiting.load(Ordering::Acquire) > 0 {
+            return false;
+        }
+        self.parts.gauges.live.decrement(1.0);
+        link.remember(room.delivered);
+        let kept = !self.parts.bridge.alone() && !room.absent() && heard(room);
+        if kept {
+            edge.actor = None;
+            edge.fresh = true;
+        } else {
+            if edge.up {
+                self.parts.bridge.room_down(&room.id);
+            }
+            entry.remove();
+        }
+        true
+    }
+
+    /// Keeps what is known of a room, because somebody here hears it; answers whether the bus has
+    /// to be told, by [`Bridge::room_up`].
+    pub(super) fn follow(&self, room: &RoomId) -> bool {
+        let mut edge = self.edge(room);
+        edge.fresh = true;
+        !std::mem::replace(&mut edge.up, true)
+    }
+
+    /// Somebody who begins to hear the room has everything up to `head`. Others may not: then
+    /// what they lack is read.
+    pub(super) fn begin_after(self: &Arc<Self>, room: &RoomId, head: Seq) {
+        let lacking = {
+            let edge = self.edge(room);
+            let resting = edge.actor.is_none();
+            match edge.link.delivered() {
+                None if resting => {
+                    edge.link.remember(Some(head));
+                    false
+                }
+                Some(delivered) => resting && delivered < head,
+                None => false,
+            }
+        };
+        if lacking {
+            self.doubt(room);
+        }
+    }
+
+    fn edge(&self, room: &RoomId) -> RefMut<'_, RoomId, Edge> {
+        self.edges.entry(room.clone()).or_insert_with(|| Edge {
+            actor: None,
+            link: Link::new(),
+            up: false,
+            fresh: true,
+        })
+    }
+
+    pub(super) fn hear(self: &Arc<Self>, news: RoomNews) {
+        let room = news.room().clone();
+        let live = self
+            .edges
+            .get(&room)
+            .is_some_and(|edge| edge.actor.is_some());
+        if !live && !self.concerns(&news) {
+            return;
+        }
+        match news {
+            RoomNews::Typing {
+                users,
+                user,
+                on,
+                hidden,
+                ..
+            } if !live => {
+                // Whom to hide it from only the room's state can tell; it is not worth loading it.
+                if hidden.is_empty() {
+                    let event = Event::Typing {
+                        room: room.clone(),
+                        user: user.clone(),
+                        on,
+                    };
+                    let key = StateKey::Typing(room.clone(), user.clone());
+                    let event = Arc::new(SharedEvent::new(event));
+                    let audience = audience(room, users);
+                    self.parts
+                        .relays
+                        .update(&audience, &key, &event, Some(&user));
+                }
+            }
+            RoomNews::Read {
+                users,
+                user,
+                seq,
+                own_only,
+                ..
+            } if !live => {
+                let audience = if own_only {
+                    Audience::user(&user)
+                } else {
+                    audience(room.clone(), users)
+                };
+                let event = Event::Read { room, user, seq };
+                self.parts
+                    .relays
+                    .publish(&audience, &Arc::new(SharedEvent::new(event)));
+            }
+            news => {
+                let entries = !matches!(news, RoomNews::Typing { .. } | RoomNews::Read { .. });
+                if self.post(&room, Mail::News(news), false).is_err() && entries {
+                    self.mark_doubt(&room);
+                }
+            }
+        }
+    }
+
+    /// Whether somebody here hears of it.
+    fn concerns(&self, news: &RoomNews) -> bool {
+        let relays = &self.parts.relays;
+        match news {
+            RoomNews::Added { user, .. }
+            | RoomNews::Read {
+                user,
+                own_only: true,
+                ..
+            } => relays.is_online(user),
+            RoomNews::Entries { room, users, .. }
+            | RoomNews::Typing { room, users, .. }
+            | RoomNews::Read { room, users, .. } => match users {
+                Some(pair) => pair.iter().any(|user| relays.is_online(user)),
+                None => relays.listeners(room),
+            },
+        }
+    }
+
+    /// Every room somebody here hears, or that is in memory, is compared with history.
+    pub(super) fn doubt_all(self: &Arc<Self>) {
+        let rooms: Vec<RoomId> = self.edges.iter().map(|edge| edge.key().clone()).collect();
+        for room in rooms {
+            self.doubt(&room);
+        }
+    }
+
+    fn doubt(self: &Arc<Self>, room: &RoomId) {
+        if self.post(room, Mail::Doubt, false).is_err() {
+            self.mark_doubt(room);
+        }
+    }
+
+    /// For when not even that fits into the mailbox: the next turn will know.
+    fn mark_doubt(&self, room: &RoomId) {
+        if let Some(edge) = self.edges.get(room) {
+            edge.link.doubt.store(true, Ordering::Release);
+        }
+    }
+
+    /// Forgets resting rooms that nobody hears, and wakes those that died: what they stored and
+    /// did not deliver is delivered.
+    fn sweep(self: &Arc<Self>) {
+        let mut dead = Vec::new();
+        self.edges.retain(|room, edge| {
+            if let Some(actor) = &edge.actor {
+                if !actor.connected() {
+                    dead.push(room.clone());
+                }
+                return true;
+            }
+            if std::mem::take(&mut edge.fresh) || self.parts.relays.listeners(room) {
+                return true;
+            }
+            if edge.up {
+                self.parts.bridge.room_down(room);
+            }
+            false
+        });
+        for room in dead {
+            self.doubt(&room);
+        }
+        self.parts.gauges.owed.set(self.parts.owed.count() as f64);
+    }
+}
+
+fn audience(room: RoomId, users: Option<[UserId; 2]>) -> Audience {
+    users.map_or(Audience::Room(room), |pair| Audience::Users(pair.into()))
+}
+
+async fn sweep(directory: Weak<Directory>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        match directory.upgrade() {
+            Some(directory) => directory.sweep(),
+            None => return,
+        }
+    }
+}

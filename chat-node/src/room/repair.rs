@@ -1,0 +1,149 @@
+//! What a room knows, read from history: at its start, and whenever something is or may be missing.
+
+use std::sync::Arc;
+
+use shared::protocol::{codec::SharedEvent, event::Event};
+
+use super::{
+    live::{Away, Known, Room},
+    state::RoomState,
+    view::named,
+};
+use crate::{
+    history::{Cursor, HistoryError},
+    transport::relay::Audience,
+};
+
+/// Entries read from the log at once.
+const LOG_PAGE: u32 = 500;
+/// Messages read at once when looking back for who spoke lately.
+const LOOK_BACK: u32 = 100;
+/// How often, at most.
+const LOOK_BACK_PAGES: usize = 10;
+
+impl Room {
+    /// Makes sure that the state has everything history has, as far as there is reason to doubt
+    /// it, and that the relays were handed all of it.
+    pub(super) async fn caught_up(&mut self) -> Result<(), Away> {
+        if !self.behind && !matches!(self.known, Known::Nothing) {
+            return Ok(());
+        }
+        self.catch_up().await.map_err(|error| {
+            tracing::warn!(room = %self.id, %error, "cannot read what is missing");
+            self.behind = true;
+            Away
+        })
+    }
+
+    async fn catch_up(&mut self) -> Result<(), HistoryError> {
+        if self.behind {
+            self.parts.gauges.repairs.increment(1);
+        }
+        if matches!(self.known, Known::Absent) {
+            self.known = Known::Nothing;
+        }
+        if matches!(self.known, Known::Nothing) && !self.load().await? {
+            self.behind = false;
+            return Ok(());
+        }
+        loop {
+            let after = match (self.state().map(RoomState::head), self.delivered) {
+                (Some(head), Some(delivered)) if self.behind || delivered < head => {
+                    head.min(delivered)
+                }
+                _ => return Ok(()),
+            };
+            self.behind = false;
+            let entries = self.parts.history.log(&self.id, after, LOG_PAGE).await?;
+            let full = entries.len() == LOG_PAGE as usize;
+            if entries
+                .first()
+                .is_some_and(|first| first.seq != after.next())
+            {
+                return Err(HistoryError::Unavailable("the log has a hole".into()));
+            }
+            self.deliver(entries).await;
+            if !full && !self.behind {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Loads the state; answers whether there is such a room. When the log is not the one that
+    /// was delivered from, everybody here is told to start afresh.
+    async fn load(&mut self) -> Result<bool, HistoryError> {
+        let Some(record) = self.parts.history.room(&self.id).await? else {
+            if self.delivered.take().is_some() {
+                let event = Event::RoomRemoved {
+                    room: self.id.clone(),
+                };
+                let event = Arc::new(SharedEvent::new(event));
+                self.parts
+                    .relays
+                    .publish(&Audience::Room(self.id.clone()), &event);
+                self.parts.relays.forget(&self.id);
+            }
+            self.known = Known::Absent;
+            return Ok(false);
+        };
+        let head = record.head;
+        self.known = Known::State(Box::new(RoomState::load(record)));
+        self.look_back().await?;
+        match self.delivered {
+            None => {
+                self.delivered = Some(head);
+                self.since = head;
+            }
+            Some(delivered) if delivered > head => {
+                self.delivered = Some(head);
+                self.reset().await?;
+            }
+            Some(_) => {}
+        }
+        Ok(true)
+    }
+
+    /// Tells everybody here who is in that the log is another one.
+    async fn reset(&self) -> Result<(), HistoryError> {
+        tracing::error!(room = %self.id, "the log of a room was lost; its members start afresh");
+        let Some(state) = self.state() else {
+            return Ok(());
+        };
+        let here = state
+            .members()
+            .filter(|user| self.parts.relays.is_online(user));
+        for user in here {
+            for room in named(&self.parts, user, Some(&self.id)).await? {
+                let event = Arc::new(SharedEvent::new(Event::RoomReset { room }));
+                self.parts.relays.publish(&Audience::user(user), &event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads who spoke within slow mode's time, so that a restart lets nobody speak early.
+    async fn look_back(&mut self) -> Result<(), HistoryError> {
+        let now = self.now();
+        let Known::State(state) = &mut self.known else {
+            return Ok(());
+        };
+        if state.slow_mode_ms() == 0 {
+            return Ok(());
+        }
+        let since = now.plus_millis(-i64::from(state.slow_mode_ms()));
+        let mut at = Cursor::Newest;
+        for _ in 0..LOOK_BACK_PAGES {
+            let page = self.parts.history.page(&self.id, at, LOOK_BACK).await?;
+            for message in &page.items {
+                state.recall(&message.user, message.ts);
+            }
+            match page.items.first() {
+                Some(oldest) if oldest.ts > since && page.has_before => {
+                    at = Cursor::Before(oldest.seq);
+                }
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! Typing and read markers: passed on and soon forgotten, or kept beside the log.
+
+use std::sync::Arc;
+
+use shared::{
+    id::{Seq, UserId},
+    protocol::{
+        codec::SharedEvent,
+        command::Switch,
+        event::Event,
+        reply::{Empty, ReadReply},
+    },
+};
+
+use super::{
+    Caller, Reply, ReplyBody, RoomNews,
+    live::{Known, Room, out_of_reach},
+    rules,
+    state::RoomState,
+};
+use crate::{
+    overload::Shed,
+    transport::{outbox::StateKey, relay::Audience},
+};
+
+impl Room {
+    pub(super) fn types(&mut self, caller: &Caller, typing: &Switch) -> Reply {
+        let done = Ok(ReplyBody::Empty(Empty {}));
+        let now = self.now();
+        let Some(state) = self.state() else {
+            return done;
+        };
+        let seen = state.members().len() <= rules::MAX_TYPING_MEMBERS;
+        if !seen || !self.parts.overload.allows(Shed::Typing) {
+            return done;
+        }
+        if !self.typing.set(&caller.user, typing.on, now) {
+            return done;
+        }
+        let hidden = self.hidden_from(&caller.user);
+        self.show_typing(&caller.user, typing.on, &hidden);
+        if !self.parts.bridge.alone() {
+            self.parts.tell(RoomNews::Typing {
+                room: self.id.clone(),
+                users: self.state().and_then(RoomState::pair),
+                user: caller.user.clone(),
+                on: typing.on,
+                hidden,
+            });
+        }
+        done
+    }
+
+    /// Members who may not see what `user` is about to say: one blocked the other.
+    fn hidden_from(&self, user: &UserId) -> Vec<UserId> {
+        let (Some(state), Some(graph)) = (self.state(), self.parts.friends.graph(user)) else {
+            return Vec::new();
+        };
+        let apart = graph.blocked.iter().chain(&graph.blocked_by);
+        apart
+            .filter(|other| state.member(other).is_some())
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn show_typing(&self, user: &UserId, on: bool, hidden: &[UserId]) {
+        let Some(state) = self.state() else {
+            return;
+        };
+        let audience = if hidden.is_empty() {
+            self.audience()
+        } else {
+            let seen = state.members().filter(|member| !hidden.contains(*member));
+            Audience::Users(seen.cloned().collect())
+        };
+        let event = Arc::new(SharedEvent::new(Event::Typing {
+            room: self.id.clone(),
+            user: user.clone(),
+            on,
+        }));
+        let key = StateKey::Typing(self.id.clone(), user.clone());
+        self.parts
+            .relays
+            .update(&audience, &key, &event, Some(user));
+    }
+
+    pub(super) async fn read(&mut self, caller: &Caller, seq: Seq) -> Reply {
+        let Known::State(state) = &mut self.known else {
+            return Err(rules::no_room());
+        };
+        let user = &caller.user;
+        let moved = state.mark_read(user, seq);
+        let read = state
+            .member(user)
+            .map(|member| member.read)
+            .unwrap_or_default();
+        let answer = Ok(ReplyBody::Read(ReadReply { seq: read }));
+        let Some(before) = moved else {
+            return answer;
+        };
+        if let Err(error) = self.parts.history.mark_read(&self.id, user, read).await {
+            if let Known::State(state) = &mut self.known {
+                state.unmark_read(user, before);
+            }
+            return Err(out_of_reach(error));
+        }
+        let own_only = self.state().is_none_or(|s| !rules::shows_reads(s.kind()))
+            || !self.parts.overload.allows(Shed::Receipts);
+        self.show_read(user, read, own_only);
+        if !self.parts.bridge.alone() {
+            self.parts.tell(RoomNews::Read {
+                room: self.id.clone(),
+                users: self.state().and_then(RoomState::pair),
+                user: user.clone(),
+                seq: read,
+                own_only,
+            });
+        }
+        answer
+    }
+
+    pub(super) fn show_read(&self, user: &UserId, seq: Seq, own_only: bool) {
+        let audience = if own_only {
+            Audience::user(user)
+        } else {
+            self.audience()
+        };
+        let event = Arc::new(SharedEvent::new(Event::Read {
+            room: self.id.clone(),
+            user: user.clone(),
+            seq,
+        }));
+        self.parts.relays.publish(&audience, &event);
+    }
+}
