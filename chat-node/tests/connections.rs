@@ -4,7 +4,11 @@
 
 use std::{
     num::NonZeroU32,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -30,6 +34,8 @@ struct Rig {
     server: Server,
     issuer: TokenIssuer,
     let_in: mpsc::Receiver<(Encoding, Vec<u8>, String)>,
+    /// A slow request is being served.
+    slow: Arc<AtomicBool>,
     _workers: Vec<Arbiter>,
 }
 
@@ -79,7 +85,10 @@ async fn start(settings: ConnectionSettings, per_address: Quota) -> Rig {
         Box::new(|| None),
         Box::new(greet),
     );
-    let configure: Arc<Configure> = Arc::new(|config| {
+    let slow = Arc::new(AtomicBool::new(false));
+    let asked = slow.clone();
+    let configure: Arc<Configure> = Arc::new(move |config| {
+        let in_flight = asked.clone();
         config
             .route(
                 "/peer",
@@ -89,9 +98,12 @@ async fn start(settings: ConnectionSettings, per_address: Quota) -> Rig {
             )
             .route(
                 "/slow",
-                web::to(|| async {
-                    tokio::time::sleep(Duration::from_millis(300)).await;
-                    "done"
+                web::to(move || {
+                    in_flight.store(true, Ordering::Relaxed);
+                    async {
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                        "done"
+                    }
                 }),
             );
     });
@@ -103,6 +115,7 @@ async fn start(settings: ConnectionSettings, per_address: Quota) -> Rig {
         server: server.await.unwrap(),
         issuer: TokenIssuer::new(&key, "test", Duration::from_mins(1)),
         let_in,
+        slow,
         _workers: workers,
     }
 }
@@ -364,6 +377,9 @@ async fn a_stop_lets_requests_in_flight_finish_and_takes_no_more() {
         .unwrap();
     let mut first = [0; 16];
     idle.read_exact(&mut first).await.unwrap();
+    while !rig.slow.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+    }
     assert!(rig.server.stop(Duration::from_secs(5)).await);
     assert!(read_to_end(&mut busy).await.ends_with("done"));
     read_to_end(&mut idle).await;

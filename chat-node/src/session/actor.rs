@@ -53,6 +53,8 @@ pub(super) struct Session {
     pub(super) seat: Option<Seat>,
     /// Commands that were read and have to wait; while there are any, the socket is not read.
     pub(super) pending: VecDeque<Asked>,
+    /// The first of them waits for its next try.
+    pub(super) resting: bool,
     /// Requests to others under way.
     pub(super) in_flight: u8,
     pub(super) socket: Socket,
@@ -135,6 +137,7 @@ impl Session {
             claims: Box::new(claims),
             seat: Some(Seat::new(permit)),
             pending: VecDeque::new(),
+            resting: false,
             in_flight: 0,
             socket: Socket {
                 unprocessed,

@@ -7,7 +7,9 @@ use super::SessionSettings;
 use crate::transport::wheel::Tick;
 
 /// How long the other end has to answer a close frame.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+/// How long one that has stopped reading has to read it: it would rather know than be cut off.
+pub(super) const LONG_LINGER: Duration = Duration::from_secs(30);
 /// The furthest the wheel is asked to look: it turns once in a little more.
 const HORIZON: Duration = Duration::from_mins(1);
 
@@ -26,8 +28,6 @@ pub(super) enum Due {
     Silence,
     /// The token ends.
     Expiry,
-    /// A command that had to wait is tried again.
-    Retry,
 }
 
 /// Where the session's socket stands, and until when it may stand there.
@@ -46,7 +46,6 @@ pub(super) struct Clock {
     heard: Tick,
     ping: Tick,
     expiry: Tick,
-    retry: Option<Tick>,
     /// The wheel's entry for this session that counts; others wake it in vain.
     armed: Option<Tick>,
 }
@@ -59,7 +58,6 @@ impl Clock {
             heard: now,
             ping: now,
             expiry: now.after(expires_in),
-            retry: None,
             armed: None,
         }
     }
@@ -73,20 +71,17 @@ impl Clock {
     pub(super) fn open(&mut self, now: Tick, settings: &SessionSettings, jitter: f64) {
         self.mode = Mode::Open;
         self.heard = now;
-        self.retry = None;
         self.ping = now.after(jittered(settings.heartbeat, jitter));
     }
 
-    /// A close frame goes out.
-    pub(super) fn close(&mut self, now: Tick) {
-        self.mode = Mode::Closing(now.after(LINGER));
-        self.retry = None;
+    /// A close frame goes out; the socket stays for its answer until `linger` is over.
+    pub(super) fn close(&mut self, now: Tick, linger: Duration) {
+        self.mode = Mode::Closing(now.after(linger));
     }
 
     /// The socket is gone.
     pub(super) fn detach(&mut self, now: Tick, settings: &SessionSettings) {
         self.mode = Mode::Detached(now.after(settings.session_ttl));
-        self.retry = None;
     }
 
     /// The token ends in `expires_in`.
@@ -99,12 +94,7 @@ impl Clock {
         self.heard = now;
     }
 
-    /// A command waits for a room, and is tried again at the next tick.
-    pub(super) fn retry_soon(&mut self, now: Tick) {
-        self.retry = Some(now.after(Duration::ZERO));
-    }
-
-    /// What is due at `now`, one at a time. After anything but a ping or a retry the caller
+    /// What is due at `now`, one at a time. After anything but a ping the caller
     /// changes the mode.
     pub(super) fn due(
         &mut self,
@@ -129,10 +119,6 @@ impl Clock {
             }
             _ => {}
         }
-        if self.retry.is_some_and(|at| at <= now) {
-            self.retry = None;
-            return Some(Due::Retry);
-        }
         None
     }
 
@@ -145,8 +131,7 @@ impl Clock {
                 self.ping.min(silence).min(self.expiry)
             }
         };
-        let next = self.retry.map_or(of_mode, |retry| retry.min(of_mode));
-        let next = next.min(now.after(HORIZON));
+        let next = of_mode.min(now.after(HORIZON));
         if self.armed.is_some_and(|armed| armed <= next) {
             return None;
         }
@@ -251,7 +236,7 @@ mod tests {
         let settings = SessionSettings::default();
         let mut clock = open();
         assert_eq!(clock.arm(at(0), &settings), Some(at(25)));
-        clock.close(at(1));
+        clock.close(at(1), LINGER);
         assert_eq!(clock.arm(at(1), &settings), Some(at(3)));
         assert_eq!(dues(&mut clock, at(3)), Some(Due::Linger));
         clock.detach(at(3), &settings);

@@ -4,6 +4,8 @@
 //! snapshot is being made) makes all behind it wait, and the socket is not read meanwhile: that is
 //! how a client feels that it is too fast.
 
+use std::time::Duration;
+
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
 use metrics::counter;
 use serde::Serialize;
@@ -23,14 +25,19 @@ use super::{
     mailroom::Delivery,
 };
 use crate::{
+    limits::CommandClass,
     overload::Shed,
     presence::DeviceState,
     room::{Caller, Reply, ReplyBody},
     transport::wheel::Tick,
 };
 
+/// How soon a command is tried again for which its room had no place.
+const RETRY: Duration = Duration::from_millis(10);
 /// The most requests of one session that others work on; more wait.
 const MAX_IN_FLIGHT: u8 = 8;
+/// How long a client that floods should stay away, in ms.
+const FLOOD_DELAY_MS: u64 = 5_000;
 
 /// A command that was read.
 #[derive(Debug)]
@@ -88,6 +95,11 @@ impl Session {
 
     /// Tries commands that had to wait.
     pub(super) fn work(&mut self, ctx: &mut Context<Self>) {
+        if self.resting {
+            // To try again before its time would not let the room, perhaps on this very thread,
+            // get on with what it has.
+            return;
+        }
         while let Some(asked) = self.pending.pop_front() {
             if let Flow::Wait(asked) = self.handle_command(asked, ctx) {
                 self.pending.push_front(asked);
@@ -106,8 +118,8 @@ impl Session {
         if self.sink.closing() || matches!(self.phase, Phase::Ended) {
             return Flow::Next;
         }
-        if asked.waits_since.is_none() {
-            Self::count(&asked);
+        if asked.waits_since.is_none() && !self.within_limits(&asked) {
+            return Flow::Next;
         }
         let Asked {
             id,
@@ -157,15 +169,29 @@ impl Session {
                 }
                 self.watch(id, body, ctx);
             }
-            command => return self.dispatch(id, command, waits_since),
+            command => return self.dispatch(id, command, waits_since, ctx),
         }
         Flow::Next
     }
 
-    /// Counts the command.
-    fn count(asked: &Asked) {
-        let op = asked.command.as_ref().map_or("invalid", Command::op);
+    /// Counts the command, and charges the user for it.
+    fn within_limits(&mut self, asked: &Asked) -> bool {
+        let (op, class) = match &asked.command {
+            Ok(command) => (command.op(), CommandClass::of(command)),
+            Err(_) => ("invalid", CommandClass::Other),
+        };
         counter!("fireside_commands_total", "op" => op).increment(1);
+        match self.around.limits.command(&self.claims.sub, class) {
+            Ok(()) => true,
+            Err(refusal) if refusal.flood => {
+                self.close(CloseCode::Flooding, Some(FLOOD_DELAY_MS));
+                false
+            }
+            Err(refusal) => {
+                self.err(asked.id, &refusal.error);
+                false
+            }
+        }
     }
 
     pub(super) fn wait(&mut self, id: Option<u64>, command: Command, since: Option<Tick>) -> Flow {
@@ -177,7 +203,13 @@ impl Session {
         })
     }
 
-    fn dispatch(&mut self, id: Option<u64>, command: Command, waits_since: Option<Tick>) -> Flow {
+    fn dispatch(
+        &mut self,
+        id: Option<u64>,
+        command: Command,
+        waits_since: Option<Tick>,
+        ctx: &mut Context<Self>,
+    ) -> Flow {
         let overload = &self.around.overload;
         match &command {
             // Nobody waits for these; what is shed is as good as done.
@@ -189,6 +221,14 @@ impl Session {
                 let error = ErrorBody::new(ErrorCode::Busy, "the server sheds load; try again");
                 self.err(id, &error.retry_after(1_000));
                 return Flow::Next;
+            }
+            Command::MessageSend(body) => {
+                if waits_since.is_none()
+                    && let Err(error) = self.around.limits.room_send(&body.room)
+                {
+                    self.err(id, &error);
+                    return Flow::Next;
+                }
             }
             _ => {}
         }
@@ -206,7 +246,12 @@ impl Session {
                 if waits_since.is_none() {
                     counter!("fireside_commands_stalled_total").increment(1);
                 }
-                self.clock.retry_soon(now);
+                // The one timer of a session, and only while its sender is too fast.
+                self.resting = true;
+                ctx.run_later(RETRY, |session, _| {
+                    session.resting = false;
+                    session.sink.wake();
+                });
                 self.wait(id, command, waits_since)
             }
         }

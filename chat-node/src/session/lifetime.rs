@@ -6,7 +6,7 @@ use shared::codes::CloseCode;
 
 use super::{
     actor::{Phase, Session, Socket},
-    clock::Due,
+    clock::{Due, LINGER, LONG_LINGER},
     control::Close,
     farewell::bye,
 };
@@ -16,14 +16,16 @@ impl Session {
     /// Performs what is due by now.
     pub(super) fn tick(&mut self) {
         let now = self.worker.wheel.now();
+        if !self.pending.is_empty() || matches!(self.phase, Phase::Starting) {
+            // It is this side that does not listen.
+            self.clock.heard(now);
+        }
         while let Some(due) = self.clock.due(now, &self.around.settings, rand::random) {
             match due {
                 Due::Ping => {
                     self.sink.push_ping();
                     continue;
                 }
-                // `work` follows and tries again.
-                Due::Retry => continue,
                 Due::Greeting | Due::Silence => self.close(CloseCode::HeartbeatLost, None),
                 Due::Expiry => self.close(CloseCode::TokenExpired, None),
                 Due::Linger => self.lose_socket(),
@@ -40,7 +42,11 @@ impl Session {
             counter!("fireside_closes_total", "code" => code.word()).increment(1);
             self.sink
                 .close(code.code(), code.word(), Some(bye(code, delay_ms)));
-            self.clock.close(self.worker.wheel.now());
+            let linger = match code {
+                CloseCode::TooSlow => LONG_LINGER,
+                _ => LINGER,
+            };
+            self.clock.close(self.worker.wheel.now(), linger);
             self.drop_pending();
         }
         if !code.resumable() {
@@ -59,7 +65,7 @@ impl Session {
         };
         counter!("fireside_closes_total", "code" => word).increment(1);
         self.sink.close(code, reason, None);
-        self.clock.close(self.worker.wheel.now());
+        self.clock.close(self.worker.wheel.now(), LINGER);
         self.drop_pending();
     }
 

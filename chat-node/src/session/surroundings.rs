@@ -8,6 +8,7 @@ use super::{SessionSettings, Sessions, actor::Session};
 use crate::{
     bridge::Bridge,
     friends::FriendCache,
+    limits::Limits,
     overload::Overload,
     presence::Presence,
     room::{Rooms, rules},
@@ -32,6 +33,8 @@ pub struct Surroundings {
     pub bridge: Arc<Bridge>,
     /// Who is there.
     pub presence: Presence,
+    /// How much a user may ask.
+    pub limits: Arc<Limits>,
     /// What is shed now.
     pub overload: Overload,
 }

@@ -104,6 +104,11 @@ impl Inbound {
             if first & 0x70 != 0 {
                 return Err(Violation::Protocol);
             }
+            // The codec looks at the length when the frame has arrived whole, and would have us
+            // keep gigabytes until then.
+            if claimed(scratch).is_some_and(|length| length > self.limit as u64) {
+                return Err(Violation::TooBig);
+            }
             let frame = self.codec.decode(scratch).map_err(|error| match error {
                 ProtocolError::Overflow => Violation::TooBig,
                 _ => Violation::Protocol,
@@ -165,6 +170,18 @@ impl Inbound {
         } else {
             Incoming::Binary(bytes)
         }))
+    }
+}
+
+/// The length that a frame's header promises, once that much of it is there.
+fn claimed(frame: &[u8]) -> Option<u64> {
+    match frame.get(1)? & 0x7f {
+        126 => {
+            let bytes = frame.get(2..4)?.try_into().ok()?;
+            Some(u64::from(u16::from_be_bytes(bytes)))
+        }
+        127 => Some(u64::from_be_bytes(frame.get(2..10)?.try_into().ok()?)),
+        length => Some(u64::from(length)),
     }
 }
 
@@ -285,6 +302,12 @@ mod tests {
         let mut bytes = vec![0x82, 0xff];
         bytes.extend_from_slice(&u64::MAX.to_be_bytes());
         assert!(read(&mut Inbound::new(128), &bytes).is_err());
+        let mut bytes = vec![0x82, 0xff];
+        bytes.extend_from_slice(&(1_u64 << 40).to_be_bytes());
+        let verdict = read(&mut Inbound::new(128), &bytes);
+        assert_eq!(verdict, Err(Violation::TooBig));
+        let verdict = read(&mut Inbound::new(128), &[0x82, 0xfe, 0xff, 0xff]);
+        assert_eq!(verdict, Err(Violation::TooBig));
     }
 
     #[test]

@@ -11,21 +11,25 @@ use shared::{
     protocol::{codec::Encoding, command::SessionStart, reply::Renewed},
 };
 
-use crate::rig::{rig, rig_with, token_for, user};
+use crate::rig::{Options, rig, rig_with, token_for, user};
 
-fn quick() -> SessionSettings {
-    SessionSettings {
+fn quick() -> Options {
+    let session = SessionSettings {
         heartbeat: Duration::from_millis(500),
         heartbeat_timeout: Duration::from_millis(1500),
         greeting_timeout: Duration::from_millis(500),
         session_ttl: Duration::from_millis(1500),
         ..Default::default()
+    };
+    Options {
+        session,
+        ..Options::default()
     }
 }
 
 #[actix_rt::test]
 async fn a_socket_that_says_nothing_is_closed() {
-    let rig = rig_with(quick(), 1024).await;
+    let rig = rig_with(quick()).await;
     let mut ann = rig.socket("ann").await;
     ann.closed_with(CloseCode::HeartbeatLost).await.unwrap();
     while rig.server.connections() > 0 {
@@ -35,7 +39,7 @@ async fn a_socket_that_says_nothing_is_closed() {
 
 #[actix_rt::test]
 async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_closed_and_may_resume() {
-    let rig = rig_with(quick(), 1024).await;
+    let rig = rig_with(quick()).await;
     let (mut lively, _) = rig.start("ann").await;
     let (mut silent, session) = rig.start("bob").await;
     // Reading answers pings; not reading does not.
@@ -53,7 +57,7 @@ async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_closed_and_m
 
 #[actix_rt::test]
 async fn a_session_outlives_its_socket_for_a_while_only() {
-    let rig = rig_with(quick(), 1024).await;
+    let rig = rig_with(quick()).await;
     let (ann, session) = rig.start("ann").await;
     drop(ann);
     let mut again = rig.socket("ann").await;

@@ -10,7 +10,7 @@ use shared::{
     },
 };
 
-use crate::rig::{Rig, rig, rig_with, user};
+use crate::rig::{Options, Rig, rig, rig_with, user};
 
 /// A room with ann and bob in it, and their sessions.
 async fn room(
@@ -99,9 +99,11 @@ async fn a_second_socket_replaces_the_first() {
         assert!(round == 0 || resumed.replayed == before + 1);
         before = resumed.replayed;
         first.closed_with(CloseCode::Replaced).await.unwrap();
-        ann.say(&room, &format!("n{round}"), "to the second")
+        let said = ann
+            .say(&room, &format!("n{round}"), "to the second")
             .await
             .unwrap();
+        second.entry(&room, said.seq.get()).await.unwrap();
         first = second;
     }
     let said = ann.say(&room, "last", "hear it once").await.unwrap();
@@ -176,7 +178,11 @@ async fn the_same_device_replaces_its_older_session_and_the_oldest_gives_way() {
         max_sessions_per_user: 3,
         ..Default::default()
     };
-    let rig = rig_with(settings, 1024).await;
+    let options = Options {
+        session: settings,
+        ..Options::default()
+    };
+    let rig = rig_with(options).await;
     let on = |device: &str| SessionStart {
         device: Some(shared::id::DeviceId::parse(device).unwrap()),
         ..Default::default()

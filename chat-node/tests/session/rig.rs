@@ -8,6 +8,7 @@ use chat_node::{
     bus::LocalBus,
     friends::{FriendCache, FriendCacheSettings, Friends, FriendsError, Graph, Revocation},
     history::sqlite::SqliteHistory,
+    limits::{LimitSettings, Limits},
     overload::Overload,
     presence::{LocalPresence, Presence, PresenceSettings},
     room::{RoomSettings, Rooms, RoomsParts},
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use shared::{
     auth::{Auth, Revocations, SigningKey, TokenIssuer, TokenVerifier},
     id::{NodeId, Timestamp, UserId},
+    limits::Quota,
     protocol::{codec::Encoding, command::SessionStart, reply::Started},
     settings::ByteSize,
 };
@@ -86,13 +88,50 @@ pub(crate) fn token_for(name: &str, lifetime: Duration) -> String {
     issuer.issue(&user(name), name).unwrap().token
 }
 
-/// A node with the settings of production.
-pub(crate) async fn rig() -> Rig {
-    rig_with(SessionSettings::default(), 1024).await
+/// What a test may want otherwise.
+pub(crate) struct Options {
+    pub(crate) session: SessionSettings,
+    pub(crate) room_mailbox: usize,
+    pub(crate) limit_commands: Quota,
+    pub(crate) limit_flood: Quota,
 }
 
-/// A node with these settings.
-pub(crate) async fn rig_with(settings: SessionSettings, room_mailbox: usize) -> Rig {
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            session: SessionSettings::default(),
+            room_mailbox: 1024,
+            limit_commands: plenty(),
+            limit_flood: plenty(),
+        }
+    }
+}
+
+fn plenty() -> Quota {
+    "100000/s".parse().unwrap()
+}
+
+/// A node whose limits no test reaches by accident.
+pub(crate) async fn rig() -> Rig {
+    rig_with(Options::default()).await
+}
+
+pub(crate) async fn rig_with(options: Options) -> Rig {
+    let Options {
+        session: settings,
+        room_mailbox,
+        limit_commands,
+        limit_flood,
+    } = options;
+    let limits = LimitSettings {
+        limit_sends: plenty(),
+        limit_typing: plenty(),
+        limit_presence: plenty(),
+        limit_starts: plenty(),
+        limit_commands,
+        limit_room_sends: plenty(),
+        limit_flood,
+    };
     let key = SigningKey::from_secret(&[7; 32]).unwrap();
     let auth = Auth {
         verifier: TokenVerifier::of_key(&key, "test"),
@@ -144,6 +183,7 @@ pub(crate) async fn rig_with(settings: SessionSettings, room_mailbox: usize) -> 
         friends,
         bridge,
         presence,
+        limits: Arc::new(Limits::new(&limits)),
         overload,
     });
     let connections = ConnectionSettings {
@@ -157,8 +197,8 @@ pub(crate) async fn rig_with(settings: SessionSettings, room_mailbox: usize) -> 
     };
     let upgrade = UpgradeSettings {
         allowed_origins: Vec::new(),
-        upgrades_per_address: "10000/s".parse().unwrap(),
-        upgrades_per_user: "10000/s".parse().unwrap(),
+        upgrades_per_address: plenty(),
+        upgrades_per_user: plenty(),
     };
     let greeter = surroundings.clone();
     let upgrades = Upgrades::new(
