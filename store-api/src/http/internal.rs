@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use shared::{auth::Revocation, id::UserId, problem::Problem};
 use utoipa::ToSchema;
 
-use super::{accounts::NamedBody, caller::Service, refusal::Answer};
+use super::{auth::NamedBody, caller::Service, refusal::Answer};
 use crate::{
     error::{StoreError, Violation},
     store::Store,

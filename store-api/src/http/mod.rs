@@ -11,11 +11,12 @@ pub use routes::openapi;
 
 use crate::store::Store;
 
-mod accounts;
+mod auth;
 mod caller;
 mod friends;
 mod internal;
 mod limits;
+mod me;
 mod refusal;
 mod routes;
 mod users;

@@ -7,7 +7,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{BODY_LIMIT, accounts, friends, internal, users};
+use super::{BODY_LIMIT, auth, friends, internal, me, users};
 use crate::store::Store;
 
 macro_rules! routes {
@@ -40,14 +40,14 @@ macro_rules! routes {
 }
 
 routes! {
-    "/v1/auth/register" => post accounts::register;
-    "/v1/auth/login" => post accounts::login;
-    "/v1/auth/refresh" => post accounts::refresh;
-    "/v1/auth/logout" => post accounts::logout;
-    "/v1/auth/logout-all" => post accounts::logout_all;
-    "/v1/auth/available" => get accounts::available;
-    "/v1/me" => get accounts::me, patch accounts::change_me, delete accounts::withdraw;
-    "/v1/me/password" => put accounts::change_password;
+    "/v1/auth/register" => post auth::register;
+    "/v1/auth/login" => post auth::login;
+    "/v1/auth/refresh" => post auth::refresh;
+    "/v1/auth/logout" => post auth::logout;
+    "/v1/auth/logout-all" => post auth::logout_all;
+    "/v1/auth/available" => get auth::available;
+    "/v1/me" => get me::me, patch me::change_me, delete me::withdraw;
+    "/v1/me/password" => put me::change_password;
     "/v1/users" => get users::search;
     "/v1/users/{id}" => get users::user;
     "/v1/friends" => get friends::friends;

@@ -1,6 +1,8 @@
 //! The schema, one step a file, applied in order when the store opens its database.
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
+#[cfg(feature = "postgres")]
+use sea_orm::ConnectionTrait as _;
+use sea_orm::{DatabaseTransaction, DbBackend, DbErr};
 use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait::async_trait};
 
 mod m0001_accounts;

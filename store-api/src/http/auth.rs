@@ -1,4 +1,4 @@
-//! Registering, logging in and out, and the account itself.
+//! Registering, logging in and out.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde::{Deserialize, Serialize};
@@ -8,12 +8,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     caller::{Address, Person, state},
     refusal::Answer,
-    users::UserBody,
 };
 use crate::{
     accounts::{LoggedIn, NewAccount},
     store::Store,
-    users::{Change, OwnProfile, ProfileChange},
 };
 
 /// A new account.
@@ -71,48 +69,6 @@ pub(super) struct NamedBody {
     pub(super) id: String,
     /// The nickname.
     pub(super) name: String,
-}
-
-/// The caller's own account.
-#[derive(Serialize, ToSchema)]
-pub(super) struct MeBody {
-    #[serde(flatten)]
-    user: UserBody,
-    /// The address to log in with.
-    email: String,
-    /// When the account was made, in milliseconds since the epoch.
-    created_at: i64,
-}
-
-/// Changes to the caller's profile. What is left out stays; null clears.
-#[derive(Deserialize, ToSchema)]
-pub(super) struct MeChange {
-    /// A new nickname.
-    name: Option<String>,
-    /// Where a picture is to be had: http or https, at most 512 characters.
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
-    avatar_url: Change<String>,
-    /// A line of at most 140 characters.
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
-    status_text: Change<String>,
-}
-
-/// A change of password.
-#[derive(Deserialize, ToSchema)]
-pub(super) struct PasswordChange {
-    /// The one in force.
-    current_password: String,
-    /// The one to come: 10 to 128 characters.
-    new_password: String,
-}
-
-/// Confirms the end of an account.
-#[derive(Deserialize, ToSchema)]
-pub(super) struct Withdrawal {
-    /// The password, once more.
-    password: String,
 }
 
 /// What to ask about; one of the two.
@@ -243,80 +199,7 @@ pub(super) async fn available(
     Ok(HttpResponse::Ok().json(Availability { available }))
 }
 
-/// The caller's own account.
-#[utoipa::path(get, path = "/v1/me", tag = "me", security(("bearer" = [])), responses(
-    (status = 200, body = MeBody), (status = 401, body = Problem)))]
-pub(super) async fn me(store: Store, person: Person) -> Answer {
-    let own = store.own_profile(person.id()).await?;
-    Ok(HttpResponse::Ok().json(MeBody::from(own)))
-}
-
-/// Changes the caller's profile.
-#[utoipa::path(patch, path = "/v1/me", tag = "me", security(("bearer" = [])), request_body = MeChange, responses(
-    (status = 200, body = MeBody), (status = 400, body = Problem), (status = 401, body = Problem),
-    (status = 409, body = Problem, description = "the name is taken")))]
-pub(super) async fn change_me(store: Store, person: Person, body: web::Json<MeChange>) -> Answer {
-    let MeChange {
-        name,
-        avatar_url,
-        status_text,
-    } = body.into_inner();
-    let change = ProfileChange {
-        name,
-        avatar_url,
-        status_text,
-    };
-    let own = store.change_profile(person.id(), change).await?;
-    Ok(HttpResponse::Ok().json(MeBody::from(own)))
-}
-
-/// Changes the password, ends every session and begins a new one for the caller.
-#[utoipa::path(put, path = "/v1/me/password", tag = "me", security(("bearer" = [])), request_body = PasswordChange, responses(
-    (status = 200, body = TokensBody), (status = 400, body = Problem), (status = 401, body = Problem),
-    (status = 403, body = Problem, description = "the current password is wrong"), (status = 429, body = Problem)))]
-pub(super) async fn change_password(
-    request: HttpRequest,
-    store: Store,
-    person: Person,
-    from: Address,
-    body: web::Json<PasswordChange>,
-) -> Answer {
-    guess(&request, &person, &from)?;
-    let PasswordChange {
-        current_password,
-        new_password,
-    } = body.into_inner();
-    let logged_in = store
-        .change_password(person.id(), &current_password, &new_password)
-        .await?;
-    Ok(tokens(StatusCode::OK, logged_in))
-}
-
-/// Withdraws the caller's account for good.
-#[utoipa::path(delete, path = "/v1/me", tag = "me", security(("bearer" = [])), request_body = Withdrawal, responses(
-    (status = 204), (status = 400, body = Problem), (status = 401, body = Problem),
-    (status = 403, body = Problem, description = "the password is wrong"), (status = 429, body = Problem)))]
-pub(super) async fn withdraw(
-    request: HttpRequest,
-    store: Store,
-    person: Person,
-    from: Address,
-    body: web::Json<Withdrawal>,
-) -> Answer {
-    guess(&request, &person, &from)?;
-    store.withdraw(person.id(), &body.password).await?;
-    Ok(HttpResponse::NoContent().finish())
-}
-
-/// Whoever holds a stolen access token must not try passwords with it without end.
-fn guess(request: &HttpRequest, person: &Person, from: &Address) -> Answer<()> {
-    let limits = &state(request)?.limits;
-    limits.of_address(request, from.0)?;
-    limits.of_account(request, person.id().as_str())?;
-    Ok(())
-}
-
-fn tokens(status: StatusCode, logged_in: LoggedIn) -> HttpResponse {
+pub(super) fn tokens(status: StatusCode, logged_in: LoggedIn) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header(("cache-control", "no-store"))
         .json(TokensBody {
@@ -328,19 +211,4 @@ fn tokens(status: StatusCode, logged_in: LoggedIn) -> HttpResponse {
             refresh_token: logged_in.refresh_token,
             expires_in: logged_in.expires_in,
         })
-}
-
-impl From<OwnProfile> for MeBody {
-    fn from(own: OwnProfile) -> Self {
-        Self {
-            user: own.profile.into(),
-            email: own.email,
-            created_at: own.created_at,
-        }
-    }
-}
-
-/// Reads a thing that is there: null clears it. What is absent is left to the default.
-fn given<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Change<String>, D::Error> {
-    Option::<String>::deserialize(d).map(|text| text.map_or(Change::Clear, Change::Set))
 }
