@@ -42,7 +42,7 @@ pub(super) struct FriendPage {
     items: Vec<FriendBody>,
     /// For the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    next: Option<String>,
 }
 
 /// Somebody the caller blocks.
@@ -61,7 +61,7 @@ pub(super) struct BlockPage {
     items: Vec<BlockBody>,
     /// For the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    next: Option<String>,
 }
 
 /// People.
@@ -71,7 +71,7 @@ pub(super) struct UserPage {
     items: Vec<UserBody>,
     /// For the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    next: Option<String>,
 }
 
 /// Which friends.
@@ -134,10 +134,7 @@ pub(super) async fn friends(
             since: friend.since.as_millis(),
         })
         .collect();
-    Ok(HttpResponse::Ok().json(FriendPage {
-        items,
-        next_cursor: next,
-    }))
+    Ok(HttpResponse::Ok().json(FriendPage { items, next }))
 }
 
 /// Friends that the caller and somebody else have in common.
@@ -153,10 +150,7 @@ pub(super) async fn mutual(
         .mutual_friends(person.id(), &other, &query.request()?)
         .await?;
     let items = items.into_iter().map(UserBody::from).collect();
-    Ok(HttpResponse::Ok().json(UserPage {
-        items,
-        next_cursor: next,
-    }))
+    Ok(HttpResponse::Ok().json(UserPage { items, next }))
 }
 
 /// Blocks somebody; whatever is between the two ends. The other is not told.
@@ -188,8 +182,5 @@ pub(super) async fn blocks(store: Store, person: Person, query: web::Query<PageQ
             since: blocked.since.as_millis(),
         })
         .collect();
-    Ok(HttpResponse::Ok().json(BlockPage {
-        items,
-        next_cursor: next,
-    }))
+    Ok(HttpResponse::Ok().json(BlockPage { items, next }))
 }

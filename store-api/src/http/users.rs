@@ -47,7 +47,7 @@ pub(super) struct FoundPage {
     items: Vec<FoundBody>,
     /// For the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    next: Option<String>,
 }
 
 /// What to look for.
@@ -89,10 +89,7 @@ pub(super) async fn search(store: Store, person: Person, query: web::Query<Searc
         .into_iter()
         .map(|profile| found(profile, &states))
         .collect();
-    Ok(HttpResponse::Ok().json(FoundPage {
-        items,
-        next_cursor: next,
-    }))
+    Ok(HttpResponse::Ok().json(FoundPage { items, next }))
 }
 
 /// One person.

@@ -61,7 +61,7 @@ async fn a_request_is_accepted(app: TestApp) -> TestApp {
     let item = &body["items"][0];
     assert_eq!(item["user"]["name"], bob.name.as_str());
     assert!(item["since"].as_i64().unwrap() > 1_700_000_000_000);
-    assert!(body.get("next_cursor").is_none());
+    assert!(body.get("next").is_none());
     app
 }
 
@@ -176,7 +176,7 @@ async fn lists_come_in_pages(app: TestApp) -> TestApp {
                 .iter()
                 .map(|item| item["user"]["id"].as_str().unwrap().to_owned()),
         );
-        let Some(cursor) = body["next_cursor"].as_str() else {
+        let Some(cursor) = body["next"].as_str() else {
             break;
         };
         path = format!("/v1/friends?state=incoming&limit=3&cursor={cursor}");

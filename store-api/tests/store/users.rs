@@ -85,7 +85,7 @@ async fn results_come_in_pages(app: TestApp) -> TestApp {
         let body = app.get(&path, &me).await.expect(200);
         seen.extend(names(&body));
         pages += 1;
-        let Some(cursor) = body["next_cursor"].as_str() else {
+        let Some(cursor) = body["next"].as_str() else {
             break;
         };
         path = format!("/v1/users?q=page&limit=3&cursor={cursor}");
