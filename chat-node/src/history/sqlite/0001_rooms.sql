@@ -78,6 +78,7 @@ CREATE TABLE member (
     user  TEXT    NOT NULL,
     role  INTEGER NOT NULL,
     muted INTEGER,                             -- NULL: may speak; the greatest integer: for good
+    since INTEGER NOT NULL,                    -- the entry that brought them in, for seniority
     read  INTEGER NOT NULL,
     PRIMARY KEY (room, user)
 ) STRICT, WITHOUT ROWID;

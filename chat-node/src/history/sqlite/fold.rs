@@ -214,8 +214,8 @@ impl<'c> Fold<'c> {
                 let added = self
                     .conn
                     .prepare_cached(
-                        "INSERT OR IGNORE INTO member (room, user, role, read)
-                         VALUES (?1, ?2, ?3, ?4)",
+                        "INSERT OR IGNORE INTO member (room, user, role, since, read)
+                         VALUES (?1, ?2, ?3, ?4, ?4)",
                     )?
                     .execute(params![
                         self.room,

@@ -44,7 +44,9 @@ pub(super) fn record(conn: &Connection, room: &RoomId) -> Result<Option<RoomReco
         return Ok(None);
     };
     record.members = conn
-        .prepare_cached("SELECT user, role, muted, read FROM member WHERE room = ?1 ORDER BY user")?
+        .prepare_cached(
+            "SELECT user, role, muted, read FROM member WHERE room = ?1 ORDER BY since",
+        )?
         .query_map([key], |row| {
             Ok(MemberRecord {
                 user: columns::user(row, 0)?,

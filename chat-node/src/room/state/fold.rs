@@ -1,15 +1,17 @@
 //! Entries that stand, taken into the state. What cannot apply changes nothing, as in history.
 
+use std::collections::btree_map::Entry;
+
 use shared::{
     id::Seq,
-    protocol::room::{Entry, EntryBody, MemberAction, MemberChange, RoomChange},
+    protocol::room::{self, EntryBody, MemberAction, MemberChange, RoomChange},
 };
 
 use super::{Membership, Muted, RoomState};
 
 impl RoomState {
     /// Takes an entry in that stands at [`RoomState::head`]` + 1`.
-    pub(crate) fn apply(&mut self, entry: &Entry) {
+    pub(crate) fn apply(&mut self, entry: &room::Entry) {
         debug_assert_eq!(
             entry.seq,
             self.head.next(),
@@ -45,8 +47,15 @@ impl RoomState {
                     arrival,
                     spoke: None,
                 };
-                self.members.entry(member.clone()).or_insert(membership);
-                self.arrivals += 1;
+                match self.members.entry(member.clone()) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(membership);
+                        self.arrivals += 1;
+                    }
+                    Entry::Occupied(mut entry) => {
+                        entry.get_mut().role = change.role.unwrap_or(entry.get().role);
+                    }
+                }
             }
             MemberAction::Leave | MemberAction::Kick => {
                 self.members.remove(member);

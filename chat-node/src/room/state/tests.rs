@@ -14,6 +14,7 @@ use shared::{
 };
 
 use super::*;
+use crate::history::{History as _, NewEntry, sqlite::SqliteHistory};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 const POLICY: Policy = Policy {
@@ -784,7 +785,7 @@ fn arbitrary_command() -> impl Strategy<Value = Command> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// Whatever is asked by whomever: the state is what its log says, seq is dense, nobody who is
     /// out, banned or muted gets a word in, and nobody shares the throne.
@@ -793,7 +794,7 @@ proptest! {
         kind in prop::sample::select(vec![RoomKind::Group, RoomKind::Lobby, RoomKind::Channel]),
         steps in prop::collection::vec(
             (
-                prop::sample::select(vec!["o", "x", "y", "a", "b", "s", "t"]),
+                prop::sample::select(PEOPLE.to_vec()),
                 any::<bool>(),
                 arbitrary_command(),
                 0_i64..10,
@@ -858,35 +859,122 @@ proptest! {
         rebuilt.targets = Targets::default();
         state.targets = Targets::default();
         prop_assert_eq!(&rebuilt, &state);
-
-        let record = RoomRecord {
-            id: id(),
-            kind,
-            name: state.name.clone(),
-            topic: state.topic.clone(),
-            slow_mode_ms: state.slow_mode_ms,
-            epoch: state.epoch.clone(),
-            head: state.head,
-            members: {
-                let mut members: Vec<_> = state.members.iter().collect();
-                members.sort_by_key(|(_, m)| m.arrival);
-                members
-                    .into_iter()
-                    .map(|(user, m)| crate::history::MemberRecord {
-                        user: user.clone(),
-                        role: m.role,
-                        muted: m.muted.map(|muted| match muted {
-                            Muted::Until(until) => Some(until),
-                            Muted::ForEver => None,
-                        }),
-                        read: m.read,
-                    })
-                    .collect()
-            },
-            bans: state.bans.clone().into_iter().collect(),
-        };
-        let loaded = RoomState::load(record);
-        prop_assert!(loaded.members().eq(state.members()));
-        prop_assert_eq!(loaded.heir(&user("o")), state.heir(&user("o")));
     }
+
+    /// History folds the same log to the same room: who is in, with what role, muted, banned,
+    /// whose the room would be next; and knows the same messages.
+    #[test]
+    fn history_and_the_state_agree(
+        kind in prop::sample::select(vec![RoomKind::Group, RoomKind::Channel]),
+        steps in prop::collection::vec(
+            (prop::sample::select(PEOPLE.to_vec()), arbitrary_command()),
+            1..60,
+        ),
+    ) {
+        let agreed = actix_rt::System::new().block_on(agree(kind, steps));
+        prop_assert_eq!(agreed, Ok(()));
+    }
+}
+
+const PEOPLE: [&str; 7] = ["o", "x", "y", "a", "b", "s", "t"];
+
+async fn agree(kind: RoomKind, steps: Vec<(&str, Command)>) -> Result<(), String> {
+    let history = SqliteHistory::in_memory().map_err(|e| e.to_string())?;
+    let mut bodies = vec![("o", created(kind))];
+    for (name, role) in [
+        ("o", Role::Owner),
+        ("x", Role::Moderator),
+        ("a", Role::Member),
+    ] {
+        bodies.push((
+            name,
+            change(MemberAction::Join, &user(name)).role(role).entry(),
+        ));
+    }
+    let mut state = RoomState::unborn(id(), Epoch::generate());
+    let store = async |state: &mut RoomState, bodies: Vec<(&str, EntryBody)>| {
+        let new = |(who, body): &(&str, EntryBody)| NewEntry {
+            user: user(who),
+            ts: NOW,
+            body: body.clone(),
+        };
+        let entries = bodies.iter().map(new).collect();
+        let outcomes = history.append(&id(), state.head(), entries).await;
+        let outcomes = outcomes.map_err(|e| e.to_string())?;
+        for ((who, body), outcome) in bodies.into_iter().zip(outcomes) {
+            let entry = append(state, who, body, NOW);
+            if (outcome.seq, outcome.dup) != (entry.seq, false) {
+                return Err(format!("{outcome:?} for {entry:?}"));
+            }
+        }
+        Ok(())
+    };
+    store(&mut state, bodies).await?;
+    for (who, command) in steps {
+        let mut facts = FRIENDS;
+        let decision = loop {
+            match state.decide(&by(who), &command, facts, POLICY, NOW) {
+                Decision::Consult(Question::Message(seq)) => {
+                    let found = history.messages(&id(), &[seq]).await;
+                    let found = found.map_err(|e| e.to_string())?;
+                    if !state.learn(seq, found.first()) {
+                        break Decision::Already;
+                    }
+                }
+                Decision::Consult(_) => facts.reacted = Some(false),
+                decision => break decision,
+            }
+        };
+        let bodies = match decision {
+            Decision::Say => vec![(who, text("hi"))],
+            Decision::Append(bodies) => bodies.into_iter().map(|body| (who, body)).collect(),
+            _ => continue,
+        };
+        store(&mut state, bodies).await?;
+    }
+    let record = history.room(&id()).await.map_err(|e| e.to_string())?;
+    let loaded = RoomState::load(record.ok_or("the room is gone")?);
+    for name in PEOPLE {
+        let mine = state.member(&user(name));
+        let theirs = loaded.member(&user(name));
+        let shape = |m: &Membership| (m.role, m.read, m.muted);
+        if mine.map(shape) != theirs.map(shape) {
+            return Err(format!("{name}: {mine:?} here, {theirs:?} in history"));
+        }
+        if loaded.heir(&user(name)) != state.heir(&user(name)) {
+            return Err(format!("after {name} history would have another owner"));
+        }
+    }
+    if loaded.bans != state.bans {
+        return Err(format!(
+            "{:?} here, {:?} in history",
+            state.bans, loaded.bans
+        ));
+    }
+    let settings = |s: &RoomState| {
+        (
+            s.kind,
+            s.name.clone(),
+            s.topic.clone(),
+            s.slow_mode_ms,
+            s.head,
+        )
+    };
+    if settings(&loaded) != settings(&state) {
+        return Err(format!("{loaded:?} in history"));
+    }
+    for seq in 1..=state.head().get() {
+        let seq = Seq::new(seq);
+        let found = history
+            .messages(&id(), &[seq])
+            .await
+            .map_err(|e| e.to_string())?;
+        let mut afresh = Targets::default();
+        afresh.learn(seq, found.first());
+        let mine = state.targets.get(seq).ok().flatten();
+        if mine != afresh.get(seq).ok().flatten() {
+            return Err(format!("{seq}: {mine:?} here, {found:?} in history"));
+        }
+    }
+    Ok(())
 }
