@@ -12,10 +12,10 @@ use serde::Serialize;
 use shared::{
     auth::{Claims, TokenError},
     codes::{CloseCode, ErrorCode},
-    id::Timestamp,
+    id::{RoomId, Timestamp},
     protocol::{
         codec::{Encoding, decode_commands, encode_err, encode_ok},
-        command::{Command, CommandError, PresenceSet, Switch},
+        command::{Command, CommandError, PresenceSet},
         reply::{Empty, ErrorBody, Pong, Renewed},
     },
 };
@@ -155,20 +155,24 @@ impl Session {
                 self.sink.ack(body.s);
                 self.ok(id, &Empty {});
             }
-            Command::SessionRenew(body) => self.renew(id, body.token, ctx),
             Command::SessionEnd(_) => {
                 self.ok(id, &Empty {});
                 self.close_by_rfc(1000, "session ended");
                 self.end();
             }
             Command::PresenceSet(body) => self.set_presence(id, &body),
-            Command::RoomWatch(body) => {
-                if body.on && self.in_flight >= MAX_IN_FLIGHT {
-                    // Woken when one of those under way is done.
-                    return self.wait(id, Command::RoomWatch(body), waits_since);
-                }
-                self.watch(id, body, ctx);
+            Command::RoomWatch(body) if !body.on => {
+                self.around.presence.unwatch(self.sink.key(), &body.room);
+                self.ok(id, &Empty {});
             }
+            // Woken when one of those under way is done.
+            command @ (Command::RoomWatch(_) | Command::SessionRenew(_))
+                if self.in_flight >= MAX_IN_FLIGHT =>
+            {
+                return self.wait(id, command, waits_since);
+            }
+            Command::RoomWatch(body) => self.watch(id, body.room, ctx),
+            Command::SessionRenew(body) => self.renew(id, body.token, ctx),
             command => return self.dispatch(id, command, waits_since, ctx),
         }
         Flow::Next
@@ -269,24 +273,16 @@ impl Session {
         }
     }
 
-    fn watch(&mut self, id: Option<u64>, body: Switch, ctx: &mut Context<Self>) {
+    fn watch(&mut self, id: Option<u64>, room: RoomId, ctx: &mut Context<Self>) {
         let (around, key) = (self.around.clone(), self.sink.key());
         let user = self.claims.sub.clone();
-        if !body.on {
-            around.presence.unwatch(key, &body.room);
-            self.ok(id, &Empty {});
-            return;
-        }
         self.later(id, ctx, async move {
             let caller = Caller {
                 user: user.clone(),
                 service: false,
             };
-            let members = around.rooms.watchable(&caller, &body.room).await?;
-            around
-                .presence
-                .watch(key, &user, &body.room, &members)
-                .await?;
+            let members = around.rooms.watchable(&caller, &room).await?;
+            around.presence.watch(key, &user, &room, &members).await?;
             Ok(ReplyBody::Empty(Empty {}))
         });
     }
@@ -313,7 +309,9 @@ impl Session {
     fn renew(&mut self, id: Option<u64>, token: String, ctx: &mut Context<Self>) {
         let auth = self.around.auth.clone();
         let verdict = async move { auth.authenticate(&token).await };
+        self.in_flight += 1;
         ctx.spawn(verdict.into_actor(self).map(move |verdict, session, _| {
+            session.in_flight -= 1;
             session.renewed(id, verdict);
             session.sink.wake();
         }));

@@ -40,8 +40,10 @@ impl Session {
     pub(super) fn close(&mut self, code: CloseCode, delay_ms: Option<u64>) {
         if self.sink.attached() && !self.sink.closing() {
             counter!("fireside_closes_total", "code" => code.word()).increment(1);
-            self.sink
-                .close(code.code(), code.word(), Some(bye(code, delay_ms)));
+            let mut bye = bye(code, delay_ms);
+            // There is nothing to resume on a socket that never began.
+            bye.resume &= self.handle.is_some();
+            self.sink.close(code.code(), code.word(), Some(bye));
             let linger = match code {
                 CloseCode::TooSlow => LONG_LINGER,
                 _ => LINGER,

@@ -78,3 +78,58 @@ pub const METRICS: &[Metric] = &[
         "Sessions that ended by a fault of ours",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use shared::settings::{Loader, Report, SettingDoc, Settings, reference};
+
+    use super::*;
+    use crate::{
+        server::{self, ConnectionSettings},
+        upgrade::{self, UpgradeSettings},
+    };
+
+    #[derive(Debug, clap::Args)]
+    struct Here {
+        #[command(flatten)]
+        connections: ConnectionSettings,
+        #[command(flatten)]
+        upgrade: UpgradeSettings,
+        #[command(flatten)]
+        session: SessionSettings,
+    }
+
+    impl Settings for Here {
+        fn validate(&self, report: &mut Report) {
+            self.connections.validate(report);
+            self.upgrade.validate(report);
+            self.session.validate(report);
+        }
+    }
+
+    #[test]
+    fn what_can_be_set_and_what_is_measured_stands_in_the_operations_page() {
+        let page = include_str!("../../../docs/operations.md");
+        let settings = reference::<Here>(&Loader::new("chat-node", "0", ""));
+        let metrics = [server::METRICS, upgrade::METRICS, METRICS].concat();
+        let rows = settings
+            .iter()
+            .map(SettingDoc::row)
+            .chain(metrics.iter().map(Metric::row));
+        let missing: Vec<String> = rows
+            .filter(|row| !page.lines().any(|line| line == row))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "docs/operations.md lacks:\n{}",
+            missing.join("\n")
+        );
+    }
+
+    #[test]
+    fn a_session_is_small() {
+        // What an idle session costs besides its sink, its mailbox and its socket.
+        let size = std::mem::size_of::<actor::Session>();
+        assert!(size <= 512, "{size} bytes");
+    }
+}
