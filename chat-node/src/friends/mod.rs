@@ -9,11 +9,15 @@ use async_trait::async_trait;
 use shared::id::UserId;
 
 mod cache;
+#[cfg(feature = "http-client")]
+mod http;
 #[cfg(test)]
 pub(crate) mod memory;
 mod names;
 
 pub use cache::{FriendCache, FriendCacheSettings, METRICS, Refreshed};
+#[cfg(feature = "http-client")]
+pub use http::{HttpFriends, HttpFriendsError};
 pub use shared::auth::Revocation;
 
 /// Who is whose friend, and what people are called.
