@@ -1,0 +1,255 @@
+//! Wiring: the only place of the crate that names concrete backends.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use actix_web::web::ServiceConfig;
+use shared::{
+    auth::Auth,
+    id::{NodeId, Timestamp},
+    lifecycle::{Check, Lifecycle, Phase},
+};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bridge::{Bridge, Inbound, StoreEvents},
+    bus::local::LocalBus,
+    friends::{FriendCache, Friends},
+    history::{History, sqlite::SqliteHistory},
+    limits::Limits,
+    overload::Overload,
+    presence::{Presence, local::LocalPresence},
+    rest,
+    room::{Rooms, RoomsParts},
+    server::{Bound, Server},
+    session::{Sessions, Surroundings},
+    settings::NodeSettings,
+    transport::relay::Relays,
+    upgrade::Upgrades,
+    worker::Workers,
+};
+
+/// How often what readiness depends on is asked.
+const PROBE: Duration = Duration::from_secs(5);
+/// What the bus may hold for this node.
+const BUS_CAPACITY: usize = 8192;
+/// How long clients that come during a drain are told to wait.
+const COME_BACK: Duration = Duration::from_secs(2);
+
+/// What a node needs of the program it runs in.
+pub struct NodeParts {
+    /// What the operator decides.
+    pub settings: NodeSettings,
+    /// Where history is kept.
+    pub data_dir: PathBuf,
+    /// Who is whose friend.
+    pub friends: Arc<dyn Friends>,
+    /// Judges tokens.
+    pub auth: Auth,
+    /// Of the process.
+    pub lifecycle: Lifecycle,
+}
+
+/// A chat node at work.
+pub struct Node {
+    settings: NodeSettings,
+    lifecycle: Lifecycle,
+    workers: Workers,
+    history: Arc<SqliteHistory>,
+    rooms: Rooms,
+    surroundings: Arc<Surroundings>,
+    events: Arc<StoreEvents>,
+    rest: rest::Routes,
+    server: Mutex<Option<Server>>,
+    stop: CancellationToken,
+}
+
+impl Node {
+    /// Opens history and starts the threads. Serves nobody before [`Node::serve`].
+    pub async fn start(parts: NodeParts) -> anyhow::Result<Self> {
+        let NodeParts { settings, data_dir, friends, auth, lifecycle } = parts;
+        let id = match &settings.node_id {
+            Some(id) => id.clone(),
+            None => NodeId::parse(&format!("node-{}", ulid::Ulid::new()))?,
+        };
+        let stop = CancellationToken::new();
+        let overload = Overload::default();
+        let relays = Relays::new(settings.worker_count(), overload.clone());
+        let workers = Workers::start(settings.worker_count(), relays.clone()).await?;
+
+        let path = data_dir.join("history.db");
+        let history = Arc::new(SqliteHistory::open(&path, &settings.history)?);
+        let (bus, heard) = LocalBus::new().node(id.clone(), BUS_CAPACITY);
+        let bridge = Arc::new(Bridge::new(id.clone(), Arc::new(bus)));
+        let friends = Arc::new(FriendCache::new(friends, settings.friends));
+        let presence = Presence::new(
+            Arc::new(LocalPresence::new().node(id.clone())),
+            friends.clone(),
+            bridge.clone(),
+            relays.clone(),
+            overload.clone(),
+            settings.presence,
+        );
+        let rooms = Rooms::start(RoomsParts {
+            arbiters: workers.handles(),
+            relays: relays.clone(),
+            history: history.clone(),
+            friends: friends.clone(),
+            neighbours: bridge.clone(),
+            overload: overload.clone(),
+            settings: settings.rooms,
+            clock: Arc::new(Timestamp::now),
+        });
+        let sessions = Sessions::new(settings.sessions.max_sessions_per_user);
+        let limits = Arc::new(Limits::new(&settings.limits));
+        let events = Arc::new(StoreEvents::new(
+            bridge.clone(),
+            friends.clone(),
+            relays.clone(),
+            presence.clone(),
+            auth.revocations.clone(),
+            Arc::new(sessions.clone()),
+        ));
+        let inbound = Inbound {
+            bridge: bridge.clone(),
+            rooms: Arc::new(rooms.clone()),
+            sessions: Arc::new(sessions.clone()),
+            presence: presence.clone(),
+            friends: friends.clone(),
+            store_events: events.clone(),
+            relays,
+        };
+        actix_rt::spawn(inbound.run(heard, stop.clone()));
+        actix_rt::spawn(presence.clone().run(stop.clone()));
+        actix_rt::spawn({
+            let (bridge, stop) = (bridge.clone(), stop.clone());
+            async move { bridge.run(stop).await }
+        });
+        actix_rt::spawn({
+            let (events, stop) = (events.clone(), stop.clone());
+            async move { events.run(stop).await }
+        });
+        let checks = (lifecycle.check("history"), lifecycle.check("bus"));
+        actix_rt::spawn(probe(history.clone(), bridge.clone(), checks, stop.clone()));
+
+        let rest = rest::Routes::new(rest::Parts {
+            auth: auth.clone(),
+            service_token: settings.service_token.clone(),
+            rooms: rooms.clone(),
+            history: history.clone(),
+            friends: friends.clone(),
+            presence: presence.clone(),
+            limits: limits.clone(),
+            sessions: sessions.clone(),
+            events: events.clone(),
+        });
+        let surroundings = Arc::new(Surroundings {
+            node: id,
+            settings: settings.sessions.clone(),
+            auth,
+            sessions,
+            rooms: rooms.clone(),
+            friends,
+            bridge,
+            presence,
+            limits,
+            overload,
+        });
+        Ok(Self {
+            settings,
+            lifecycle,
+            workers,
+            history,
+            rooms,
+            surroundings,
+            events,
+            rest,
+            server: Mutex::new(None),
+            stop,
+        })
+    }
+
+    /// Where events of the store come in.
+    pub fn events(&self) -> &Arc<StoreEvents> {
+        &self.events
+    }
+
+    /// Serves on `address`: WebSockets, REST, and whatever `more` mounts. Answers where.
+    pub async fn serve(
+        &self,
+        address: SocketAddr,
+        more: impl Fn(&mut ServiceConfig) + Send + Sync + 'static,
+    ) -> anyhow::Result<SocketAddr> {
+        let connections = &self.settings.connections;
+        let send_buffer = connections.socket_send_buffer.as_usize();
+        let bound = Bound::bind(address, self.workers.count(), send_buffer)?;
+        let address = bound.address();
+        let lifecycle = self.lifecycle.clone();
+        let surroundings = self.surroundings.clone();
+        let upgrades = Arc::new(Upgrades::new(
+            &self.settings.upgrades,
+            connections.trusted_proxies.clone(),
+            surroundings.auth.clone(),
+            Box::new(move || (lifecycle.phase() >= Phase::Draining).then_some(COME_BACK)),
+            Box::new(move |upgraded| surroundings.greet(upgraded)),
+        ));
+        let rest = self.rest.clone();
+        let configure = Arc::new(move |app: &mut ServiceConfig| {
+            rest.configure(app);
+            more(app);
+        });
+        let handles = self.workers.handles();
+        let server = Server::start(bound, &handles, connections, upgrades, configure).await?;
+        *self.server.lock().await = Some(server);
+        Ok(address)
+    }
+
+    /// Moves sessions away and lets what is under way finish, for up to `grace`.
+    pub async fn drain(&self, grace: Duration) {
+        // Sessions first: whoever is told to come back must find nobody home here.
+        let sessions = &self.surroundings.sessions;
+        let server = self.server.lock().await.take();
+        let http = async {
+            if let Some(server) = server {
+                server.stop(grace).await;
+            }
+        };
+        tokio::join!(http, sessions.drain(grace / 2));
+        self.rooms.drained().await;
+    }
+
+    /// Closes history and ends the threads. Nothing is asked of the node afterwards.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        let history = self.history.clone();
+        if tokio::task::spawn_blocking(move || history.close()).await.is_err() {
+            tracing::error!("history did not close");
+        }
+        self.workers.stop();
+    }
+}
+
+/// Tells readiness what history and the bus answer.
+async fn probe(
+    history: Arc<SqliteHistory>,
+    bridge: Arc<Bridge>,
+    (history_check, bus_check): (Check, Check),
+    stop: CancellationToken,
+) {
+    loop {
+        match tokio::time::timeout(PROBE, history.ping()).await {
+            Ok(Ok(())) => history_check.pass(),
+            Ok(Err(error)) => history_check.fail(error.to_string()),
+            Err(_) => history_check.fail("does not answer"),
+        }
+        match tokio::time::timeout(PROBE, bridge.ping()).await {
+            Ok(Ok(())) => bus_check.pass(),
+            Ok(Err(error)) => bus_check.fail(error.to_string()),
+            Err(_) => bus_check.fail("does not answer"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PROBE) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
