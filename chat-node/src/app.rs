@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use actix_web::web::ServiceConfig;
 use shared::{
-    auth::Auth,
+    auth::{Auth, Revocations, SigningKey, TokenVerifier},
     id::{NodeId, Timestamp},
     lifecycle::{Check, Lifecycle, Phase},
 };
@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bridge::{Bridge, Inbound, StoreEvents},
-    bus::local::LocalBus,
+    bus::LocalBus,
     friends::{FriendCache, Friends},
     history::{History, sqlite::SqliteHistory},
     limits::Limits,
     overload::Overload,
-    presence::{Presence, local::LocalPresence},
-    rest,
+    presence::{LocalPresence, Presence},
+    rest::{Rest, RestParts},
     room::{Rooms, RoomsParts},
     server::{Bound, Server},
     session::{Sessions, Surroundings},
@@ -50,6 +50,14 @@ pub struct NodeParts {
     pub lifecycle: Lifecycle,
 }
 
+/// What judges tokens that `key` signed in the name of `issuer`.
+pub fn auth(key: &SigningKey, issuer: &str) -> Auth {
+    Auth {
+        verifier: TokenVerifier::of_key(key, issuer),
+        revocations: Revocations::new(),
+    }
+}
+
 /// A chat node at work.
 pub struct Node {
     settings: NodeSettings,
@@ -59,7 +67,7 @@ pub struct Node {
     rooms: Rooms,
     surroundings: Arc<Surroundings>,
     events: Arc<StoreEvents>,
-    rest: rest::Routes,
+    rest: Rest,
     server: Mutex<Option<Server>>,
     stop: CancellationToken,
 }
@@ -67,7 +75,13 @@ pub struct Node {
 impl Node {
     /// Opens history and starts the threads. Serves nobody before [`Node::serve`].
     pub async fn start(parts: NodeParts) -> anyhow::Result<Self> {
-        let NodeParts { settings, data_dir, friends, auth, lifecycle } = parts;
+        let NodeParts {
+            settings,
+            data_dir,
+            friends,
+            auth,
+            lifecycle,
+        } = parts;
         let id = match &settings.node_id {
             Some(id) => id.clone(),
             None => NodeId::parse(&format!("node-{}", ulid::Ulid::new()))?,
@@ -95,9 +109,9 @@ impl Node {
             relays: relays.clone(),
             history: history.clone(),
             friends: friends.clone(),
-            neighbours: bridge.clone(),
+            bridge: bridge.clone(),
             overload: overload.clone(),
-            settings: settings.rooms,
+            settings: settings.rooms.clone(),
             clock: Arc::new(Timestamp::now),
         });
         let sessions = Sessions::new(settings.sessions.max_sessions_per_user);
@@ -129,19 +143,21 @@ impl Node {
             let (events, stop) = (events.clone(), stop.clone());
             async move { events.run(stop).await }
         });
+        actix_rt::spawn({
+            let (limits, stop) = (limits.clone(), stop.clone());
+            async move { limits.run(stop).await }
+        });
         let checks = (lifecycle.check("history"), lifecycle.check("bus"));
         actix_rt::spawn(probe(history.clone(), bridge.clone(), checks, stop.clone()));
 
-        let rest = rest::Routes::new(rest::Parts {
-            auth: auth.clone(),
-            service_token: settings.service_token.clone(),
+        let rest = Rest::new(RestParts {
             rooms: rooms.clone(),
             history: history.clone(),
             friends: friends.clone(),
             presence: presence.clone(),
-            limits: limits.clone(),
-            sessions: sessions.clone(),
-            events: events.clone(),
+            auth: auth.clone(),
+            service_token: settings.service_token.clone(),
+            settings: settings.rest.clone(),
         });
         let surroundings = Arc::new(Surroundings {
             node: id,
@@ -152,7 +168,6 @@ impl Node {
             friends,
             bridge,
             presence,
-            limits,
             overload,
         });
         Ok(Self {
@@ -222,7 +237,10 @@ impl Node {
     pub async fn close(&self) {
         self.stop.cancel();
         let history = self.history.clone();
-        if tokio::task::spawn_blocking(move || history.close()).await.is_err() {
+        if tokio::task::spawn_blocking(move || history.close())
+            .await
+            .is_err()
+        {
             tracing::error!("history did not close");
         }
         self.workers.stop();

@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod app;
 pub mod bridge;
 pub mod bus;
 pub mod friends;
@@ -23,6 +24,26 @@ pub mod rest;
 pub mod room;
 pub mod server;
 pub mod session;
+pub mod settings;
 pub mod transport;
 pub mod upgrade;
 pub mod worker;
+
+use shared::telemetry::Metric;
+
+pub use app::{Node, NodeParts, auth};
+pub use settings::NodeSettings;
+
+/// The metrics of a node, for [`shared::telemetry::Metrics::install`].
+pub const METRICS: &[&[Metric]] = &[
+    bridge::METRICS,
+    friends::METRICS,
+    history::sqlite::METRICS,
+    limits::METRICS,
+    overload::METRICS,
+    presence::METRICS,
+    server::METRICS,
+    session::METRICS,
+    transport::METRICS,
+    upgrade::METRICS,
+];

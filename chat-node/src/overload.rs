@@ -10,6 +10,8 @@ use std::sync::{
     atomic::{AtomicU8, AtomicU32, Ordering::Relaxed},
 };
 
+use shared::telemetry::Metric;
+
 /// What may be shed, in the order it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -26,6 +28,12 @@ pub enum Shed {
 
 /// Pressure, in thousandths of a bound, at which each rung is stepped on, and left again.
 const RUNGS: [(u32, u32); 4] = [(500, 300), (650, 450), (800, 600), (950, 750)];
+
+/// The metrics of this module.
+pub const METRICS: &[Metric] = &[Metric::gauge(
+    "fireside_overload_rung",
+    "The rung of the overload ladder: 0 nothing is shed, 1 typing, 2 presence, 3 receipts, 4 sends refused",
+)];
 
 /// A queue that reports its pressure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

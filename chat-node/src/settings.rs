@@ -7,7 +7,7 @@ use shared::{
 
 use crate::{
     friends::FriendCacheSettings, history::sqlite::SqliteSettings, limits::LimitSettings,
-    presence::PresenceSettings, room::RoomSettings, server::ConnectionSettings,
+    presence::PresenceSettings, rest::RestSettings, room::RoomSettings, server::ConnectionSettings,
     session::SessionSettings, upgrade::UpgradeSettings,
 };
 
@@ -44,6 +44,9 @@ pub struct NodeSettings {
     /// Friends.
     #[command(flatten)]
     pub friends: FriendCacheSettings,
+    /// REST.
+    #[command(flatten)]
+    pub rest: RestSettings,
     /// How much is too much.
     #[command(flatten)]
     pub limits: LimitSettings,
@@ -61,7 +64,10 @@ impl NodeSettings {
 
 impl Settings for NodeSettings {
     fn validate(&self, report: &mut Report) {
-        let strong = self.service_token.as_ref().is_none_or(|t| t.expose().len() >= 32);
+        let strong = self
+            .service_token
+            .as_ref()
+            .is_none_or(|t| t.expose().len() >= 32);
         report.require(strong, "service_token", "needs at least 32 characters");
         report.require(self.workers <= 256, "workers", "is at most 256");
         self.connections.validate(report);
@@ -71,6 +77,7 @@ impl Settings for NodeSettings {
         self.history.validate(report);
         self.presence.validate(report);
         self.friends.validate(report);
+        self.rest.validate(report);
         self.limits.validate(report);
     }
 }

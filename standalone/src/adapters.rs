@@ -1,6 +1,6 @@
 //! One service through the ports of the other: the two never import each other.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use chat_node::{
@@ -39,7 +39,7 @@ impl Friends for StoreFriends {
 }
 
 /// The node as a target of the store's events.
-pub(crate) struct NodeEvents(pub(crate) StoreEvents);
+pub(crate) struct NodeEvents(pub(crate) Arc<StoreEvents>);
 
 #[async_trait]
 impl EventSink for NodeEvents {

@@ -18,7 +18,11 @@ use crate::{
 
 /// Runs until a signal ends it.
 pub(crate) async fn run(settings: FiresideSettings) -> anyhow::Result<ExitReason> {
-    let tables: Vec<_> = chat_node::METRICS.iter().copied().chain([store_api::METRICS]).collect();
+    let tables: Vec<_> = chat_node::METRICS
+        .iter()
+        .copied()
+        .chain([store_api::METRICS])
+        .collect();
     let metrics = Metrics::install(&tables)?;
     Metrics::build_info("fireside", env!("CARGO_PKG_VERSION"));
     let lifecycle = Lifecycle::new();
@@ -46,8 +50,10 @@ pub(crate) async fn run(settings: FiresideSettings) -> anyhow::Result<ExitReason
         lifecycle: lifecycle.clone(),
     })
     .await?;
-    let background =
-        store.start(vec![EventTarget::new("local", NodeEvents(node.events().clone()))]);
+    let background = store.start(vec![EventTarget::new(
+        "local",
+        NodeEvents(node.events().clone()),
+    )]);
 
     let routes = Routes::new(
         store.clone(),

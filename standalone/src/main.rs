@@ -59,15 +59,27 @@ mod tests {
     fn every_setting_is_documented() {
         let page = include_str!("../../docs/operations.md");
         for setting in shared::settings::reference::<FiresideSettings>(&loader()) {
-            assert!(page.contains(&setting.row()), "docs/operations.md misses:\n{}", setting.row());
+            assert!(
+                page.contains(&setting.row()),
+                "docs/operations.md misses:\n{}",
+                setting.row()
+            );
         }
     }
 
     #[test]
     fn every_metric_is_documented() {
         let page = include_str!("../../docs/operations.md");
-        for metric in chat_node::METRICS.iter().flat_map(|t| t.iter()).chain(store_api::METRICS) {
-            assert!(page.contains(&metric.row()), "docs/operations.md misses:\n{}", metric.row());
+        for metric in chat_node::METRICS
+            .iter()
+            .flat_map(|t| t.iter())
+            .chain(store_api::METRICS)
+        {
+            assert!(
+                page.contains(&metric.row()),
+                "docs/operations.md misses:\n{}",
+                metric.row()
+            );
         }
     }
 }

@@ -7,6 +7,21 @@ pub mod ring;
 pub mod sink;
 pub mod wheel;
 
+use shared::telemetry::Metric;
+
+/// The metrics of this module.
+pub const METRICS: &[Metric] = &[
+    Metric::gauge(
+        "fireside_relay_posts",
+        "Posts that wait for the relay of a worker; from 16384 on rooms refuse sends",
+    )
+    .by(&["worker"]),
+    Metric::counter(
+        "fireside_outbox_overflows_total",
+        "Sockets whose reliable lane ran over; they close with 4008",
+    ),
+];
+
 /// Names a session on this node: the worker thread it lives on, and its number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionKey {

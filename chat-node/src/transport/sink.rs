@@ -372,6 +372,7 @@ impl Sink {
 
     fn overflow(&self) {
         if !self.overflowed.replace(true) {
+            metrics::counter!("fireside_outbox_overflows_total").increment(1);
             self.wake();
         }
     }

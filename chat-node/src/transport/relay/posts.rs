@@ -43,10 +43,17 @@ impl Audience {
 }
 
 /// The relays of all workers of a node.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Relays(Arc<Shared>);
 
-#[derive(Debug)]
+impl std::fmt::Debug for Relays {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relays")
+            .field("workers", &self.0.inboxes.len())
+            .finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     inboxes: Vec<Inbox>,
     /// How many sinks of each worker hear a user or a room, and how many are about to
@@ -58,8 +65,8 @@ struct Shared {
 
 type Counts = SmallVec<[u32; 8]>;
 
-#[derive(Debug, Default)]
 struct Inbox {
+    waiting: metrics::Gauge,
     posts: Mutex<VecDeque<Post>>,
     len: AtomicUsize,
     waker: AtomicWaker,
@@ -95,13 +102,22 @@ pub(super) enum Post {
     },
 }
 
+impl Inbox {
+    fn new(worker: usize) -> Self {
+        Self {
+            waiting: metrics::gauge!("fireside_relay_posts", "worker" => worker.to_string()),
+            posts: Mutex::default(),
+            len: AtomicUsize::new(0),
+            waker: AtomicWaker::new(),
+        }
+    }
+}
+
 impl Relays {
     /// Relays for `workers` threads; each of them starts its own with [`Relay::start`].
     pub fn new(workers: usize, overload: Overload) -> Self {
         Self(Arc::new(Shared {
-            inboxes: std::iter::repeat_with(Inbox::default)
-                .take(workers)
-                .collect(),
+            inboxes: (0..workers).map(Inbox::new).collect(),
             users: DashMap::new(),
             rooms: DashMap::new(),
             overload,
@@ -229,6 +245,7 @@ impl Relays {
             (posts, waiting.len())
         };
         inbox.len.store(left, Relaxed);
+        inbox.waiting.set(left as f64);
         if posts.len() == most || left == 0 {
             self.0.overload.report(Source::Relay, left, CONGESTED_AT);
         }
