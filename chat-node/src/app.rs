@@ -93,6 +93,7 @@ impl Node {
 
         let path = data_dir.join("history.db");
         let history = Arc::new(SqliteHistory::open(&path, &settings.history)?);
+        history.report_to(&overload);
         let (bus, heard) = LocalBus::new().node(id.clone(), BUS_CAPACITY);
         let bridge = Arc::new(Bridge::new(id.clone(), Arc::new(bus)));
         let friends = Arc::new(FriendCache::new(friends, settings.friends));
@@ -155,6 +156,10 @@ impl Node {
             history: history.clone(),
             friends: friends.clone(),
             presence: presence.clone(),
+            limits: limits.clone(),
+            events: events.clone(),
+            sessions: Arc::new(sessions.clone()),
+            bridge: bridge.clone(),
             auth: auth.clone(),
             service_token: settings.service_token.clone(),
             settings: settings.rest.clone(),
@@ -168,6 +173,7 @@ impl Node {
             friends,
             bridge,
             presence,
+            limits,
             overload,
         });
         Ok(Self {

@@ -42,6 +42,7 @@ pub const METRICS: &[&[Metric]] = &[
     limits::METRICS,
     overload::METRICS,
     presence::METRICS,
+    room::METRICS,
     server::METRICS,
     session::METRICS,
     transport::METRICS,
