@@ -21,6 +21,8 @@ use shared::id::{NodeId, Timestamp, UserId};
 mod device;
 mod local;
 mod merge;
+#[cfg(test)]
+mod operations;
 mod project;
 mod roster;
 mod service;
