@@ -12,7 +12,7 @@ use actix_web::{
     middleware::{Next, from_fn},
     web,
 };
-use shared::problem;
+use shared::{problem, telemetry};
 use tokio::sync::watch;
 
 use super::{
@@ -33,6 +33,7 @@ pub(super) async fn stack(
         .service(web::resource(upgrade::PATH).to(upgrade::not_an_upgrade))
         .configure(|config| configure(config))
         .wrap(from_fn(problem::fill))
+        .wrap(from_fn(telemetry::observe))
         .wrap(from_fn(first_head));
     let upgrade = move |(request, framed): (Request, Framed<Connection, h1::Codec>)| {
         let upgrades = upgrades.clone();

@@ -105,6 +105,13 @@ impl Session {
             return;
         }
         let snapshot = match result {
+            // More happened meanwhile than could be held: there would be a hole.
+            Ok(_) if self.sink.overflowed() => {
+                counter!("fireside_starts_total", "outcome" => "overflow").increment(1);
+                self.close(CloseCode::TooSlow, None);
+                self.end();
+                return;
+            }
             Ok(snapshot) => snapshot,
             Err(error) => {
                 counter!("fireside_starts_total", "outcome" => error.code.word()).increment(1);

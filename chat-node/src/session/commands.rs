@@ -4,10 +4,10 @@
 //! snapshot is being made) makes all behind it wait, and the socket is not read meanwhile: that is
 //! how a client feels that it is too fast.
 
-use std::time::Duration;
+use std::{cell::RefCell, collections::HashMap, time::Duration};
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
-use metrics::counter;
+use metrics::{Counter, counter};
 use serde::Serialize;
 use shared::{
     auth::{Claims, TokenError},
@@ -55,6 +55,19 @@ pub(super) enum Flow {
     Next,
     /// This one has to wait, and all behind it.
     Wait(Asked),
+}
+
+thread_local! {
+    /// Handles of the counter, because finding one costs as much as many a command.
+    static COUNTERS: RefCell<HashMap<&'static str, Counter>> = RefCell::default();
+}
+
+fn count(op: &'static str) {
+    COUNTERS.with_borrow_mut(|counters| {
+        let of_op = counters.entry(op);
+        let of_op = of_op.or_insert_with(|| counter!("fireside_commands_total", "op" => op));
+        of_op.increment(1);
+    });
 }
 
 impl Session {
@@ -184,7 +197,7 @@ impl Session {
             Ok(command) => (command.op(), CommandClass::of(command)),
             Err(_) => ("invalid", CommandClass::Other),
         };
-        counter!("fireside_commands_total", "op" => op).increment(1);
+        count(op);
         match self.around.limits.command(&self.claims.sub, class) {
             Ok(()) => true,
             Err(refusal) if refusal.flood => {

@@ -149,10 +149,14 @@ impl Session {
             return Some(parcel);
         }
         let (id, s) = (parcel.id, parcel.s);
-        let old = self.sink.encoding();
+        let encoding = self.sink.encoding();
+        // In the middle of a frame, or behind a close, there is no place for last words.
+        let polite = !self.sink.closing() && self.sink.flush() == Flush::Done;
         if let Some(stream) = self.sink.detach() {
             counter!("fireside_closes_total", "code" => CloseCode::Replaced.word()).increment(1);
-            farewell(stream, old, CloseCode::Replaced, self.seat.take());
+            if polite {
+                farewell(stream, encoding, CloseCode::Replaced, self.seat.take());
+            }
         }
         if !self.attach(parcel) {
             self.detached();
