@@ -19,8 +19,10 @@ use shared::{
 use super::{
     RoomNews,
     actor::RoomActor,
+    ask::Ask,
     delivery::heard,
     live::{Mail, Parts, Room},
+    rules,
 };
 use crate::transport::{outbox::StateKey, relay::Audience};
 
@@ -136,6 +138,21 @@ impl Directory {
         tracing::error!(%room, "a room cannot be started");
         drop(mail);
         Ok(())
+    }
+
+    /// Sends to a room once it is known who is whose friend.
+    pub(super) fn post_acquainted(self: &Arc<Self>, room: RoomId, ask: Ask) {
+        let Some(arbiter) = self.arbiters.get(self.worker_of(&room)) else {
+            return;
+        };
+        let directory = self.clone();
+        arbiter.spawn(async move {
+            // What cannot be known the room finds out for itself.
+            let _ = directory.parts.friends.load(&ask.caller.user).await;
+            if let Err(Mail::Ask(ask)) = directory.post(&room, Mail::Ask(ask), false) {
+                ask.answer.give(Err(rules::busy()));
+            }
+        });
     }
 
     /// Starts a room's actor, unless it has a living one by now.

@@ -2,8 +2,12 @@
 //! does it. One turn at a time: while an append is in flight, everything else waits in the
 //! mailbox and is the next turn's batch.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
+use parking_lot::Mutex;
 use shared::{
     codes::ErrorCode,
     id::{RoomId, Seq, Timestamp, UserId},
@@ -27,7 +31,7 @@ use super::{
 };
 use crate::{
     bridge::{Bridge, BusMessage},
-    friends::FriendCache,
+    friends::{FriendCache, Graph},
     history::{AppendError, History, HistoryError},
     overload::{Overload, Shed},
     transport::relay::Relays,
@@ -48,6 +52,20 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// Who is whose friend. Of somebody with a session here it is what is known, at once: events
+    /// keep it true, and when store-api is away nobody waits for it.
+    pub(super) async fn graph(&self, user: &UserId) -> Result<Arc<Graph>, ErrorBody> {
+        if self.relays.is_online(user)
+            && let Some(graph) = self.friends.graph(user)
+        {
+            return Ok(graph);
+        }
+        self.friends.load(user).await.map_err(|error| {
+            tracing::warn!(%user, %error, "cannot tell who is whose friend");
+            rules::unavailable()
+        })
+    }
+
     /// Tells the other nodes.
     pub(super) fn tell(&self, news: RoomNews) {
         let topics = news.topics();
@@ -96,6 +114,8 @@ pub(super) struct Room {
     /// History may have more than the state: nothing is decided before it was read.
     pub(super) behind: bool,
     pub(super) typing: Typing,
+    /// Whose read marker history did not take.
+    pub(super) unstored: Arc<Mutex<HashSet<UserId>>>,
     pub(super) queue: VecDeque<Mail>,
 }
 
@@ -111,6 +131,7 @@ impl Room {
             delivered,
             behind: false,
             typing: Typing::default(),
+            unstored: Arc::default(),
             queue: VecDeque::new(),
         }
     }
@@ -175,6 +196,8 @@ impl Room {
 
     /// Removes a lobby that is still deserted.
     pub(super) async fn remove_deserted(&mut self) {
+        // Somebody may have come in through another node.
+        self.behind = true;
         if self.caught_up().await.is_err() || !self.deserted() {
             return;
         }
@@ -240,9 +263,9 @@ impl Room {
                         ts: now,
                         dup: true,
                     };
-                    return self.confirm(ask, standing).await;
+                    return self.confirm(ask, standing);
                 }
-                Decision::Permit => return self.perform(ask).await,
+                Decision::Permit => return self.perform(ask),
                 Decision::Refuse(error) => return ask.answer.give(Err(error)),
                 Decision::RefuseNewSend(error) => return self.refuse_new_send(ask, error).await,
             };
@@ -280,7 +303,7 @@ impl Room {
                 }
                 self.deliver_own(entries).await;
                 for (ask, stands) in slow {
-                    self.confirm(ask, stands).await;
+                    self.confirm(ask, stands);
                 }
             }
             Err(AppendError::Conflict { head: theirs }) => {
@@ -351,10 +374,7 @@ impl Room {
 
     /// How two people stand to each other, from the first one's graph.
     pub(super) async fn tie(&self, user: &UserId, other: &UserId) -> Result<Tie, ErrorBody> {
-        let graph = self.parts.friends.load(user).await.map_err(|error| {
-            tracing::warn!(%user, %error, "cannot tell who is whose friend");
-            rules::unavailable()
-        })?;
+        let graph = self.parts.graph(user).await?;
         Ok(Tie {
             friends: graph.friends.contains_key(other),
             unblocked: graph.unblocked(other),
@@ -380,13 +400,12 @@ impl Room {
     }
 
     /// Answers a command whose entries stand.
-    async fn confirm(&mut self, ask: Ask, stands: Appended) {
-        let reply = if answers_room(&ask.command) {
-            self.view(&ask.caller, Some(stands)).await
+    fn confirm(&self, ask: Ask, stands: Appended) {
+        if answers_room(&ask.command) {
+            self.show(ask.caller, Some(stands), ask.answer);
         } else {
-            Ok(ReplyBody::Appended(stands))
-        };
-        ask.answer.give(reply);
+            ask.answer.give(Ok(ReplyBody::Appended(stands)));
+        }
     }
 }
 

@@ -9,73 +9,86 @@ use shared::{
 };
 
 use super::{
-    Access, Caller, Reply, ReplyBody,
-    ask::Ask,
+    Access, Caller, ReplyBody,
+    ask::{Answer, Ask},
     live::{Away, Room, out_of_reach},
     rules,
 };
 
 impl Room {
-    /// Does what was permitted and leaves no entry.
-    pub(super) async fn perform(&mut self, ask: Ask) {
+    /// Does what was permitted and leaves no entry. What has to be read for the answer is read
+    /// beside the room's turn: a thousand who come back at once keep nobody from speaking.
+    pub(super) fn perform(&mut self, ask: Ask) {
         let Ask {
             caller,
             command,
             answer,
         } = ask;
-        let reply = match &command {
-            Command::RoomGet(_) => self.view(&caller, None).await,
-            Command::RoomMembers(page) => self.members(page).await,
-            Command::RoomSync(sync) => self.sync(sync).await,
-            Command::Typing(typing) => self.types(&caller, typing),
-            Command::Read(read) => self.read(&caller, read.seq).await,
-            _ => Ok(ReplyBody::Empty(Empty {})),
-        };
-        answer.give(reply);
-    }
-
-    async fn members(&self, page: &RoomMembers) -> Reply {
-        let limit = page_limit(page.limit)?;
-        let state = self.state().ok_or_else(rules::no_room)?;
-        let mut members = state.member_page(page.after.as_ref(), limit as usize + 1);
-        let more = members.len() > limit as usize;
-        members.truncate(limit as usize);
-        let next = members.last().filter(|_| more).map(|last| last.id.clone());
-        let ids: Vec<UserId> = members.iter().map(|m| m.id.clone()).collect();
-        let mut names = self.parts.friends.names(&ids).await;
-        for member in &mut members {
-            member.name = names.remove(&member.id);
+        match &command {
+            Command::RoomGet(_) => self.show(caller, None, answer),
+            Command::RoomMembers(page) => self.members(page, answer),
+            Command::RoomSync(sync) => self.sync(sync, answer),
+            Command::Read(read) => self.read(&caller, read.seq, answer),
+            Command::Typing(typing) => {
+                self.types(&caller, typing);
+                answer.give(Ok(ReplyBody::Empty(Empty {})));
+            }
+            _ => answer.give(Ok(ReplyBody::Empty(Empty {}))),
         }
-        Ok(ReplyBody::Members(MembersReply { members, next }))
     }
 
-    async fn sync(&self, sync: &RoomSync) -> Reply {
-        let limit = page_limit(sync.limit)?;
-        let state = self.state().ok_or_else(rules::no_room)?;
-        let other_log = sync
+    fn members(&self, page: &RoomMembers, answer: Answer) {
+        let (limit, state) = match (page_limit(page.limit), self.state()) {
+            (Err(error), _) => return answer.give(Err(error)),
+            (_, None) => return answer.give(Err(rules::no_room())),
+            (Ok(limit), Some(state)) => (limit as usize, state),
+        };
+        let mut members = state.member_page(page.after.as_ref(), limit + 1);
+        let more = members.len() > limit;
+        members.truncate(limit);
+        let next = members.last().filter(|_| more).map(|last| last.id.clone());
+        let parts = self.parts.clone();
+        actix_rt::spawn(async move {
+            let ids: Vec<UserId> = members.iter().map(|m| m.id.clone()).collect();
+            let mut names = parts.friends.names(&ids).await;
+            for member in &mut members {
+                member.name = names.remove(&member.id);
+            }
+            answer.give(Ok(ReplyBody::Members(MembersReply { members, next })));
+        });
+    }
+
+    fn sync(&self, sync: &RoomSync, answer: Answer) {
+        let (limit, state) = match (page_limit(sync.limit), self.state()) {
+            (Err(error), _) => return answer.give(Err(error)),
+            (_, None) => return answer.give(Err(rules::no_room())),
+            (Ok(limit), Some(state)) => (limit, state),
+        };
+        let ours = sync
             .epoch
             .as_ref()
-            .is_some_and(|epoch| epoch != state.epoch());
-        if other_log || sync.after > state.head() {
-            return Ok(ReplyBody::Synced(Synced {
-                epoch: state.epoch().clone(),
-                head: state.head(),
-                reset: true,
-                entries: Vec::new(),
-                more: false,
-            }));
-        }
-        let log = self.parts.history.log(&self.id, sync.after, limit);
-        let entries = log.await.map_err(out_of_reach)?;
-        let last = entries.last().map_or(sync.after, |last| last.seq);
-        let head = state.head().max(last);
-        Ok(ReplyBody::Synced(Synced {
+            .is_none_or(|epoch| epoch == state.epoch());
+        let mut synced = Synced {
             epoch: state.epoch().clone(),
-            head,
-            reset: false,
-            entries,
-            more: last < head,
-        }))
+            head: state.head(),
+            reset: !ours || sync.after > state.head(),
+            entries: Vec::new(),
+            more: false,
+        };
+        if synced.reset {
+            return answer.give(Ok(ReplyBody::Synced(synced)));
+        }
+        let (parts, id, after) = (self.parts.clone(), self.id.clone(), sync.after);
+        actix_rt::spawn(async move {
+            let log = parts.history.log(&id, after, limit).await;
+            answer.give(log.map_err(out_of_reach).map(|entries| {
+                let last = entries.last().map_or(after, |last| last.seq);
+                synced.head = synced.head.max(last);
+                synced.more = last < synced.head;
+                synced.entries = entries;
+                ReplyBody::Synced(synced)
+            }));
+        });
     }
 
     pub(super) async fn access(&mut self, caller: &Caller) -> Result<Access, ErrorBody> {

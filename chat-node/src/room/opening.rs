@@ -29,14 +29,11 @@ impl Room {
     /// Makes the room, or answers it when it is there already.
     pub(super) async fn open(&mut self, ask: Ask) {
         if self.state().is_some() {
-            let reply = match ask.command {
-                Command::RoomOpenDm(_) => self.view(&ask.caller, None).await,
-                _ => Err(ErrorBody::new(
-                    ErrorCode::Conflict,
-                    "the room is there already",
-                )),
-            };
-            return ask.answer.give(reply);
+            if let Command::RoomOpenDm(_) = ask.command {
+                return self.show(ask.caller, None, ask.answer);
+            }
+            let error = ErrorBody::new(ErrorCode::Conflict, "the room is there already");
+            return ask.answer.give(Err(error));
         }
         let bodies = match &ask.command {
             Command::RoomCreate(create) => self.creation(&ask.caller, create).await,
@@ -56,15 +53,7 @@ impl Room {
     ) -> Result<Vec<EntryBody>, ErrorBody> {
         let others = first_members(caller, create)?;
         if !caller.service && !others.is_empty() {
-            let graph = self
-                .parts
-                .friends
-                .load(&caller.user)
-                .await
-                .map_err(|error| {
-                    tracing::warn!(user = %caller.user, %error, "cannot tell who is whose friend");
-                    rules::unavailable()
-                })?;
+            let graph = self.parts.graph(&caller.user).await?;
             let friends_only = self.parts.policy.invite_friends_only;
             let stranger = others.iter().find(|other| {
                 !graph.unblocked(other)
@@ -123,8 +112,7 @@ impl Room {
                 if let Err(Away) = self.begun(&ask.caller.user, ts, bodies).await {
                     return ask.answer.give(Err(rules::unavailable()));
                 }
-                let reply = self.view(&ask.caller, None).await;
-                ask.answer.give(reply);
+                self.show(ask.caller, None, ask.answer);
             }
             Err(AppendError::Conflict { .. } | AppendError::NotCreated) => {
                 // The other end was faster.

@@ -95,6 +95,14 @@ impl Rooms {
             return Ok(());
         };
         let ask = Ask::new(command, &parts.relays, &parts.owed);
+        if let Command::RoomInvite(_) = &ask.command
+            && !ask.caller.service
+            && parts.friends.graph(&ask.caller.user).is_none()
+        {
+            // The room does not wait until store-api has said who is whose friend.
+            self.0.post_acquainted(room, ask);
+            return Ok(());
+        }
         match self.0.post(&room, Mail::Ask(ask), unborn) {
             Err(Mail::Ask(ask)) => Err(ask.give_back()),
             _ => Ok(()),

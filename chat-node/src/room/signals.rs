@@ -4,16 +4,12 @@ use std::sync::Arc;
 
 use shared::{
     id::{Seq, UserId},
-    protocol::{
-        codec::SharedEvent,
-        command::Switch,
-        event::Event,
-        reply::{Empty, ReadReply},
-    },
+    protocol::{codec::SharedEvent, command::Switch, event::Event, reply::ReadReply},
 };
 
 use super::{
-    Caller, Reply, ReplyBody, RoomNews,
+    Caller, ReplyBody, RoomNews,
+    ask::Answer,
     live::{Known, Room, out_of_reach},
     rules,
     state::RoomState,
@@ -24,18 +20,17 @@ use crate::{
 };
 
 impl Room {
-    pub(super) fn types(&mut self, caller: &Caller, typing: &Switch) -> Reply {
-        let done = Ok(ReplyBody::Empty(Empty {}));
+    pub(super) fn types(&mut self, caller: &Caller, typing: &Switch) {
         let now = self.now();
         let Some(state) = self.state() else {
-            return done;
+            return;
         };
         let seen = state.members().len() <= rules::MAX_TYPING_MEMBERS;
         if !seen || !self.parts.overload.allows(Shed::Typing) {
-            return done;
+            return;
         }
         if !self.typing.set(&caller.user, typing.on, now) {
-            return done;
+            return;
         }
         let hidden = self.hidden_from(&caller.user);
         self.show_typing(&caller.user, typing.on, &hidden);
@@ -48,7 +43,6 @@ impl Room {
                 hidden,
             });
         }
-        done
     }
 
     /// Members who may not see what `user` is about to say: one blocked the other.
@@ -84,39 +78,47 @@ impl Room {
             .update(&audience, &key, &event, Some(user));
     }
 
-    pub(super) async fn read(&mut self, caller: &Caller, seq: Seq) -> Reply {
+    /// Moves a read marker, tells whom it concerns, and answers once history has it. It is told
+    /// at once: a marker that a crash takes back is moved again by the next.
+    pub(super) fn read(&mut self, caller: &Caller, seq: Seq, answer: Answer) {
         let Known::State(state) = &mut self.known else {
-            return Err(rules::no_room());
+            return answer.give(Err(rules::no_room()));
         };
         let user = &caller.user;
         let moved = state.mark_read(user, seq);
-        let read = state
-            .member(user)
-            .map(|member| member.read)
-            .unwrap_or_default();
-        let answer = Ok(ReplyBody::Read(ReadReply { seq: read }));
-        let Some(before) = moved else {
-            return answer;
-        };
-        if let Err(error) = self.parts.history.mark_read(&self.id, user, read).await {
-            if let Known::State(state) = &mut self.known {
-                state.unmark_read(user, before);
+        let read = state.member(user).map(|m| m.read).unwrap_or_default();
+        if !moved && !self.unstored.lock().contains(user) {
+            return answer.give(Ok(ReplyBody::Read(ReadReply { seq: read })));
+        }
+        if moved {
+            let own_only = self.state().is_none_or(|s| !rules::shows_reads(s.kind()))
+                || !self.parts.overload.allows(Shed::Receipts);
+            self.show_read(user, read, own_only);
+            if !self.parts.bridge.alone() {
+                self.parts.tell(RoomNews::Read {
+                    room: self.id.clone(),
+                    users: self.state().and_then(RoomState::pair),
+                    user: user.clone(),
+                    seq: read,
+                    own_only,
+                });
             }
-            return Err(out_of_reach(error));
         }
-        let own_only = self.state().is_none_or(|s| !rules::shows_reads(s.kind()))
-            || !self.parts.overload.allows(Shed::Receipts);
-        self.show_read(user, read, own_only);
-        if !self.parts.bridge.alone() {
-            self.parts.tell(RoomNews::Read {
-                room: self.id.clone(),
-                users: self.state().and_then(RoomState::pair),
-                user: user.clone(),
-                seq: read,
-                own_only,
+        let (parts, unstored) = (self.parts.clone(), self.unstored.clone());
+        let (id, user) = (self.id.clone(), user.clone());
+        actix_rt::spawn(async move {
+            let stored = parts.history.mark_read(&id, &user, read).await;
+            answer.give(match stored {
+                Ok(_) => {
+                    unstored.lock().remove(&user);
+                    Ok(ReplyBody::Read(ReadReply { seq: read }))
+                }
+                Err(error) => {
+                    unstored.lock().insert(user);
+                    Err(out_of_reach(error))
+                }
             });
-        }
-        answer
+        });
     }
 
     pub(super) fn show_read(&self, user: &UserId, seq: Seq, own_only: bool) {

@@ -255,18 +255,15 @@ impl RoomState {
         }
     }
 
-    /// Moves a read marker forward, and no further than the head; answers where it was when it
-    /// moved.
-    pub(crate) fn mark_read(&mut self, user: &UserId, seq: Seq) -> Option<Seq> {
+    /// Moves a read marker forward, and no further than the head; answers whether it moved.
+    pub(crate) fn mark_read(&mut self, user: &UserId, seq: Seq) -> bool {
         let seq = seq.min(self.head);
-        let member = self.members.get_mut(user).filter(|m| m.read < seq)?;
-        Some(std::mem::replace(&mut member.read, seq))
-    }
-
-    /// Takes a move of a read marker back that could not be stored.
-    pub(crate) fn unmark_read(&mut self, user: &UserId, before: Seq) {
-        if let Some(member) = self.members.get_mut(user) {
-            member.read = before;
+        match self.members.get_mut(user) {
+            Some(member) if member.read < seq => {
+                member.read = seq;
+                true
+            }
+            _ => false,
         }
     }
 

@@ -9,7 +9,8 @@ use shared::{
 };
 
 use super::{
-    Caller, Reply, ReplyBody,
+    Caller, ReplyBody,
+    ask::Answer,
     live::{Parts, Room, out_of_reach},
     rules,
     state::RoomState,
@@ -37,21 +38,29 @@ pub(super) async fn named(
 }
 
 impl Room {
-    /// Answers with the room as the caller sees it, and where the caller's entry stands.
-    pub(super) async fn view(&self, caller: &Caller, appended: Option<Appended>) -> Reply {
-        let state = self.state().ok_or_else(rules::no_room)?;
-        let room = if state.member(&caller.user).is_some() {
-            let views = named(&self.parts, &caller.user, Some(&self.id)).await;
-            views
-                .map_err(out_of_reach)?
-                .pop()
-                .ok_or_else(rules::no_room)?
-        } else if caller.service {
-            from_outside(state)
-        } else {
-            return Err(rules::no_room());
+    /// Answers with the room as the caller sees it, and where the caller's entry stands. The turn
+    /// goes on meanwhile.
+    pub(super) fn show(&self, caller: Caller, appended: Option<Appended>, answer: Answer) {
+        let Some(state) = self.state() else {
+            return answer.give(Err(rules::no_room()));
         };
-        Ok(ReplyBody::Room(Box::new(RoomReply { room, appended })))
+        let reply = move |room| Ok(ReplyBody::Room(Box::new(RoomReply { room, appended })));
+        let member = state.member(&caller.user).is_some();
+        // Whoever appended something may be out again by the time the room is read.
+        let outside = (caller.service || appended.is_some()).then(|| from_outside(state));
+        match outside {
+            Some(room) if !member => return answer.give(reply(room)),
+            None if !member => return answer.give(Err(rules::no_room())),
+            _ => {}
+        }
+        let (parts, id) = (self.parts.clone(), self.id.clone());
+        actix_rt::spawn(async move {
+            let views = named(&parts, &caller.user, Some(&id)).await;
+            answer.give(match views {
+                Ok(mut views) => views.pop().or(outside).map_or(Err(rules::no_room()), reply),
+                Err(error) => Err(out_of_reach(error)),
+            });
+        });
     }
 }
 

@@ -48,6 +48,8 @@ struct Link {
     /// How many reads of the log fail from now on.
     blind: AtomicUsize,
     appends: AtomicUsize,
+    /// How many read markers are not taken from now on.
+    deaf: AtomicUsize,
 }
 
 impl Link {
@@ -141,6 +143,11 @@ impl History for Link {
     }
 
     async fn mark_read(&self, room: &RoomId, user: &UserId, seq: Seq) -> Result<Seq, HistoryError> {
+        let deaf = self.deaf.load(Ordering::SeqCst);
+        if deaf > 0 {
+            self.deaf.store(deaf - 1, Ordering::SeqCst);
+            return away();
+        }
         self.inner.mark_read(room, user, seq).await
     }
 
@@ -163,6 +170,7 @@ async fn node() -> (TestNode, Arc<Link>) {
         fault: AtomicU8::new(0),
         blind: AtomicUsize::new(0),
         appends: AtomicUsize::new(0),
+        deaf: AtomicUsize::new(0),
     });
     let node = TestNode::with(Setup {
         history: link.clone(),
@@ -223,6 +231,22 @@ async fn what_was_stored_is_delivered_without_being_asked_for() {
     );
     assert_eq!(b.event("message.new").await["nonce"], "n1");
     assert_eq!(node.head(&room).await, 4);
+}
+
+#[actix_rt::test]
+async fn a_read_marker_that_was_not_taken_is_sent_again() {
+    let (node, link) = node().await;
+    let room = node.room(RoomKind::Group, &["b"]).await.id;
+    appended(node.ask(by("a"), say(&room, "n")).await);
+    link.deaf.store(1, Ordering::SeqCst);
+    let read = || Command::Read(of_message(&room, 4));
+    assert_eq!(
+        code(node.ask(by("b"), read()).await),
+        ErrorCode::Unavailable
+    );
+    assert!(node.ask(by("b"), read()).await.is_ok());
+    let views = link.views(&user("b"), Some(&room)).await.unwrap();
+    assert_eq!(views[0].read.get(), 4);
 }
 
 #[actix_rt::test]

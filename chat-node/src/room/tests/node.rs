@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -43,7 +43,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// store-api as these tests need it: who is whose friend, in memory.
 #[derive(Default)]
-pub(super) struct People(Mutex<HashMap<UserId, Graph>>);
+pub(super) struct People(Mutex<HashMap<UserId, Graph>>, AtomicBool);
 
 impl People {
     pub(super) fn befriend(&self, a: &str, b: &str) {
@@ -65,6 +65,17 @@ impl People {
         }
     }
 
+    /// From now on store-api takes every question and answers none.
+    pub(super) fn hang(&self) {
+        self.1.store(true, Ordering::SeqCst);
+    }
+
+    async fn wait(&self) {
+        if self.1.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     pub(super) fn block(&self, by: &str, whom: &str) {
         let mut graphs = self.0.lock();
         graphs
@@ -83,10 +94,12 @@ impl People {
 #[async_trait]
 impl Friends for People {
     async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
+        self.wait().await;
         Ok(self.0.lock().get(user).cloned().unwrap_or_default())
     }
 
     async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError> {
+        self.wait().await;
         let name = |user: &UserId| (user.clone(), user.as_str().to_uppercase());
         Ok(users.iter().map(name).collect())
     }
@@ -107,6 +120,7 @@ pub(super) struct TestNode {
     pub(super) bus: Option<BusReceiver>,
     pub(super) id: NodeId,
     relay: Relay,
+    friends: Arc<FriendCache>,
     clock: Arc<AtomicI64>,
     workers: Workers,
 }
@@ -154,12 +168,13 @@ impl TestNode {
             friends_unpinned_for: Duration::ZERO,
             ..FriendCacheSettings::default()
         };
+        let friends = Arc::new(FriendCache::new(setup.people.clone(), friends));
         let now = clock.clone();
         let rooms = Rooms::start(RoomsParts {
             arbiters: workers.handles(),
             relays: relays.clone(),
             history: setup.history.clone(),
-            friends: Arc::new(FriendCache::new(setup.people.clone(), friends)),
+            friends: friends.clone(),
             bridge: bridge.clone(),
             overload: overload.clone(),
             settings: setup.settings,
@@ -175,6 +190,7 @@ impl TestNode {
             bus: Some(receiver),
             id,
             relay,
+            friends,
             clock,
             workers,
         }
@@ -211,6 +227,7 @@ impl TestNode {
         let sink = Sink::new(self.relay.next_key(), user(name), Encoding::Json);
         sink.attach(accepted.unwrap().0, Encoding::Json);
         self.bridge.online(&user(name)).await;
+        self.friends.online(&user(name)).await;
         self.relay.register(&sink);
         let rooms = self.rooms.memberships(&user(name)).await.unwrap();
         self.relay.subscribe(&sink, rooms);

@@ -80,7 +80,9 @@ async fn a_pipeline_is_decided_in_its_order() {
             Ok(ReplyBody::Appended(at)) => {
                 format!("{}{}", at.seq, if at.dup { " dup" } else { "" })
             }
-            Ok(ReplyBody::Room(room)) => format!("room at {}", room.room.head),
+            Ok(ReplyBody::Room(room)) => {
+                format!("room after {}", room.appended.map_or(0, |at| at.seq.get()))
+            }
             Ok(other) => panic!("{other:?}"),
             Err(error) => error.code.word().into(),
         })
@@ -94,12 +96,12 @@ async fn a_pipeline_is_decided_in_its_order() {
             "5 dup",
             "6",
             "7",
-            "room at 8",
+            "room after 8",
             "slow_mode",
             "4 dup",
-            "room at 9",
+            "room after 9",
             "not_found",
-            "room at 9",
+            "room after 0",
         ]
     );
 }
@@ -219,4 +221,35 @@ async fn a_lobby_goes_some_time_after_its_last_member() {
         node.history.room(&group).await.unwrap().is_some(),
         "only lobbies go"
     );
+}
+
+/// Names, friends of somebody who is not here, what others missed: a room waits for none of it.
+#[actix_rt::test]
+async fn a_store_that_hangs_keeps_nobody_from_speaking() {
+    let node = TestNode::start().await;
+    let room = node.room(RoomKind::Group, &["b"]).await.id;
+    let _a = node.listen("a").await;
+    let with_b = view(node.ask(by("a"), open_dm("b")).await).id;
+    node.people.hang();
+    let members = Command::RoomMembers(shared::protocol::command::RoomMembers {
+        room: room.clone(),
+        after: None,
+        limit: None,
+    });
+    let waits = [
+        (by("a"), members),
+        (by("b"), Command::RoomInvite(of_member(&room, "a2"))),
+    ];
+    for (caller, command) in waits {
+        let command = RoomCommand {
+            caller,
+            command,
+            reply: ReplyTo::Nobody,
+        };
+        assert!(node.rooms.send(command).is_ok());
+    }
+    appended(node.ask(by("b"), say(&room, "n1")).await);
+    // Who is here talks on with what is known.
+    appended(node.ask(by("a"), say(&with_b, "n1")).await);
+    eventually(|| async { node.rooms.owed() == 2 }).await;
 }
