@@ -29,7 +29,7 @@ export function requestList(session) {
           'li',
           { class: 'row' },
           avatar(person),
-          h('span', { class: 'person-words' }, h('span', { class: 'person-name' }, person.name), h('span', { class: 'person-line' }, into ? 'wants to be your friend' : 'request sent')),
+          h('span', { class: 'person-words' }, h('span', { class: 'person-name' }, person.name), h('span', { class: 'person-line' }, into ? 'wants to be friends' : 'request sent')),
           into
             ? [
                 button(`Accept ${person.name}`, 'check', 'accept', () => befriend(session, person.id)),

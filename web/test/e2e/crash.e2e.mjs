@@ -39,7 +39,7 @@ test('kill -9 and a restart: the banner tells, nothing is lost, nothing doubled'
     if (await retry.isVisible()) await retry.click().catch(() => undefined);
   }
   await bo.hears('after 5.');
-  await ana.message('after 5.').getByText('Sent').waitFor();
+  await ana.message('after 5.').getByText(/^(Sent|Seen)$/).first().waitFor();
 
   const wanted = [
     ...Array.from({ length: 10 }, (_, i) => `before ${i + 1}.`),
