@@ -34,8 +34,8 @@ use super::{
 
 /// How often an answer that events overtook is asked for again before it is taken as it is.
 const ATTEMPTS: u32 = 4;
-/// The most names asked for at once.
-const NAMES_AT_ONCE: usize = 500;
+/// The most names asked for at once: with ids of 64 characters, well below what a store-api takes.
+const NAMES_AT_ONCE: usize = 200;
 
 /// What bounds the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use shared::id::{NodeId, Timestamp, UserId};
 
 mod device;
+mod drive;
+mod gauges;
 mod local;
 mod merge;
 #[cfg(test)]
@@ -26,14 +28,17 @@ mod operations;
 mod project;
 mod roster;
 mod service;
+mod settings;
 mod tell;
 mod watch;
 
 pub use device::{Availability, DeviceState};
+pub use gauges::METRICS;
 pub use local::{LocalPresence, LocalPresenceNode};
 pub use merge::{merge, merged};
 pub use project::{Known, Relation, project};
-pub use service::{METRICS, Presence, PresenceSettings};
+pub use service::Presence;
+pub use settings::PresenceSettings;
 pub use watch::{MAX_WATCHED_MEMBERS, MAX_WATCHES};
 
 /// How often a node renews its lease.

@@ -1,17 +1,18 @@
-//! The presence of a node: sessions call it, and three loops do the rest (changes that are due, the
-//! lease, viewers who are behind).
+//! The presence of a node, as sessions, rooms and the bridge call it; what goes on without being
+//! called is in [`super::drive`].
 //!
 //! Calls from sessions take a lock for the time of a map look-up and never wait. Queues: one entry
 //! for a user to whom something is due, one for a viewer who is behind; both maps by user, so
 //! bounded by the users online here (and those whom a dead node leaves behind, until told of).
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{BuildHasher as _, RandomState},
     sync::Arc,
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use shared::{
     codes::ErrorCode,
@@ -20,124 +21,51 @@ use shared::{
         presence::{PresenceView, Status},
         reply::{ErrorBody, Friend},
     },
-    settings::{Report, Settings},
-    telemetry::Metric,
 };
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DeviceState, Incarnation, Known, PresenceError, PresenceStore, RENEW_EVERY, Reaped, Relation,
-    Standing, merge, project,
-    roster::{Due, Pace, Roster, Settled},
+    DeviceState, Incarnation, Known, PresenceSettings, PresenceStore, Relation, Standing, merge,
+    project,
+    roster::{Pace, Roster},
     tell::Teller,
     watch::{MAX_WATCHED_MEMBERS, MAX_WATCHES, Refused, Watches},
 };
 use crate::{
     bridge::{Bridge, PresenceNews},
     friends::{FriendCache, Graph},
-    overload::{Overload, Shed},
+    overload::Overload,
     transport::{SessionKey, relay::Relays},
 };
 
 /// Rosters, each behind a lock of its own.
 const SHARDS: usize = 16;
-/// The most changes of one round trip to the store.
-const BATCH: usize = 256;
-/// How soon what failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 /// How far back a resumed session may have missed changes: as long as sessions outlive sockets,
 /// and some.
 const MISSED: Duration = Duration::from_secs(130);
 /// Of how many users told of by other nodes the newest version is remembered.
 const MAX_VERSIONS: usize = 100_000;
 
-/// How quickly presence is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
-pub struct PresenceSettings {
-    /// How long a user still counts as there after the connection is gone
-    #[arg(long, value_parser = shared::settings::duration, default_value = "10s")]
-    pub presence_grace: Duration,
-    /// The least time between two publications about one user; the newest wins
-    #[arg(long, value_parser = shared::settings::duration, default_value = "2s")]
-    pub presence_damping: Duration,
-}
-
-impl Default for PresenceSettings {
-    fn default() -> Self {
-        Self {
-            presence_grace: Duration::from_secs(10),
-            presence_damping: Duration::from_secs(2),
-        }
-    }
-}
-
-impl Settings for PresenceSettings {
-    fn validate(&self, report: &mut Report) {
-        let short = self.presence_grace <= Duration::from_mins(2);
-        report.require(short, "presence_grace", "is at most 2m, as sessions are");
-        let short = self.presence_damping <= Duration::from_mins(1);
-        report.require(short, "presence_damping", "is at most 1m");
-    }
-}
-
-/// The metrics of presence.
-pub const METRICS: &[Metric] = &[
-    Metric::gauge(
-        "fireside_presence_users",
-        "Users with a device here, or of whom something is yet to be told",
-    ),
-    Metric::gauge(
-        "fireside_presence_queued",
-        "Users to whom something is due at some time",
-    ),
-    Metric::gauge(
-        "fireside_presence_behind",
-        "Users to be shown their friends anew",
-    ),
-    Metric::gauge(
-        "fireside_presence_watched_rooms",
-        "Rooms open on some screen, whose members' presence is shown",
-    ),
-    Metric::counter(
-        "fireside_presence_puts_total",
-        "States handed to the presence store",
-    )
-    .by(&["outcome"]),
-    Metric::counter("fireside_presence_published_total", "Changes told of"),
-    Metric::counter(
-        "fireside_presence_told_total",
-        "Users on this node told of a change",
-    ),
-    Metric::counter(
-        "fireside_presence_shed_total",
-        "Changes not told because of load; the newest is told later",
-    ),
-    Metric::counter(
-        "fireside_presence_reaped_total",
-        "Users found on an expired lease",
-    ),
-];
-
 /// The presence of this node's users. Clones share it.
 #[derive(Clone)]
 pub struct Presence(Arc<Inner>);
 
-struct Inner {
-    teller: Teller,
-    overload: Overload,
+pub(super) struct Inner {
+    pub(super) teller: Teller,
+    pub(super) overload: Overload,
     hasher: RandomState,
-    rosters: Vec<Mutex<Roster>>,
-    watches: Mutex<Watches>,
-    lease: Mutex<Option<Incarnation>>,
+    pub(super) rosters: Vec<Mutex<Roster>>,
+    pub(super) watches: Mutex<Watches>,
+    pub(super) lease: Mutex<Option<Incarnation>>,
     /// Viewers to be shown their friends anew: those who changed since then, or all.
-    behind: Mutex<HashMap<UserId, Option<Timestamp>>>,
+    pub(super) behind: Mutex<HashMap<UserId, Option<Timestamp>>>,
     /// The newest version that another node told, by user.
     versions: Mutex<HashMap<UserId, u64>>,
     /// Something is due earlier than before, or the lease stands.
-    due: Notify,
-    lapsed: Notify,
-    lagging: Notify,
+    pub(super) due: Notify,
+    pub(super) lapsed: Notify,
+    pub(super) lagging: Notify,
 }
 
 impl Presence {
@@ -309,7 +237,7 @@ impl Presence {
             ErrorBody::new(ErrorCode::TooLarge, message)
         })?;
         let bridge = &self.0.teller.bridge;
-        futures_util::future::join_all(begun.iter().map(|user| bridge.online(user))).await;
+        join_all(begun.iter().map(|user| bridge.online(user))).await;
         let known = self.0.known(members).await;
         for (member, known) in members.iter().zip(&known) {
             let relation = Relation::of_members(viewer, &graph, member);
@@ -435,7 +363,11 @@ impl Inner {
     }
 
     /// Changes a roster, and wakes the driver if something is due earlier than before.
-    fn with_roster<T>(&self, user: &UserId, change: impl FnOnce(&mut Roster, Instant) -> T) -> T {
+    pub(super) fn with_roster<T>(
+        &self,
+        user: &UserId,
+        change: impl FnOnce(&mut Roster, Instant) -> T,
+    ) -> T {
         let mut roster = self.roster(user).lock();
         let before = roster.next();
         let result = change(&mut roster, Instant::now());
@@ -457,12 +389,12 @@ impl Inner {
         }
     }
 
-    fn show(&self, viewer: &UserId, user: &UserId, view: PresenceView) {
+    pub(super) fn show(&self, viewer: &UserId, user: &UserId, view: PresenceView) {
         let viewers = smallvec::smallvec![viewer.clone()];
         self.teller.push(viewers, user, view);
     }
 
-    fn catch_up(&self, viewer: &UserId, since: Option<Timestamp>) {
+    pub(super) fn catch_up(&self, viewer: &UserId, since: Option<Timestamp>) {
         let mut behind = self.behind.lock();
         let entry = behind.entry(viewer.clone()).or_insert(since);
         // The one that reaches further back; `None` reaches back to the beginning.
@@ -489,227 +421,5 @@ impl Inner {
         let new = news.version >= *newest;
         *newest = news.version.max(*newest);
         new
-    }
-
-    async fn drive(&self) {
-        loop {
-            let lease = *self.lease.lock();
-            let next = match lease {
-                Some(_) => self.rosters.iter().filter_map(|r| r.lock().next()).min(),
-                // Without a lease nothing can be put; taking one says that something is due.
-                None => None,
-            };
-            match next {
-                Some(at) if at <= Instant::now() => {}
-                Some(at) => {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(at) => {}
-                        () = self.due.notified() => continue,
-                    }
-                }
-                None => {
-                    self.due.notified().await;
-                    continue;
-                }
-            }
-            if let Some(lease) = lease {
-                self.put_what_is_due(lease).await;
-            }
-        }
-    }
-
-    async fn put_what_is_due(&self, lease: Incarnation) {
-        let now = Instant::now();
-        let mut due: Vec<Due> = Vec::new();
-        for roster in &self.rosters {
-            due.extend(roster.lock().due(now, BATCH - due.len()));
-            if due.len() == BATCH {
-                break;
-            }
-        }
-        self.gauge();
-        if due.is_empty() {
-            return;
-        }
-        let changes: Vec<_> = due.into_iter().map(|due| (due.user, due.held)).collect();
-        let store = &self.teller.store;
-        let outcome = store.put(lease, Timestamp::now(), &changes).await;
-        let label = if outcome.is_ok() { "ok" } else { "failed" };
-        metrics::counter!("fireside_presence_puts_total", "outcome" => label)
-            .increment(changes.len() as u64);
-        match outcome {
-            Ok(standings) => {
-                for ((user, held), standing) in changes.into_iter().zip(standings) {
-                    self.settle(lease, &user, held, &standing).await;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, users = changes.len(), "presence waits for its store");
-                for (user, _) in changes {
-                    self.with_roster(&user, |roster, now| roster.failed(&user, now, RETRY));
-                }
-                if error == PresenceError::Expired {
-                    self.lapsed.notify_one();
-                }
-            }
-        }
-    }
-
-    async fn settle(
-        &self,
-        lease: Incarnation,
-        user: &UserId,
-        held: Option<DeviceState>,
-        standing: &Standing,
-    ) {
-        let tell = self.overload.allows(Shed::Presence);
-        if !tell {
-            metrics::counter!("fireside_presence_shed_total").increment(1);
-        }
-        let settled = Settled {
-            held,
-            elsewhere: standing.elsewhere(self.teller.bridge.node(), lease),
-            total: standing.merged(),
-            version: standing.version,
-            tell,
-        };
-        let news = self.with_roster(user, |roster, now| roster.settled(user, settled, now));
-        let Some(news) = news else {
-            return;
-        };
-        let viewers = self.watches.lock().viewers(user);
-        metrics::counter!("fireside_presence_published_total").increment(1);
-        if !self.teller.tell(user, &news, standing, viewers).await {
-            self.with_roster(user, |roster, now| roster.untold(user, news.before, now));
-        }
-    }
-
-    async fn keep_lease(&self) {
-        loop {
-            let lease = match self.teller.store.lease().await {
-                Ok(lease) => lease,
-                Err(error) => {
-                    tracing::warn!(%error, "no presence lease yet");
-                    tokio::time::sleep(RETRY).await;
-                    continue;
-                }
-            };
-            *self.lease.lock() = Some(lease);
-            for roster in &self.rosters {
-                roster.lock().owe_all(Instant::now());
-            }
-            self.due.notify_one();
-            self.hold_lease(lease).await;
-            *self.lease.lock() = None;
-            tracing::warn!("the presence lease ran out; taking another");
-        }
-    }
-
-    /// Renews the lease and reaps others', until it has run out.
-    async fn hold_lease(&self, lease: Incarnation) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(RENEW_EVERY) => {}
-                () = self.lapsed.notified() => return,
-            }
-            match self.teller.store.renew(lease).await {
-                Ok(()) => {}
-                Err(PresenceError::Expired) => return,
-                Err(error @ PresenceError::Unavailable(_)) => {
-                    tracing::warn!(%error, "the presence lease is not renewed");
-                    continue;
-                }
-            }
-            match self.teller.store.reap(Timestamp::now()).await {
-                Ok(reaped) => self.mourn(reaped),
-                Err(error) => tracing::warn!(%error, "expired leases wait"),
-            }
-        }
-    }
-
-    /// Tells of users whose node died, by way of the roster, which tells again if it fails.
-    fn mourn(&self, reaped: Vec<Reaped>) {
-        metrics::counter!("fireside_presence_reaped_total").increment(reaped.len() as u64);
-        for Reaped {
-            user,
-            lost,
-            standing,
-        } in reaped
-        {
-            let before = standing
-                .merged()
-                .map_or(lost.clone(), |rest| merge(&rest, &lost));
-            self.with_roster(&user, |roster, now| roster.owe(&user, Some(before), now));
-        }
-    }
-
-    /// This node goes: others are told of its users now, because nobody will later.
-    async fn tell_of_the_dead(&self, reaped: Vec<Reaped>) {
-        if self.teller.bridge.alone() {
-            return;
-        }
-        for reaped in reaped {
-            let after = reaped.standing.merged();
-            let before = after
-                .as_ref()
-                .map_or(reaped.lost.clone(), |rest| merge(rest, &reaped.lost));
-            let news = super::roster::News {
-                before: Some(before),
-                after,
-            };
-            let nobody = HashSet::new();
-            self.teller
-                .tell(&reaped.user, &news, &reaped.standing, nobody)
-                .await;
-        }
-    }
-
-    async fn show_what_was_missed(&self) {
-        loop {
-            let behind: Vec<_> = {
-                let mut behind = self.behind.lock();
-                let some: Vec<UserId> = behind.keys().take(BATCH).cloned().collect();
-                some.into_iter()
-                    .filter_map(|user| behind.remove_entry(&user))
-                    .collect()
-            };
-            if behind.is_empty() {
-                self.lagging.notified().await;
-                continue;
-            }
-            for (viewer, since) in behind {
-                if !self.show_friends(&viewer, since).await {
-                    tokio::time::sleep(RETRY).await;
-                    self.catch_up(&viewer, since);
-                }
-            }
-        }
-    }
-
-    async fn show_friends(&self, viewer: &UserId, since: Option<Timestamp>) -> bool {
-        let graph = self.teller.friends.graph(viewer);
-        let (true, Some(graph)) = (self.teller.relays.is_online(viewer), graph) else {
-            return true;
-        };
-        let friends: Vec<UserId> = graph.friends.keys().cloned().collect();
-        let Ok(standings) = self.teller.store.read(&friends).await else {
-            return false;
-        };
-        for (friend, standing) in friends.iter().zip(standings) {
-            if since.is_none() || standing.changed >= since {
-                let relation = Relation::of_friends(viewer, &graph, friend);
-                self.show(viewer, friend, project(relation, &standing.known()));
-            }
-        }
-        true
-    }
-
-    fn gauge(&self) {
-        let sizes = self.rosters.iter().map(|roster| roster.lock().len());
-        let (users, queued) = sizes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        metrics::gauge!("fireside_presence_users").set(users as f64);
-        metrics::gauge!("fireside_presence_queued").set(queued as f64);
-        metrics::gauge!("fireside_presence_watched_rooms").set(self.watches.lock().len() as f64);
-        metrics::gauge!("fireside_presence_behind").set(self.behind.lock().len() as f64);
     }
 }
