@@ -13,14 +13,18 @@ use store_api::{DeliveryError, EventSink, Store, StoreError};
 /// The store as chat-node's friends port.
 pub(crate) struct StoreFriends(pub(crate) Store);
 
-fn unavailable(error: StoreError) -> FriendsError {
+fn unavailable(error: &StoreError) -> FriendsError {
     FriendsError::Unavailable(error.to_string())
 }
 
 #[async_trait]
 impl Friends for StoreFriends {
     async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
-        let graph = self.0.friend_graph(user).await.map_err(unavailable)?;
+        let graph = self
+            .0
+            .friend_graph(user)
+            .await
+            .map_err(|e| unavailable(&e))?;
         Ok(Graph {
             friends: graph.friends.into_iter().collect(),
             blocked: graph.blocked.into_iter().collect(),
@@ -29,12 +33,15 @@ impl Friends for StoreFriends {
     }
 
     async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError> {
-        let names = self.0.names(users).await.map_err(unavailable)?;
+        let names = self.0.names(users).await.map_err(|e| unavailable(&e))?;
         Ok(names.into_iter().collect())
     }
 
     async fn revocations(&self) -> Result<Vec<Revocation>, FriendsError> {
-        self.0.active_revocations().await.map_err(unavailable)
+        self.0
+            .active_revocations()
+            .await
+            .map_err(|e| unavailable(&e))
     }
 }
 
