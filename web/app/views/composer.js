@@ -169,7 +169,10 @@ export function composer(session, conversation, hooks) {
     input.disabled = silent;
     emoji.disabled = silent;
   };
-  const off = session.on('rooms', drawMuted);
+  const offs = [
+    session.on('rooms', drawMuted),
+    session.on('members', (where) => where === room && completion.refresh()),
+  ];
   drawMuted();
   setText(drafts.get(room) ?? '');
 
@@ -185,7 +188,7 @@ export function composer(session, conversation, hooks) {
       input.focus();
     },
     stop() {
-      off();
+      offs.forEach((off) => off());
       sayTyping(false);
     },
   };

@@ -74,6 +74,10 @@ export function mentionCompletion(input, people) {
 
   return {
     view: list,
+    /** Those who may be mentioned have changed; perhaps somebody waits for them. */
+    refresh() {
+      if (document.activeElement === input) update();
+    },
     /**
      * @param {KeyboardEvent} event
      * @returns {boolean} whether the key was meant for the list
