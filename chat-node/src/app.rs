@@ -17,7 +17,7 @@ use crate::{
     friends::{FriendCache, Friends},
     history::{History, sqlite::SqliteHistory},
     limits::Limits,
-    overload::Overload,
+    overload::{Overload, Shed},
     presence::{LocalPresence, Presence},
     rest::{Rest, RestParts},
     room::{Rooms, RoomsParts},
@@ -205,13 +205,16 @@ impl Node {
         let send_buffer = connections.socket_send_buffer.as_usize();
         let bound = Bound::bind(address, self.workers.count(), send_buffer)?;
         let address = bound.address();
-        let lifecycle = self.lifecycle.clone();
+        let (lifecycle, overload) = (self.lifecycle.clone(), self.surroundings.overload.clone());
         let surroundings = self.surroundings.clone();
         let upgrades = Arc::new(Upgrades::new(
             &self.settings.upgrades,
             connections.trusted_proxies.clone(),
             surroundings.auth.clone(),
-            Box::new(move || (lifecycle.phase() >= Phase::Draining).then_some(COME_BACK)),
+            Box::new(move || {
+                let away = lifecycle.phase() >= Phase::Draining;
+                (away || !overload.allows(Shed::Sends)).then_some(COME_BACK)
+            }),
             Box::new(move |upgraded| surroundings.greet(upgraded)),
         ));
         let rest = self.rest.clone();

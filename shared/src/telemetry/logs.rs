@@ -36,11 +36,15 @@ impl Settings for LogSettings {
     }
 }
 
+/// Libraries that say at `info` what only their authors need. A directive of the operator's for
+/// the same target wins, because it comes later.
+const QUIET: &str = "actix_server=warn,sea_orm_migration=warn,rusqlite_migration=warn";
+
 impl LogSettings {
     /// Starts the log of this process, on the standard error.
     pub fn start(&self) -> Result<(), TelemetryError> {
         let lines = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::try_new(&self.log)?)
+            .with_env_filter(EnvFilter::try_new(format!("{QUIET},{}", self.log))?)
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal());
         match self.log_format {
