@@ -9,10 +9,7 @@
 #[path = "../tests/vectors/cases.rs"]
 mod cases;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 use shared::protocol::codec::Encoding;
 
@@ -54,18 +51,18 @@ fn seeds(directory: &Path) -> io::Result<()> {
         let name = format!("vector-{number:03}");
         let mut command = vec![u8::from(*encoding == Encoding::MsgPack)];
         command.extend(frame);
-        write(directory.join("commands"), &name, &command)?;
+        write(&directory.join("commands"), &name, &command)?;
         let mut framed = vec![number as u8];
         framed.extend(masked(1 + u8::from(*encoding == Encoding::MsgPack), frame));
         framed.extend(masked(9, b"ping"));
         framed.extend(masked(8, &[0x0f, 0xa0]));
-        write(directory.join("frames"), &name, &framed)?;
+        write(&directory.join("frames"), &name, &framed)?;
     }
     Ok(())
 }
 
-fn write(directory: PathBuf, name: &str, bytes: &[u8]) -> io::Result<()> {
-    std::fs::create_dir_all(&directory)?;
+fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
     std::fs::write(directory.join(name), bytes)
 }
 

@@ -154,6 +154,133 @@ fn names_and_numbers_of_the_connection_are_the_codes() {
     )));
 }
 
+/// The document as JSON.
+fn asyncapi() -> Value {
+    serde_yaml_ng::from_str(include_str!("../../docs/asyncapi.yaml")).unwrap()
+}
+
+#[test]
+fn asyncapi_has_exactly_the_ops_and_events() {
+    let document = asyncapi();
+    let of = |action: &str| -> BTreeSet<String> {
+        let operations = document["operations"].as_object().unwrap();
+        operations
+            .iter()
+            .filter(|(_, operation)| operation["action"] == action)
+            .map(|(name, _)| name.clone())
+            .collect()
+    };
+    let ops: BTreeSet<String> = OPS.iter().map(|op| (*op).to_owned()).collect();
+    let events: BTreeSet<String> = EVENTS.iter().map(|ev| format!("event.{ev}")).collect();
+    assert_eq!(of("receive"), ops);
+    assert_eq!(of("send"), events);
+    // The channel and the components hold the messages of those, the answers, and no others.
+    let mut answers = BTreeSet::from(["err".to_owned()]);
+    for op in &ops {
+        let replies = document["operations"][op]["reply"]["messages"]
+            .as_array()
+            .unwrap();
+        for reply in replies {
+            let pointer = reply["$ref"].as_str().unwrap();
+            answers.insert(pointer.rsplit('/').next().unwrap().to_owned());
+        }
+    }
+    let expected: BTreeSet<String> = ops.iter().chain(&events).chain(&answers).cloned().collect();
+    for place in ["/channels/socket/messages", "/components/messages"] {
+        let messages = document.pointer(place).unwrap().as_object().unwrap();
+        assert_eq!(
+            messages.keys().cloned().collect::<BTreeSet<_>>(),
+            expected,
+            "{place}"
+        );
+    }
+    let codes = &document["components"]["schemas"]["ErrorCode"]["enum"];
+    let words: Vec<&str> = ERRORS.iter().map(|row| row.word).collect();
+    assert_eq!(*codes, serde_json::json!(words));
+}
+
+#[test]
+fn every_reference_of_asyncapi_leads_somewhere_and_every_schema_is_used() {
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(reference)) = fields.get("$ref") {
+                    found.insert(reference.clone());
+                }
+                fields.values().for_each(|v| references(v, found));
+            }
+            Value::Array(items) => items.iter().for_each(|v| references(v, found)),
+            _ => {}
+        }
+    }
+    let document = asyncapi();
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    for reference in &found {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+    for name in document["components"]["schemas"]
+        .as_object()
+        .unwrap()
+        .keys()
+    {
+        let reference = format!("#/components/schemas/{name}");
+        assert!(found.contains(&reference), "{name} is not used");
+    }
+}
+
+/// Every golden vector fits the schema of its message, closed to fields that the schema does not
+/// know; so neither has a field that the other lacks.
+#[test]
+fn the_golden_vectors_fit_the_schemas_of_asyncapi() {
+    let mut document = asyncapi();
+    close(&mut document["components"]);
+    let ok_of = |op: &str| -> String {
+        let op = op.split(" (").next().unwrap();
+        let pointer = format!("/operations/{op}/reply/messages/0/$ref");
+        let reference = document.pointer(&pointer).unwrap().as_str().unwrap();
+        reference.rsplit('/').next().unwrap().to_owned()
+    };
+    for file in ["commands.json", "replies.json", "events.json"] {
+        for vector in vectors(file) {
+            let name = vector["name"].as_str().unwrap();
+            let json = &vector["json"];
+            let message = match (name.split_once(": "), file) {
+                (Some(("ok", op)), "replies.json") => ok_of(op),
+                (_, "replies.json") => "err".to_owned(),
+                (_, "events.json") => format!("event.{}", json["ev"].as_str().unwrap()),
+                _ => json["op"].as_str().unwrap().to_owned(),
+            };
+            let mut schema = document["components"]["messages"][&message]["payload"].clone();
+            assert!(schema.is_object(), "no message {message}");
+            schema["components"] = document["components"].clone();
+            let validator = jsonschema::validator_for(&schema).unwrap();
+            let errors: Vec<String> = validator
+                .iter_errors(json)
+                .map(|e| format!("{}: {e}", e.instance_path()))
+                .collect();
+            assert!(errors.is_empty(), "{name} as {message}: {errors:?}");
+        }
+    }
+}
+
+/// Lets no object of a schema have fields that it does not list.
+fn close(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("type") == Some(&Value::from("object")) {
+                fields
+                    .entry("additionalProperties")
+                    .or_insert(Value::Bool(false));
+            }
+            fields.values_mut().for_each(close);
+        }
+        Value::Array(items) => items.iter_mut().for_each(close),
+        _ => {}
+    }
+}
+
 fn vectors(name: &str) -> Vec<Value> {
     let path = format!("{}/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()

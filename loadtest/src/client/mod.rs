@@ -214,9 +214,12 @@ impl WsClient {
         if let Some(closed) = &self.closed {
             return Err(WireError::Closed(closed.clone()));
         }
-        if self.socket.send(message).await.is_err() {
+        if let Err(error) = self.socket.send(message).await {
             // Why is on the read side: the server's close frame may be waiting there.
-            let closed = self.closed().await?;
+            let mut closed = self.closed().await?;
+            if closed == Closed::default() {
+                closed.reason = error.to_string();
+            }
             return Err(WireError::Closed(closed));
         }
         Ok(())
@@ -289,16 +292,17 @@ impl WsClient {
 
     /// The next thing that arrived or arrives; after the close, the close again and again.
     pub async fn next(&mut self) -> Result<Seen, WireError> {
-        if let Some((_, seen)) = self.arrived.pop_front() {
-            return Ok(seen);
-        }
-        match tokio::time::timeout(PATIENCE, self.pull()).await {
-            Ok(()) => {}
-            Err(_) => return Err(WireError::Silent("frame".into())),
-        }
-        match self.arrived.pop_front() {
-            Some((_, seen)) => Ok(seen),
-            None => Err(WireError::Closed(self.closed.clone().unwrap_or_default())),
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some((_, seen)) = self.arrived.pop_front() {
+                return Ok(seen);
+            }
+            if let Some(closed) = &self.closed {
+                return Err(WireError::Closed(closed.clone()));
+            }
+            // A ping is answered and brings nothing to see.
+            let pulled = tokio::time::timeout_at(deadline, self.pull()).await;
+            pulled.map_err(|_| WireError::Silent("frame".into()))?;
         }
     }
 
@@ -383,7 +387,11 @@ impl WsClient {
                 Ok(vec![self.close_seen(closed)])
             }
             Some(Ok(_)) => return,
-            Some(Err(_)) | None => Ok(vec![self.close_seen(Closed::default())]),
+            Some(Err(error)) => Ok(vec![self.close_seen(Closed {
+                code: None,
+                reason: error.to_string(),
+            })]),
+            None => Ok(vec![self.close_seen(Closed::default())]),
         };
         let seen = now_seen.unwrap_or_else(|fault| {
             vec![self.close_seen(Closed {
