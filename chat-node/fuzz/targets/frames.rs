@@ -39,7 +39,9 @@ fuzz_target!(|data: &[u8]| {
     };
     let whole = read(std::iter::once(stream));
     let pieces = read(stream.chunks(usize::from(*size).max(1)));
-    assert_eq!(whole, pieces);
+    // A frame may be wrong in two ways; which is seen first depends on how much has arrived.
+    assert_eq!(whole.0, pieces.0);
+    assert_eq!(whole.1.is_some(), pieces.1.is_some());
     for message in &whole.0 {
         match message {
             Incoming::Text(text) => {
