@@ -50,6 +50,7 @@ pub struct Device {
     unanswered: BTreeMap<Nonce, Unanswered>,
     in_flight: HashMap<u64, Nonce>,
     acked: usize,
+    newest: Option<(RoomId, Seq)>,
     trim: bool,
 }
 
@@ -108,6 +109,7 @@ impl Device {
             unanswered: BTreeMap::new(),
             in_flight: HashMap::new(),
             acked: 0,
+            newest: None,
             trim: true,
         }
     }
@@ -157,6 +159,16 @@ impl Device {
     /// How many sends were acknowledged.
     pub fn acked(&self) -> usize {
         self.acked
+    }
+
+    /// Deletes the message that was acknowledged last, once; `false` when there is none.
+    pub async fn take_back(&mut self) -> Result<bool, WireError> {
+        let Some((room, seq)) = self.newest.take() else {
+            return Ok(false);
+        };
+        let body = json!({"room": room, "seq": seq});
+        let _: Appended = self.ask("message.delete", &body).await?;
+        Ok(true)
     }
 
     /// How far it holds a room without a hole.
@@ -498,6 +510,7 @@ impl Device {
                     serde_json::from_value(ok).map_err(|e| WireError::Contract(e.to_string()))?;
                 self.unanswered.remove(&nonce);
                 self.acked += 1;
+                self.newest = Some((room.clone(), ack.seq));
                 self.note(Happened::Acked {
                     room,
                     nonce,

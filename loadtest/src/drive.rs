@@ -34,6 +34,8 @@ pub struct Plan {
     pub pace: Duration,
     /// Every so many messages a sender loses its socket; 0: never.
     pub drop_every: usize,
+    /// Every so many messages a sender deletes one of them; 0: never.
+    pub delete_every: usize,
 }
 
 /// Registers the accounts, drives the senders and reads the logs.
@@ -130,6 +132,10 @@ async fn send_all(mut device: Device, plan: Plan, rooms: Vec<RoomId>) -> anyhow:
         let text = format!("{} says {n}", device.name());
         // A send that the socket did not survive is tried again on the next one.
         let _ = device.send(room, &text).await;
+        if plan.delete_every > 0 && n % plan.delete_every == plan.delete_every - 1 {
+            // Neither is this: a deletion whose answer got lost stands or does not.
+            let _ = device.take_back().await;
+        }
         let next = Instant::now() + plan.pace;
         while device.on_line() {
             let full = device.unanswered() >= plan.window.max(1);

@@ -48,6 +48,9 @@ enum Task {
         /// Drop a sender's socket every so many messages; 0: never.
         #[arg(long, default_value_t = 25)]
         drop_every: usize,
+        /// Delete one of a sender's messages every so many; 0: never.
+        #[arg(long, default_value_t = 10)]
+        delete_every: usize,
     },
 }
 
@@ -78,6 +81,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             window,
             pace_ms,
             drop_every,
+            delete_every,
         } => {
             let recorder = Recorder::to_file(&out)?;
             let plan = drive::Plan {
@@ -88,6 +92,7 @@ async fn main() -> anyhow::Result<ExitCode> {
                 window,
                 pace: Duration::from_millis(pace_ms),
                 drop_every,
+                delete_every,
             };
             drive::record(&plan, &recorder).await?;
             let verdict = check(&recorder.lines()?);

@@ -39,6 +39,10 @@ enum Step {
     Refuse { client: usize, room: usize },
     /// A client takes in some of what waits for it.
     Read { client: usize, some: usize },
+    /// A client edits one of its messages.
+    Edit { client: usize, which: usize },
+    /// A client deletes one of its messages.
+    Delete { client: usize, which: usize },
     /// A client loses its socket and resumes.
     Resume { client: usize },
     /// The server dies: every session is lost, every log stays.
@@ -56,6 +60,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => client.clone().prop_map(|client| Step::Retry { client }),
         1 => (client.clone(), room).prop_map(|(client, room)| Step::Refuse { client, room }),
         4 => (client.clone(), 1..6_usize).prop_map(|(client, some)| Step::Read { client, some }),
+        1 => (client.clone(), 0..9_usize).prop_map(|(client, which)| Step::Edit { client, which }),
+        1 => (client.clone(), 0..9_usize).prop_map(|(client, which)| Step::Delete { client, which }),
         2 => client.prop_map(|client| Step::Resume { client }),
         1 => Just(Step::Crash),
     ];
@@ -67,8 +73,8 @@ struct Client {
     session: usize,
     s: u64,
     have: HashMap<usize, u64>,
-    /// Stream of the session: (s, room, seq).
-    stream: Vec<(usize, u64)>,
+    /// Stream of the session: entries of rooms, as they were when they were new.
+    stream: Vec<(usize, Entry)>,
     unanswered: Vec<(usize, Nonce, String)>,
 }
 
@@ -172,24 +178,55 @@ impl Model {
         if let Some(entry) = known {
             return (entry.seq, entry.ts, true);
         }
-        let seq = Seq::new(self.logs[r].len() as u64 + 1);
-        let ts = Timestamp::from_millis(1000 + self.lines.len() as i64);
-        self.logs[r].push(Entry {
-            seq,
-            user: user(c),
-            ts,
-            body: EntryBody::Message(MessageBody {
-                nonce: nonce.clone(),
-                text: text.to_owned(),
-                reply_to: None,
-                mentions: Vec::new(),
-                data: None,
-            }),
+        let body = EntryBody::Message(MessageBody {
+            nonce: nonce.clone(),
+            text: text.to_owned(),
+            reply_to: None,
+            mentions: Vec::new(),
+            data: None,
         });
+        let entry = self.push(c, r, body);
+        (entry.seq, entry.ts, false)
+    }
+
+    fn push(&mut self, c: usize, r: usize, body: EntryBody) -> Entry {
+        let entry = Entry {
+            seq: Seq::new(self.logs[r].len() as u64 + 1),
+            user: user(c),
+            ts: Timestamp::from_millis(1000 + self.lines.len() as i64),
+            body,
+        };
+        self.logs[r].push(entry.clone());
         for client in &mut self.clients {
-            client.stream.push((r, seq.get()));
+            client.stream.push((r, entry.clone()));
         }
-        (seq, ts, false)
+        entry
+    }
+
+    /// A message of the client that is not deleted.
+    fn own_message(&self, c: usize, which: usize) -> Option<(usize, Seq)> {
+        let own: Vec<(usize, Seq)> = (0..ROOMS)
+            .flat_map(|r| self.logs[r].iter().map(move |entry| (r, entry)))
+            .filter(|(_, e)| {
+                e.user == user(c) && matches!(&e.body, EntryBody::Message(m) if !m.text.is_empty())
+            })
+            .map(|(r, entry)| (r, entry.seq))
+            .collect();
+        (!own.is_empty()).then(|| own[which % own.len()])
+    }
+
+    fn delete(&mut self, c: usize, r: usize, target: Seq) {
+        self.push(c, r, EntryBody::Delete { target });
+        for entry in &mut self.logs[r] {
+            let seq = entry.seq;
+            match &mut entry.body {
+                EntryBody::Message(message) if seq == target => message.text.clear(),
+                EntryBody::Edit {
+                    target: of, text, ..
+                } if *of == target => text.clear(),
+                _ => {}
+            }
+        }
     }
 
     fn sent(&mut self, c: usize, r: usize, nonce: &Nonce, text: &str) {
@@ -225,13 +262,12 @@ impl Model {
     fn read(&mut self, c: usize, some: usize) {
         for _ in 0..some {
             let client = &mut self.clients[c];
-            let Some((r, seq)) = client.stream.get(client.s as usize).copied() else {
+            let Some((r, entry)) = client.stream.get(client.s as usize).cloned() else {
                 return;
             };
             client.s += 1;
             let s = client.s;
-            client.have.insert(r, seq);
-            let entry = self.logs[r][seq as usize - 1].clone();
+            client.have.insert(r, entry.seq.get());
             self.note(
                 c,
                 Happened::Entry {
@@ -281,6 +317,27 @@ impl Model {
                 );
             }
             Step::Read { client, some } => self.read(client, some),
+            Step::Edit { client: c, which } => {
+                if let Some((r, target)) = self.own_message(c, which) {
+                    self.counter += 1;
+                    let text = format!("edited {}", self.counter);
+                    let mentions = Vec::new();
+                    self.push(
+                        c,
+                        r,
+                        EntryBody::Edit {
+                            target,
+                            text,
+                            mentions,
+                        },
+                    );
+                }
+            }
+            Step::Delete { client: c, which } => {
+                if let Some((r, target)) = self.own_message(c, which) {
+                    self.delete(c, r, target);
+                }
+            }
             Step::Resume { client: c } => {
                 let sid = SessionId::parse(&format!("s{}", self.clients[c].session)).unwrap();
                 let s = self.clients[c].s;
@@ -344,6 +401,10 @@ enum Fault {
     WrongTime,
     AlterLogText,
     AlterEventText,
+    AlterDeletedEvent,
+    AlterDeletedEdit,
+    BlankLogText,
+    KeepDeleted,
     DropEvent,
     DropEventRenumbered,
     SwapEvents,
@@ -367,6 +428,10 @@ const FAULTS: &[Fault] = &[
     Fault::WrongTime,
     Fault::AlterLogText,
     Fault::AlterEventText,
+    Fault::AlterDeletedEvent,
+    Fault::AlterDeletedEdit,
+    Fault::BlankLogText,
+    Fault::KeepDeleted,
     Fault::DropEvent,
     Fault::DropEventRenumbered,
     Fault::SwapEvents,
@@ -413,6 +478,15 @@ fn alter(entry: &mut Entry) {
 
 fn is_message(entry: &Entry) -> bool {
     matches!(entry.body, EntryBody::Message(_))
+}
+
+fn is_deleted(lines: &[Line], of: &RoomId, seq: Seq) -> bool {
+    lines.iter().any(|line| match &line.what {
+        Happened::Log { room, entries, .. } if room == of => entries
+            .iter()
+            .any(|e| matches!(e.body, EntryBody::Delete { target } if target == seq)),
+        _ => false,
+    })
 }
 
 fn with_log<T>(lines: &mut [Line], of: &RoomId, act: impl FnOnce(&mut Vec<Entry>) -> T) -> T {
@@ -493,6 +567,70 @@ fn plant(lines: &mut Vec<Line>, fault: Fault, at: prop::sample::Index) -> Option
                 alter(entry);
             }
             vec![Rule::Altered]
+        }
+        Fault::AlterDeletedEvent => {
+            let gone: Vec<usize> = entries
+                .iter()
+                .copied()
+                .filter(|i| match &lines[*i].what {
+                    Happened::Entry { room, entry, .. } => is_deleted(lines, room, entry.seq),
+                    _ => false,
+                })
+                .collect();
+            if let Happened::Entry { entry, .. } = &mut lines[pick(&gone, at)?].what {
+                alter(entry);
+            }
+            vec![Rule::Altered]
+        }
+        Fault::AlterDeletedEdit => {
+            // Its words stand nowhere but with those who saw them: another has to have seen it.
+            let edits = positions(lines, |what| match what {
+                Happened::Entry { room, entry, .. } => match entry.body {
+                    EntryBody::Edit { target, .. } => {
+                        let sightings = positions(
+                            lines,
+                            |w| matches!(w, Happened::Entry { room: r, entry: e, .. } if r == room && e == entry),
+                        );
+                        is_deleted(lines, room, target) && sightings.len() > 1
+                    }
+                    _ => false,
+                },
+                _ => false,
+            });
+            if let Happened::Entry { entry, .. } = &mut lines[pick(&edits, at)?].what
+                && let EntryBody::Edit { text, .. } = &mut entry.body
+            {
+                text.push('!');
+            }
+            vec![Rule::Altered]
+        }
+        Fault::BlankLogText | Fault::KeepDeleted => {
+            let keep = matches!(fault, Fault::KeepDeleted);
+            let fitting: Vec<usize> = acks
+                .iter()
+                .copied()
+                .filter(|i| match &lines[*i].what {
+                    Happened::Acked { room, seq, .. } => is_deleted(lines, room, *seq) == keep,
+                    _ => false,
+                })
+                .collect();
+            let i = pick(&fitting, at)?;
+            let Happened::Acked {
+                room, seq, nonce, ..
+            } = lines[i].what.clone()
+            else {
+                unreachable!()
+            };
+            let sent = lines.iter().find_map(|line| match &line.what {
+                Happened::Sent { nonce: n, text, .. } if *n == nonce => Some(text.clone()),
+                _ => None,
+            });
+            with_log(lines, &room, |log| {
+                if let EntryBody::Message(message) = &mut log[seq.get() as usize - 1].body {
+                    message.text = sent.filter(|_| keep).unwrap_or_default();
+                }
+            });
+            vec![if keep { Rule::Kept } else { Rule::Altered }]
         }
         Fault::DropEvent => {
             let i = pick(&entries, at)?;
@@ -688,6 +826,8 @@ fn rich() -> Vec<Step> {
             1 => steps.push(Step::Resume { client }),
             2 => steps.push(Step::Refuse { client, room }),
             3 => steps.push(Step::Read { client, some: 3 }),
+            4 => steps.push(Step::Edit { client, which: 0 }),
+            5 => steps.push(Step::Delete { client, which: 0 }),
             _ => {}
         }
         if n == 30 {
@@ -703,6 +843,7 @@ fn each_fault_by_name_is_caught() {
     let verdict = check(&right);
     assert!(verdict.holds(), "{verdict}");
     assert!(verdict.seen.dups > 0 && verdict.seen.resumes > 0 && verdict.seen.synced > 0);
+    assert!(verdict.seen.deleted > 0);
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for fault in FAULTS {
         for _ in 0..20 {

@@ -1,6 +1,9 @@
 //! The logs as they read at the end.
+//!
+//! The words of a deleted message, and those of its edits, leave the log: the entries stay, blank.
+//! Whoever saw them before saw the words.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use shared::{
     id::{Epoch, RoomId, Seq},
@@ -22,9 +25,32 @@ pub(super) struct Logs {
 pub(super) struct Log {
     pub(super) epoch: Epoch,
     entries: Vec<Entry>,
+    /// Messages that were deleted.
+    deleted: HashSet<Seq>,
 }
 
 impl Log {
+    fn new(epoch: Epoch, entries: Vec<Entry>) -> Self {
+        let deleted = entries.iter().filter_map(|entry| match &entry.body {
+            EntryBody::Delete { target } => Some(*target),
+            _ => None,
+        });
+        Self {
+            deleted: deleted.collect(),
+            epoch,
+            entries,
+        }
+    }
+
+    /// Whether the entry's words are gone: a deleted message's, or those of an edit of one.
+    pub(super) fn is_blank(&self, entry: &Entry) -> bool {
+        match &entry.body {
+            EntryBody::Message(_) => self.deleted.contains(&entry.seq),
+            EntryBody::Edit { target, .. } => self.deleted.contains(target),
+            _ => false,
+        }
+    }
+
     pub(super) fn at(&self, seq: Seq) -> Option<&Entry> {
         let index = usize::try_from(seq.get()).ok()?.checked_sub(1)?;
         self.entries.get(index)
@@ -88,16 +114,39 @@ pub(super) fn read(lines: &[Line], verdict: &mut Verdict) -> Logs {
         }
         verdict.seen.logs += 1;
         verdict.seen.entries += entries.len();
-        logs.rooms.insert(
-            room.clone(),
-            Log {
-                epoch: epoch.clone(),
-                entries: entries.clone(),
-            },
-        );
+        let log = Log::new(epoch.clone(), entries.clone());
+        verdict.seen.deleted += log.deleted.len();
+        for entry in entries.iter().filter(|entry| log.is_blank(entry)) {
+            if blanked(entry) != *entry {
+                let what = format!(
+                    "{room}: the words at {} are those of a deleted message",
+                    entry.seq
+                );
+                verdict.breach(Rule::Kept, what);
+            }
+        }
+        logs.rooms.insert(room.clone(), log);
     }
     if logs.rooms.is_empty() {
         verdict.breach(Rule::Record, "the record holds no log to judge by");
     }
     logs
+}
+
+/// The entry without its words, as the log keeps it once its message is deleted.
+pub(super) fn blanked(entry: &Entry) -> Entry {
+    let mut entry = entry.clone();
+    match &mut entry.body {
+        EntryBody::Message(message) => {
+            message.text.clear();
+            message.mentions.clear();
+            message.data = None;
+        }
+        EntryBody::Edit { text, mentions, .. } => {
+            text.clear();
+            mentions.clear();
+        }
+        _ => {}
+    }
+    entry
 }

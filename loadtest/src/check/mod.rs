@@ -1,12 +1,13 @@
 //! The judge: a pure function over the lines of a record.
 //!
 //! What it holds a server to, in the words of the delivery promise:
-//! 1. an acknowledged message is in the log, exactly once, at the acknowledged seq, with its text;
+//! 1. an acknowledged message is in the log, exactly once, at the acknowledged seq, with its text,
+//!    or without any once it was deleted;
 //! 2. a log is dense from 1, and every surface reads the same log;
 //! 3. all tries of one nonce come to one seq, and only the first of them is not a `dup`;
 //! 4. nothing refused as "not stored" is in the log, and nothing nobody sent;
-//! 5. each client sees each entry of its rooms, in order, equal to the log, not twice in one
-//!    session; a hole is lawful only across a session's end, and only when `room.sync` fills it;
+//! 5. each client sees each entry of its rooms, in order, equal to the log (what was deleted since:
+//!    as it was sent, the same for all, or blank), not twice in one session; a hole is lawful only across a session's end, and only when `room.sync` fills it;
 //! 6. the positions `s` of a session are consecutive across its resumes.
 
 mod logs;
@@ -56,6 +57,8 @@ pub struct Counts {
     pub logs: usize,
     /// Entries in those logs.
     pub entries: usize,
+    /// Messages deleted in them.
+    pub deleted: usize,
 }
 
 /// One breach of the promise.
@@ -78,6 +81,8 @@ pub enum Rule {
     WrongAck,
     /// The text differs from what was sent, or an entry from the log.
     Altered,
+    /// A deleted message's words are in the log still.
+    Kept,
     /// A message in the log that nobody sent, or whose every try was refused as not stored.
     Unsent,
     /// The log is not dense from 1, or two surfaces read different logs.
@@ -116,7 +121,7 @@ impl fmt::Display for Verdict {
         writeln!(
             f,
             "{} clients, {} sessions, {} resumes; {} messages sent ({} tried again), {} acks ({} dup); \
-             {} entries seen as events, {} through sync; {} logs with {} entries",
+             {} entries seen as events, {} through sync; {} logs with {} entries, {} messages deleted",
             seen.clients,
             seen.sessions,
             seen.resumes,
@@ -128,6 +133,7 @@ impl fmt::Display for Verdict {
             seen.synced,
             seen.logs,
             seen.entries,
+            seen.deleted,
         )?;
         for violation in self.violations.iter().take(LISTED) {
             writeln!(f, "  {:?}: {}", violation.rule, violation.what)?;
@@ -144,8 +150,8 @@ impl fmt::Display for Verdict {
 pub fn check(lines: &[Line]) -> Verdict {
     let mut verdict = Verdict::default();
     let logs = logs::read(lines, &mut verdict);
-    sends::judge(lines, &logs, &mut verdict);
-    streams::judge(lines, &logs, &mut verdict);
+    let texts = sends::judge(lines, &logs, &mut verdict);
+    streams::judge(lines, &logs, texts, &mut verdict);
     verdict
 }
 

@@ -28,8 +28,12 @@ struct Ack {
     tries: usize,
 }
 
-/// Holds acknowledgements to the log and the log to what was sent.
-pub(super) fn judge(lines: &[Line], logs: &Logs, verdict: &mut Verdict) {
+/// Holds acknowledgements to the log and the log to what was sent. Answers what was sent.
+pub(super) fn judge(
+    lines: &[Line],
+    logs: &Logs,
+    verdict: &mut Verdict,
+) -> HashMap<SendKey, String> {
     let users = users(lines);
     let mut sends: HashMap<SendKey, Sent> = HashMap::new();
     for line in lines {
@@ -77,6 +81,8 @@ pub(super) fn judge(lines: &[Line], logs: &Logs, verdict: &mut Verdict) {
         judge_one(key, sent, logs, verdict);
     }
     judge_origins(lines, logs, &sends, verdict);
+    let tried = sends.into_iter().filter(|(_, sent)| sent.tries > 0);
+    tried.map(|(key, sent)| (key, sent.text)).collect()
 }
 
 fn judge_one(key: &SendKey, sent: &Sent, logs: &Logs, verdict: &mut Verdict) {
@@ -118,6 +124,7 @@ fn judge_one(key: &SendKey, sent: &Sent, logs: &Logs, verdict: &mut Verdict) {
     let Some(entry) = stands else { return };
     if let EntryBody::Message(message) = &entry.body
         && message.text != sent.text
+        && !(message.text.is_empty() && log.is_blank(entry))
     {
         let what = format!("{name} reads {:?}, was {:?}", message.text, sent.text);
         verdict.breach(Rule::Altered, what);

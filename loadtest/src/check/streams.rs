@@ -1,13 +1,17 @@
-//! What each client saw against the logs.
+//! What each client saw against the logs. Of what was deleted the logs know no words any more: then
+//! clients are held to what was sent and to each other.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use shared::{
     id::{Epoch, RoomId, Seq, SessionId},
-    protocol::room::Entry,
+    protocol::room::{Entry, EntryBody},
 };
 
-use super::{Rule, Verdict, logs::Logs};
+use super::{
+    Rule, SendKey, Verdict,
+    logs::{Logs, blanked},
+};
 use crate::record::{Happened, Line, Mark};
 
 /// One client while its lines are read.
@@ -59,20 +63,39 @@ impl Place {
     }
 }
 
-/// Holds what each client saw to the logs.
-pub(super) fn judge(lines: &[Line], logs: &Logs, verdict: &mut Verdict) {
+/// What entries are held to.
+struct Truth<'a> {
+    logs: &'a Logs,
+    /// The texts that were sent.
+    texts: HashMap<SendKey, String>,
+    /// How entries read, before they were blank, to whoever saw them first.
+    first: HashMap<(RoomId, Seq), Entry>,
+}
+
+/// Holds what each client saw to the logs, and to the texts that were sent.
+pub(super) fn judge(
+    lines: &[Line],
+    logs: &Logs,
+    texts: HashMap<SendKey, String>,
+    verdict: &mut Verdict,
+) {
+    let mut truth = Truth {
+        logs,
+        texts,
+        first: HashMap::new(),
+    };
     let mut clients: BTreeMap<&str, Client> = BTreeMap::new();
     for line in lines {
         if !line.c.is_empty() {
             let client = clients.entry(&line.c).or_default();
-            client.take(&line.c, &line.what, logs, verdict);
+            client.take(&line.c, &line.what, &mut truth, verdict);
         }
     }
     verdict.seen.clients = clients.len();
 }
 
 impl Client {
-    fn take(&mut self, name: &str, what: &Happened, logs: &Logs, verdict: &mut Verdict) {
+    fn take(&mut self, name: &str, what: &Happened, truth: &mut Truth<'_>, verdict: &mut Verdict) {
         match what {
             Happened::Started { sid, rooms, .. } => {
                 verdict.seen.sessions += 1;
@@ -97,7 +120,7 @@ impl Client {
                 verdict.seen.events += 1;
                 self.follow(name, *s, verdict);
                 self.event(name, room, entry, verdict);
-                self.hold_to_log(name, room, entry, logs, verdict);
+                self.hold_to_log(name, room, entry, truth, verdict);
             }
             Happened::Placed { s, mark } => {
                 self.follow(name, *s, verdict);
@@ -120,10 +143,10 @@ impl Client {
                 verdict.seen.synced += entries.len();
                 self.synced(name, room, epoch, *after, *reset, entries, verdict);
                 for entry in entries {
-                    self.hold_to_log(name, room, entry, logs, verdict);
+                    self.hold_to_log(name, room, entry, truth, verdict);
                 }
             }
-            Happened::CaughtUp => self.caught_up(name, logs, verdict),
+            Happened::CaughtUp => self.caught_up(name, truth.logs, verdict),
             Happened::Lost
             | Happened::Closed { .. }
             | Happened::Sent { .. }
@@ -220,10 +243,10 @@ impl Client {
         name: &str,
         room: &RoomId,
         entry: &Entry,
-        logs: &Logs,
+        truth: &mut Truth<'_>,
         verdict: &mut Verdict,
     ) {
-        let Some(log) = logs.of(room) else {
+        let Some(log) = truth.logs.of(room) else {
             return;
         };
         if self
@@ -235,6 +258,9 @@ impl Client {
         }
         match log.at(entry.seq) {
             Some(true_entry) if true_entry == entry => {}
+            Some(true_entry) if log.is_blank(true_entry) && blanked(entry) == *true_entry => {
+                truth.recall(name, room, entry, verdict);
+            }
             Some(_) => {
                 let what = format!("{name}: {room} {} differs from the log", entry.seq);
                 verdict.breach(Rule::Altered, what);
@@ -263,6 +289,28 @@ impl Client {
                 let what = format!("{name}: never saw {missing:?} … of {room}");
                 verdict.breach(Rule::Hole, what);
             }
+        }
+    }
+}
+
+impl Truth<'_> {
+    /// An entry that is blank by now and had words when it was seen.
+    fn recall(&mut self, name: &str, room: &RoomId, entry: &Entry, verdict: &mut Verdict) {
+        if let EntryBody::Message(message) = &entry.body {
+            let key = (room.clone(), entry.user.clone(), message.nonce.clone());
+            if self
+                .texts
+                .get(&key)
+                .is_some_and(|text| *text != message.text)
+            {
+                let what = format!("{name}: {room} {} differs from what was sent", entry.seq);
+                return verdict.breach(Rule::Altered, what);
+            }
+        }
+        let first = self.first.entry((room.clone(), entry.seq));
+        if first.or_insert_with(|| entry.clone()) != entry {
+            let what = format!("{name}: {room} {} read otherwise to another", entry.seq);
+            verdict.breach(Rule::Altered, what);
         }
     }
 }
