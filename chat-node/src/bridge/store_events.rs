@@ -50,7 +50,7 @@ pub struct StoreEvents {
     sessions: Arc<dyn SessionControl>,
     seen: Mutex<SeenEvents>,
     /// Held while an event is made to happen.
-    turn: tokio::sync::Mutex<()>,
+    pub(super) turn: tokio::sync::Mutex<()>,
     waiting: mpsc::Sender<StoreEvent>,
     queue: Mutex<Option<mpsc::Receiver<StoreEvent>>>,
     reread: Notify,
@@ -83,9 +83,12 @@ impl StoreEvents {
     }
 
     /// Takes events in from store-api, makes them happen here and tells the other nodes. Those
-    /// seen before are left out. When it returns they need not be delivered again.
+    /// seen before are left out. When it returns they need not be delivered again; whoever stops
+    /// waiting before that (a request is given up) delivers them again, so none counts as seen
+    /// before its turn.
     pub async fn intake(&self, events: Vec<StoreEvent>) {
         for event in events {
+            let _turn = self.turn.lock().await;
             if !self.seen.lock().first_time(event.id) {
                 continue;
             }
@@ -120,6 +123,7 @@ impl StoreEvents {
         self.reread_revocations();
         let queued = async {
             while let Some(event) = queue.recv().await {
+                let _turn = self.turn.lock().await;
                 self.apply(&event).await;
             }
         };
@@ -131,9 +135,12 @@ impl StoreEvents {
         }
     }
 
+    /// The turn is held. What must not be missed is done before the first wait.
     async fn apply(&self, event: &StoreEvent) {
-        let _turn = self.turn.lock().await;
         metrics::counter!("fireside_store_events_total").increment(1);
+        if let Some(revocation) = event.revocation() {
+            self.revoke(revocation);
+        }
         match &event.kind {
             StoreEventKind::FriendChanged(change) => self.friendship(event, change).await,
             StoreEventKind::Blocked { by, user } => self.block(event, by, user).await,
@@ -143,9 +150,6 @@ impl StoreEvents {
             StoreEventKind::TokenRevoked { .. }
             | StoreEventKind::UserTokensRevoked { .. }
             | StoreEventKind::Unknown => {}
-        }
-        if let Some(revocation) = event.revocation() {
-            self.revoke(revocation);
         }
     }
 

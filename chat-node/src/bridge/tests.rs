@@ -683,6 +683,25 @@ async fn who_starts_while_the_store_is_away_gets_friends_when_it_is_back() {
     assert_eq!(came[1].1, json!({"user": "b", "status": "online"}));
 }
 
+/// A delivery that is given up while it waits its turn was not taken in: the next one is.
+#[actix_rt::test]
+async fn an_event_counts_as_seen_when_it_has_happened() {
+    let cluster = Cluster::new();
+    let one = cluster.node("one").await;
+    let revoked = StoreEvent::new(StoreEventKind::TokenRevoked {
+        user: user("a"),
+        jti: "jti".into(),
+        exp: Timestamp::from_millis(i64::MAX),
+    });
+    let turn = one.store_events.turn.lock().await;
+    let delivery = one.store_events.intake(vec![revoked.clone()]);
+    let given_up = tokio::time::timeout(Duration::from_secs(1), delivery).await;
+    assert!(given_up.is_err());
+    drop(turn);
+    one.store_events.intake(vec![revoked]).await;
+    assert_eq!(*one.heard.closed.lock(), ["jti"]);
+}
+
 #[actix_rt::test]
 async fn revocations_and_disconnects_reach_every_node() {
     let cluster = Cluster::new();

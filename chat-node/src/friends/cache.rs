@@ -156,6 +156,7 @@ impl FriendCache {
 
     /// Gives one pin up: once for every [`FriendCache::online`].
     pub fn offline(&self, user: &UserId) {
+        let mut wanted = self.wanted.lock();
         if let Some(mut held) = self.graphs.get_mut(user)
             && held.pins > 0
         {
@@ -164,9 +165,11 @@ impl FriendCache {
                 self.pinned.fetch_sub(1, Relaxed);
                 // True until now; from here on it only ages.
                 held.read = held.read.map(|_| Instant::now());
+                // Other devices of the user would still want it.
+                wanted.remove(user);
             }
         }
-        self.wanted.lock().remove(user);
+        drop(wanted);
         self.evict();
         self.gauge();
     }

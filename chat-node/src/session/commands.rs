@@ -372,7 +372,7 @@ impl Session {
     pub(super) fn ok<T: Serialize>(&self, id: Option<u64>, body: &T) {
         let Some(id) = id else { return };
         match encode_ok(self.sink.encoding(), id, body) {
-            Ok(bytes) => self.sink.push_reply(bytes),
+            Ok(bytes) => self.sink.push_reply(&bytes),
             Err(error) => tracing::error!(%error, "a reply cannot be encoded"),
         }
     }
@@ -380,7 +380,7 @@ impl Session {
     /// Answers `err`, with or without an id.
     pub(super) fn err(&self, id: Option<u64>, error: &ErrorBody) {
         match encode_err(self.sink.encoding(), id, error) {
-            Ok(bytes) => self.sink.push_reply(bytes),
+            Ok(bytes) => self.sink.push_reply(&bytes),
             Err(error) => tracing::error!(%error, "a reply cannot be encoded"),
         }
     }

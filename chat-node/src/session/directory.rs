@@ -1,6 +1,9 @@
 //! Every session of this node, by its id, by its user and by its token.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use actix::Addr;
 use dashmap::DashMap;
@@ -22,6 +25,7 @@ pub(super) struct Handle {
     pub(super) user: UserId,
     pub(super) device: Option<DeviceId>,
     token: Mutex<Token>,
+    attached: AtomicBool,
     pub(super) address: Addr<Session>,
 }
 
@@ -54,8 +58,14 @@ impl Handle {
             user: claims.sub.clone(),
             device,
             token,
+            attached: AtomicBool::new(true),
             address,
         })
+    }
+
+    /// Whether the session has a socket now.
+    pub(super) fn attached(&self, attached: bool) {
+        self.attached.store(attached, Relaxed);
     }
 
     /// Control is rare and must arrive, whatever else waits in the mailbox: a lost one would
@@ -142,7 +152,7 @@ impl Sessions {
     }
 
     /// Takes a session in. Answers those that have to give way: older ones of the same device,
-    /// and the user's oldest if there are too many.
+    /// and, if there are too many, the user's oldest, those without a socket first.
     pub(super) fn insert(&self, handle: &Arc<Handle>) -> Handles {
         let shared = &self.shared;
         shared.by_id.insert(handle.sid.clone(), handle.clone());
@@ -154,17 +164,16 @@ impl Sessions {
             .filter(|other| handle.device.is_some() && other.device == handle.device)
             .cloned()
             .collect();
-        of_user.push(handle.clone());
-        let stay = of_user.len() - displaced.len();
-        let too_many = stay.saturating_sub(shared.max_per_user);
-        // Oldest first: handles stand in the order they came.
-        let oldest: Handles = of_user
+        // Handles stand in the order they came, and a stable sort keeps them so.
+        let mut others: Handles = of_user
             .iter()
             .filter(|other| !displaced.iter().any(|gone| Arc::ptr_eq(gone, other)))
-            .take(too_many)
             .cloned()
             .collect();
-        displaced.extend(oldest);
+        others.sort_by_key(|other| other.attached.load(Relaxed));
+        let too_many = (others.len() + 1).saturating_sub(shared.max_per_user);
+        displaced.extend(others.into_iter().take(too_many));
+        of_user.push(handle.clone());
         displaced
     }
 
@@ -298,6 +307,22 @@ mod tests {
         sessions.remove(&all[0]);
         let device = handle("u", Some("x"), "d");
         assert!(are(&sessions.insert(&device), &[&all[1]]));
+    }
+
+    /// A page that is reloaded again and again must not push another device off its live socket.
+    #[test]
+    fn who_has_no_socket_gives_way_first() {
+        let sessions = Sessions::new(3);
+        let all: Vec<_> = ["a", "b", "c"].map(|jti| handle("u", None, jti)).into();
+        for one in &all {
+            assert!(sessions.insert(one).is_empty());
+        }
+        all[1].attached(false);
+        let next = handle("u", None, "d");
+        assert!(are(&sessions.insert(&next), &[&all[1]]));
+        sessions.remove(&all[1]);
+        let last = handle("u", None, "e");
+        assert!(are(&sessions.insert(&last), &[&all[0]]));
     }
 
     #[test]

@@ -163,6 +163,12 @@ impl Session {
             return None;
         }
         self.around.sessions.retoken(&handle, &self.claims);
+        handle.attached(true);
+        // Revoked between the look above and the directory's knowing of it.
+        if self.around.auth.revocations.denies(&self.claims) {
+            self.close(CloseCode::Revoked, None);
+            return None;
+        }
         let now = self.worker.wheel.now();
         self.clock.open(now, &self.around.settings, rand::random());
         self.clock.expire_in(now, expires_in(&self.claims));

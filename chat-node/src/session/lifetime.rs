@@ -85,6 +85,9 @@ impl Session {
     pub(super) fn detached(&mut self) {
         self.clock
             .detach(self.worker.wheel.now(), &self.around.settings);
+        if let Some(handle) = &self.handle {
+            handle.attached(false);
+        }
         if let Some(residence) = &mut self.residence {
             residence.detached();
         }

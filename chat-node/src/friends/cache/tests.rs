@@ -146,6 +146,22 @@ async fn while_the_store_is_away_the_cached_will_do_and_the_rest_comes_later() {
     assert_eq!(cache.in_doubt(), 0);
 }
 
+/// A phone goes while store-api is away: the desk still waits for its friends.
+#[tokio::test(start_paused = true)]
+async fn one_device_that_goes_takes_nothing_from_the_others() {
+    let (store, cache) = setup();
+    store.away.store(true, Relaxed);
+    cache.online(&user("a")).await;
+    cache.online(&user("a")).await;
+    cache.offline(&user("a"));
+    assert_eq!(cache.in_doubt(), 1);
+    store.away.store(false, Relaxed);
+    let refreshed = cache.refresh(8).await;
+    assert_eq!(*refreshed[0].after, friends_of(&["b"]));
+    cache.offline(&user("a"));
+    assert_eq!(cache.in_doubt(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_graph_without_a_pin_is_read_again_after_a_while_and_bounded() {
     let (store, cache) = setup();
