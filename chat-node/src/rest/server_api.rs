@@ -23,10 +23,12 @@ use super::{
     presence::PresenceList,
     rooms::{self, NewRoom, answer},
 };
-use crate::{bridge::BusMessage, bus::Topic, room::Caller};
+use crate::{
+    bridge::BusMessage,
+    bus::Topic,
+    room::{Caller, rules},
+};
 
-/// Who a service acts as when it names nobody.
-const SYSTEM: &str = "system";
 /// Most people in one question for presence.
 const MAX_ASKED: usize = 500;
 /// Most events in one delivery.
@@ -89,7 +91,7 @@ pub(super) struct Events {
 fn acting(user: Option<UserId>) -> Result<Caller, Problem> {
     let user = match user {
         Some(user) => user,
-        None => UserId::parse(SYSTEM).map_err(Problem::internal)?,
+        None => UserId::parse(rules::SYSTEM).map_err(Problem::internal)?,
     };
     Ok(Caller {
         user,

@@ -213,11 +213,12 @@ impl Room {
                 user,
                 seq,
                 own_only,
+                hidden,
                 ..
             } => {
                 if let Known::State(state) = &mut self.known {
                     state.mark_read(&user, seq);
-                    self.show_read(&user, seq, own_only);
+                    self.show_read(&user, seq, own_only, &hidden);
                 }
             }
         }

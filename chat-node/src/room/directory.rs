@@ -297,9 +297,11 @@ impl Directory {
                 user,
                 seq,
                 own_only,
+                hidden,
                 ..
             } if !live => {
-                let audience = if own_only {
+                // As above; the reader's own devices hear of it in any case.
+                let audience = if own_only || !hidden.is_empty() {
                     Audience::user(&user)
                 } else {
                     audience(room.clone(), users)

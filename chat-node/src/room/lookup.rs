@@ -26,7 +26,7 @@ impl Room {
         } = ask;
         match &command {
             Command::RoomGet(_) => self.show(caller, None, answer),
-            Command::RoomMembers(page) => self.members(page, answer),
+            Command::RoomMembers(page) => self.members(&caller, page, answer),
             Command::RoomSync(sync) => self.sync(sync, answer),
             Command::Read(read) => self.read(&caller, read.seq, answer),
             Command::Typing(typing) => {
@@ -37,7 +37,7 @@ impl Room {
         }
     }
 
-    fn members(&self, page: &RoomMembers, answer: Answer) {
+    fn members(&self, caller: &Caller, page: &RoomMembers, answer: Answer) {
         let (limit, state) = match (page_limit(page.limit), self.state()) {
             (Err(error), _) => return answer.give(Err(error)),
             (_, None) => return answer.give(Err(rules::no_room())),
@@ -47,6 +47,17 @@ impl Room {
         let more = members.len() > limit;
         members.truncate(limit);
         let next = members.last().filter(|_| more).map(|last| last.id.clone());
+        if !caller.service {
+            // How far somebody has read says that they were there: nothing for who is blocked.
+            let hidden = self.hidden_from(&caller.user);
+            let shown = |id: &UserId| match &hidden {
+                Some(hidden) => !hidden.contains(id),
+                None => *id == caller.user,
+            };
+            for member in members.iter_mut().filter(|member| !shown(&member.id)) {
+                member.read = None;
+            }
+        }
         let parts = self.parts.clone();
         actix_rt::spawn(async move {
             let ids: Vec<UserId> = members.iter().map(|m| m.id.clone()).collect();

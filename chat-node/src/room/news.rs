@@ -57,6 +57,9 @@ pub enum RoomNews {
         seq: Seq,
         /// Only for the reader's own devices.
         own_only: bool,
+        /// Members who may not see it: one blocked the other.
+        #[serde(default)]
+        hidden: Vec<UserId>,
     },
 }
 

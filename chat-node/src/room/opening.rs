@@ -22,9 +22,6 @@ use super::{
 };
 use crate::history::{AppendError, NewEntry};
 
-/// The user the server API acts as when it names none; never a member.
-const SYSTEM: &str = "system";
-
 impl Room {
     /// Makes the room, or answers it when it is there already.
     pub(super) async fn open(&mut self, ask: Ask) {
@@ -122,7 +119,10 @@ impl Room {
             Err(AppendError::Busy) => ask.answer.give(Err(rules::busy())),
             Err(AppendError::Unavailable(error)) => {
                 tracing::warn!(room = %self.id, %error, "an append has no known outcome");
+                // If the room stands after all, those who are in are told of it.
                 self.known = Known::Nothing;
+                self.delivered = Some(Seq::ZERO);
+                self.behind = true;
                 ask.answer.give(Err(rules::unavailable()));
             }
         }
@@ -194,7 +194,7 @@ fn founding(caller: &Caller, create: &RoomCreate, others: BTreeSet<&UserId>) -> 
         topic: create.topic.clone(),
         slow_mode_ms: None,
     }));
-    if !(caller.service && caller.user.as_str() == SYSTEM) {
+    if !(caller.service && caller.user.as_str() == rules::SYSTEM) {
         let owner = change(MemberAction::Join, &caller.user).role(Role::Owner);
         bodies.push(owner.entry());
     }

@@ -95,11 +95,12 @@ impl Rooms {
             return Ok(());
         };
         let ask = Ask::new(command, &parts.relays, &parts.owed);
-        if let Command::RoomInvite(_) = &ask.command
-            && !ask.caller.service
-            && parts.friends.graph(&ask.caller.user).is_none()
-        {
-            // The room does not wait until store-api has said who is whose friend.
+        let by_friendship = matches!(
+            &ask.command,
+            Command::RoomInvite(_) | Command::RoomMembers(_) | Command::Read(_)
+        );
+        if by_friendship && !ask.caller.service && parts.friends.graph(&ask.caller.user).is_none() {
+            // The room does not wait until store-api has said who is whose friend, or blocks whom.
             self.0.post_acquainted(room, ask);
             return Ok(());
         }

@@ -10,6 +10,8 @@ use shared::{
     },
 };
 
+/// The user the server API acts as when it names none; a member of nothing.
+pub const SYSTEM: &str = "system";
 /// Longest text of a message, in characters.
 pub const MAX_TEXT_CHARS: usize = 4_000;
 /// Largest `data` of a message, in bytes of JSON.

@@ -32,7 +32,10 @@ impl Room {
         if !self.typing.set(&caller.user, typing.on, now) {
             return;
         }
-        let hidden = self.hidden_from(&caller.user);
+        // Whom it is to be hidden from is not known: then it is shown to nobody.
+        let Some(hidden) = self.hidden_from(&caller.user) else {
+            return;
+        };
         self.show_typing(&caller.user, typing.on, &hidden);
         if !self.parts.bridge.alone() {
             self.parts.tell(RoomNews::Typing {
@@ -45,28 +48,28 @@ impl Room {
         }
     }
 
-    /// Members who may not see what `user` is about to say: one blocked the other.
-    fn hidden_from(&self, user: &UserId) -> Vec<UserId> {
-        let (Some(state), Some(graph)) = (self.state(), self.parts.friends.graph(user)) else {
-            return Vec::new();
-        };
+    /// Members who may not see what `user` is doing, nor `user` what they do: one blocked the
+    /// other. `None` when nobody can say.
+    pub(super) fn hidden_from(&self, user: &UserId) -> Option<Vec<UserId>> {
+        let (state, graph) = (self.state()?, self.parts.friends.graph(user)?);
         let apart = graph.blocked.iter().chain(&graph.blocked_by);
-        apart
-            .filter(|other| state.member(other).is_some())
-            .cloned()
-            .collect()
+        let members = apart.filter(|other| state.member(other).is_some());
+        Some(members.cloned().collect())
+    }
+
+    /// Everybody in the room but those `hidden`.
+    fn audience_without(&self, hidden: &[UserId]) -> Audience {
+        match self.state() {
+            Some(state) if !hidden.is_empty() => {
+                let seen = state.members().filter(|member| !hidden.contains(*member));
+                Audience::Users(seen.cloned().collect())
+            }
+            _ => self.audience(),
+        }
     }
 
     pub(super) fn show_typing(&self, user: &UserId, on: bool, hidden: &[UserId]) {
-        let Some(state) = self.state() else {
-            return;
-        };
-        let audience = if hidden.is_empty() {
-            self.audience()
-        } else {
-            let seen = state.members().filter(|member| !hidden.contains(*member));
-            Audience::Users(seen.cloned().collect())
-        };
+        let audience = self.audience_without(hidden);
         let event = Arc::new(SharedEvent::new(Event::Typing {
             room: self.id.clone(),
             user: user.clone(),
@@ -91,9 +94,12 @@ impl Room {
             return answer.give(Ok(ReplyBody::Read(ReadReply { seq: read })));
         }
         if moved {
+            let hidden = self.hidden_from(user);
             let own_only = self.state().is_none_or(|s| !rules::shows_reads(s.kind()))
-                || !self.parts.overload.allows(Shed::Receipts);
-            self.show_read(user, read, own_only);
+                || !self.parts.overload.allows(Shed::Receipts)
+                || hidden.is_none();
+            let hidden = hidden.unwrap_or_default();
+            self.show_read(user, read, own_only, &hidden);
             if !self.parts.bridge.alone() {
                 self.parts.tell(RoomNews::Read {
                     room: self.id.clone(),
@@ -101,6 +107,7 @@ impl Room {
                     user: user.clone(),
                     seq: read,
                     own_only,
+                    hidden,
                 });
             }
         }
@@ -121,11 +128,11 @@ impl Room {
         });
     }
 
-    pub(super) fn show_read(&self, user: &UserId, seq: Seq, own_only: bool) {
+    pub(super) fn show_read(&self, user: &UserId, seq: Seq, own_only: bool, hidden: &[UserId]) {
         let audience = if own_only {
             Audience::user(user)
         } else {
-            self.audience()
+            self.audience_without(hidden)
         };
         let event = Arc::new(SharedEvent::new(Event::Read {
             room: self.id.clone(),

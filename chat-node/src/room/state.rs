@@ -77,11 +77,11 @@ impl Muted {
         until.map_or(Self::ForEver, Self::Until)
     }
 
-    /// For views, which know no "for ever": the year 9999.
+    /// For views, which know no "for ever".
     fn shown(self) -> Timestamp {
         match self {
             Self::Until(until) => until,
-            Self::ForEver => Timestamp::from_millis(253_402_300_799_999),
+            Self::ForEver => Timestamp::FOREVER,
         }
     }
 }

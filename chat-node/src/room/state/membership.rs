@@ -56,15 +56,20 @@ impl RoomState {
     }
 
     pub(super) fn leave(&self, caller: &Caller) -> Decided {
-        let leaving = self.membership(caller)?;
+        self.membership(caller)?;
         self.may(caller, Act::Leave)?;
-        let mut entries = smallvec![change(MemberAction::Leave, &caller.user).entry()];
-        if leaving.role == Role::Owner
-            && let Some(heir) = self.heir(&caller.user)
-        {
+        let leave = change(MemberAction::Leave, &caller.user);
+        Ok(self.out(&caller.user, leave))
+    }
+
+    /// `user` goes by this change; an owner who goes, by whatever way, leaves the room to an heir.
+    fn out(&self, user: &UserId, going: Change) -> Decision {
+        let mut entries = smallvec![going.entry()];
+        let owner = self.members.get(user).map(|m| m.role) == Some(Role::Owner);
+        if owner && let Some(heir) = self.heir(user) {
             entries.push(change(MemberAction::Role, heir).role(Role::Owner).entry());
         }
-        Ok(Decision::Append(entries))
+        Decision::Append(entries)
     }
 
     /// Whom the room falls to when its owner goes: the senior moderator, or the senior member.
@@ -80,7 +85,7 @@ impl RoomState {
         self.may(caller, Act::Kick)?;
         self.other_member(user)?;
         self.may_to(caller, Act::Kick, user)?;
-        Ok(one(change(MemberAction::Kick, user)))
+        Ok(self.out(user, change(MemberAction::Kick, user)))
     }
 
     pub(super) fn ban(
@@ -95,7 +100,7 @@ impl RoomState {
         if self.bans.get(user) == Some(&until) && !self.members.contains_key(user) {
             return Ok(Decision::Already);
         }
-        Ok(one(change(MemberAction::Ban, user).until(until)))
+        Ok(self.out(user, change(MemberAction::Ban, user).until(until)))
     }
 
     pub(super) fn unban(&self, caller: &Caller, user: &UserId) -> Decided {

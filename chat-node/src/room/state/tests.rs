@@ -677,6 +677,26 @@ fn a_room_falls_to_the_senior_moderator_then_to_the_senior_member() {
     }
 }
 
+/// Only the game's backend can remove an owner; a room without one could never be run again.
+#[test]
+fn an_owner_who_is_removed_leaves_the_room_to_an_heir() {
+    for removal in [
+        Command::RoomKick(of_member("o")),
+        Command::RoomBan(restrict("o", None)),
+    ] {
+        let state = room(RoomKind::Group);
+        let decision = decide(&state, &service(), &removal);
+        let Decision::Append(entries) = &decision else {
+            panic!("{removal:?} came to {decision:?}");
+        };
+        let EntryBody::Member(heir) = &entries[1] else {
+            panic!("{entries:?}");
+        };
+        let expected = (MemberAction::Role, user("x"), Some(Role::Owner));
+        assert_eq!((heir.action, heir.member.clone(), heir.role), expected);
+    }
+}
+
 #[test]
 fn making_somebody_owner_steps_down() {
     let mut state = room(RoomKind::Group);
