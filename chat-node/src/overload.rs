@@ -7,9 +7,10 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU8, AtomicU32, Ordering::Relaxed},
+    atomic::{AtomicU8, Ordering::Relaxed},
 };
 
+use parking_lot::Mutex;
 use shared::telemetry::Metric;
 
 /// What may be shed, in the order it is.
@@ -50,7 +51,9 @@ pub struct Overload(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    pressure: [AtomicU32; 2],
+    /// By source, in thousandths. Held until the rung has followed: of two threads that step at
+    /// once, one would leave a rung that no pressure holds up, and at rest nobody reports again.
+    pressure: Mutex<[u32; 2]>,
     rung: AtomicU8,
 }
 
@@ -65,21 +68,16 @@ impl Overload {
         self.0.rung.load(Relaxed)
     }
 
-    /// A queue holds `used` of at most `bound`.
-    pub fn report(&self, source: Source, used: usize, bound: usize) {
-        let thousandths = used.saturating_mul(1000) / bound.max(1);
+    /// A queue holds `used` of at most `bound`. `used` is asked for when it is this report's turn,
+    /// so that what is older never comes after what is newer.
+    pub fn report(&self, source: Source, used: impl FnOnce() -> usize, bound: usize) {
+        let mut pressure = self.0.pressure.lock();
+        let thousandths = used().saturating_mul(1000) / bound.max(1);
         let thousandths = u32::try_from(thousandths).unwrap_or(u32::MAX);
-        let cell = &self.0.pressure[source as usize];
-        if cell.swap(thousandths, Relaxed) == thousandths {
+        if std::mem::replace(&mut pressure[source as usize], thousandths) == thousandths {
             return;
         }
-        let pressure = self
-            .0
-            .pressure
-            .iter()
-            .map(|p| p.load(Relaxed))
-            .max()
-            .unwrap_or(0);
+        let pressure = pressure.into_iter().max().unwrap_or(0);
         let before = self.rung();
         let after = step(before, pressure);
         if before != after {
@@ -103,26 +101,54 @@ fn step(mut rung: u8, pressure: u32) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     #[test]
     fn sheds_in_order_and_comes_back_late() {
         let ladder = Overload::default();
         assert!(ladder.allows(Shed::Typing));
-        ladder.report(Source::Relay, 70, 100);
+        ladder.report(Source::Relay, || 70, 100);
         assert!(!ladder.allows(Shed::Typing) && !ladder.allows(Shed::Presence));
         assert!(ladder.allows(Shed::Receipts) && ladder.allows(Shed::Sends));
-        ladder.report(Source::Relay, 50, 100);
+        ladder.report(Source::Relay, || 50, 100);
         assert_eq!(
             ladder.rung(),
             2,
             "a rung is left only well below where it began"
         );
-        ladder.report(Source::History, 99, 100);
+        ladder.report(Source::History, || 99, 100);
         assert!(!ladder.allows(Shed::Sends));
-        ladder.report(Source::History, 0, 100);
+        ladder.report(Source::History, || 0, 100);
         assert_eq!(ladder.rung(), 2);
-        ladder.report(Source::Relay, 0, 100);
+        ladder.report(Source::Relay, || 0, 100);
+        assert_eq!(ladder.rung(), 0);
+    }
+
+    /// One thread has looked at a full queue when another reports that it is empty: the older
+    /// look must not be what stands, or the rung would refuse every send for ever.
+    #[test]
+    fn an_older_look_does_not_overtake_a_newer_one() {
+        let ladder = Overload::default();
+        let (looked, about_to_report) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                let used = || {
+                    looked.wait();
+                    about_to_report.wait();
+                    // Let the other go ahead, if it can.
+                    (0..1_000).for_each(|_| std::thread::yield_now());
+                    100
+                };
+                ladder.report(Source::Relay, used, 100);
+            });
+            threads.spawn(|| {
+                looked.wait();
+                about_to_report.wait();
+                ladder.report(Source::Relay, || 0, 100);
+            });
+        });
         assert_eq!(ladder.rung(), 0);
     }
 }

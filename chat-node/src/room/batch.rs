@@ -16,8 +16,9 @@ use crate::history::{NewEntry, Outcome};
 
 /// The most entries of one append.
 pub(super) const MAX_ENTRIES: usize = 256;
-/// The most bytes of text of one append.
-pub(super) const MAX_BYTES: usize = 512 * 1024;
+/// The most bytes of text of one append: half of what an outbox holds, because all of it reaches
+/// every member at once.
+pub(super) const MAX_BYTES: usize = 128 * 1024;
 
 /// Commands whose entries go into the log with one append.
 #[derive(Debug, Default)]

@@ -50,8 +50,8 @@ pub struct Outbox {
     framed: usize,
     /// Bytes of the first item that are written.
     written: usize,
-    /// Bytes and items that a replay may hold beyond the bound, until the lane is empty.
-    replay: (usize, usize),
+    /// Bytes and items beyond the bound, until the lane is empty: a replay, a snapshot.
+    spared: (usize, usize),
     states: VecDeque<(StateKey, Arc<SharedEvent>)>,
 }
 
@@ -119,7 +119,7 @@ impl Outbox {
             bytes: 0,
             framed: 0,
             written: 0,
-            replay: (0, 0),
+            spared: (0, 0),
             states: VecDeque::new(),
         }
     }
@@ -164,8 +164,8 @@ impl Outbox {
     pub fn push_replayed(&mut self, s: u64, event: &SharedEvent) {
         let prefix = Prefix::new(self.encoding, Some(s));
         let item = Item::new(prefix.as_bytes(), event.tail(self.encoding), Kind::Object);
-        self.replay.0 += item.len();
-        self.replay.1 += 1;
+        self.spared.0 += item.len();
+        self.spared.1 += 1;
         self.bytes += item.len();
         self.items.push_back(item);
     }
@@ -256,18 +256,22 @@ impl Outbox {
             self.items.pop_front();
         }
         if self.items.is_empty() {
-            self.replay = (0, 0);
+            self.spared = (0, 0);
             // An idle connection holds no buffer.
             self.items = VecDeque::new();
         }
     }
 
     fn push(&mut self, item: Item) -> Result<(), Full> {
-        let bytes = self.bytes.saturating_sub(self.replay.0);
-        let items = self.items.len().saturating_sub(self.replay.1);
-        // One item always fits an empty lane: a snapshot may be larger than the bound.
-        if bytes > 0 && (bytes + item.len() > MAX_BYTES || items >= MAX_ITEMS) {
-            return Err(Full);
+        let bytes = self.bytes.saturating_sub(self.spared.0);
+        let items = self.items.len().saturating_sub(self.spared.1);
+        if bytes + item.len() > MAX_BYTES || items >= MAX_ITEMS {
+            if !self.items.is_empty() {
+                return Err(Full);
+            }
+            // A snapshot may be larger than the bound: in an empty lane it fits, and does not
+            // take the place of what follows.
+            self.spared = (item.len(), 1);
         }
         self.bytes += item.len();
         self.items.push_back(item);
@@ -434,8 +438,21 @@ mod tests {
         }
         assert_eq!(outbox.push_event(9, &event("r")), Err(Full));
         drain(&mut outbox, usize::MAX);
-        assert_eq!(outbox.push_reply(vec![0; MAX_BYTES * 2].into()), Ok(()));
+        assert_eq!(outbox.push_event(9, &event("r")), Ok(()));
+        let huge = Bytes::from(vec![0; MAX_BYTES * 2]);
+        assert_eq!(outbox.push_reply(huge), Err(Full));
+    }
+
+    #[test]
+    fn a_snapshot_beyond_the_bound_leaves_room_for_what_follows() {
+        let mut outbox = Outbox::new(Encoding::Json);
+        let huge = Bytes::from(vec![b'x'; MAX_BYTES * 2]);
+        assert_eq!(outbox.push_reply(huge.clone()), Ok(()));
+        for s in 0..MAX_ITEMS as u64 {
+            assert_eq!(outbox.push_event(s, &event("r")), Ok(()), "{s}");
+        }
         assert_eq!(outbox.push_event(9, &event("r")), Err(Full));
+        assert_eq!(outbox.push_reply(huge), Err(Full), "one at a time");
     }
 
     #[test]

@@ -87,10 +87,13 @@ impl Relay {
         self.relays.count_user(sink.user(), self.worker, 1);
     }
 
-    /// The session hears these rooms from here on.
+    /// The session hears these rooms from here on, but those its user went out of since it began
+    /// to hold: the list was read before that.
     pub fn subscribe(&self, sink: &Rc<Sink>, rooms: impl IntoIterator<Item = RoomId>) {
         for room in rooms {
-            self.join(sink, &room);
+            if !sink.left.borrow().contains(&room) {
+                self.join(sink, &room);
+            }
         }
     }
 
@@ -135,6 +138,9 @@ impl Relay {
             at.map(|at| rooms.swap_remove(at)).is_some()
         };
         if !known {
+            if sink.holds() {
+                sink.left.borrow_mut().push(room.clone());
+            }
             return;
         }
         let book = &mut *self.book.borrow_mut();
@@ -166,6 +172,7 @@ impl Relay {
             }),
             Post::Enroll { user, room } => {
                 for sink in self.of_user(&user) {
+                    sink.left.borrow_mut().retain(|left| *left != room);
                     self.join(&sink, &room);
                 }
                 // The one that was counted when this was posted.
@@ -192,7 +199,7 @@ impl Relay {
                 let sink = self.book.borrow().sinks.get(&to).cloned();
                 if let Some(sink) = sink {
                     match encode_reply(sink.encoding(), id, &reply) {
-                        Ok(bytes) => sink.push_reply(bytes),
+                        Ok(bytes) => sink.push_reply(&bytes),
                         Err(error) => tracing::error!(%error, "a reply cannot be encoded"),
                     }
                     mark(&mut self.book.borrow_mut().dirty, &sink);

@@ -57,6 +57,8 @@ pub struct Sink {
     pub(super) dirty: Cell<bool>,
     /// Rooms the relay pushes from; the relay's own book.
     pub(super) rooms: RefCell<Vec<RoomId>>,
+    /// Rooms the user went out of while the session starts: its list of rooms may be older.
+    pub(super) left: RefCell<Vec<RoomId>>,
     blocked: Cell<bool>,
     broken: Cell<bool>,
     overflowed: Cell<bool>,
@@ -86,6 +88,7 @@ impl Sink {
             waker: RefCell::new(None),
             dirty: Cell::new(false),
             rooms: RefCell::new(Vec::new()),
+            left: RefCell::new(Vec::new()),
             blocked: Cell::new(false),
             broken: Cell::new(false),
             overflowed: Cell::new(false),
@@ -141,9 +144,15 @@ impl Sink {
         self.stream.borrow_mut().held.get_or_insert_default();
     }
 
+    /// Whether events are held: the session starts.
+    pub(super) fn holds(&self) -> bool {
+        self.stream.borrow().held.is_some()
+    }
+
     /// Lets go what was held, except entries the snapshot already contains (`heads`).
     pub fn release(&self, heads: &HashMap<RoomId, Seq>) {
         let held = self.stream.borrow_mut().held.take().unwrap_or_default();
+        self.left.take();
         for event in held {
             let known = event
                 .event()
@@ -158,24 +167,25 @@ impl Sink {
     /// Drops what was held: the session did not start.
     pub fn discard(&self) {
         self.stream.borrow_mut().held = None;
+        self.left.take();
     }
 
     /// Adds an event to the replayable stream.
     pub fn push_event(&self, event: &Arc<SharedEvent>) {
-        let stream = &mut *self.stream.borrow_mut();
-        if let Some(held) = &mut stream.held {
-            if held.len() < MAX_HELD {
-                held.push(event.clone());
-            } else {
-                self.overflow();
+        let s = {
+            let stream = &mut *self.stream.borrow_mut();
+            if let Some(held) = &mut stream.held {
+                if held.len() < MAX_HELD {
+                    held.push(event.clone());
+                } else {
+                    self.overflow();
+                }
+                return;
             }
-            return;
-        }
-        let bytes = event.tail(stream.outbox.encoding()).len();
-        let s = stream.ring.push(event.clone(), bytes);
-        if self.takes() && stream.outbox.push_event(s, event).is_err() {
-            self.overflow();
-        }
+            let bytes = event.tail(stream.outbox.encoding()).len();
+            stream.ring.push(event.clone(), bytes)
+        };
+        self.push(|outbox| outbox.push_event(s, event));
     }
 
     /// Puts the newest state of `key`; a detached session has no use for it.
@@ -187,8 +197,8 @@ impl Sink {
     }
 
     /// Queues an encoded reply.
-    pub fn push_reply(&self, reply: Bytes) {
-        self.push(|outbox| outbox.push_reply(reply));
+    pub fn push_reply(&self, reply: &Bytes) {
+        self.push(|outbox| outbox.push_reply(reply.clone()));
     }
 
     /// Queues `hello`, `bye` and their like: outside the stream, but not replaceable.
@@ -364,8 +374,15 @@ impl Sink {
         !self.closing.get() && !self.overflowed.get() && self.attached()
     }
 
-    fn push(&self, push: impl FnOnce(&mut Outbox) -> Result<(), Full>) {
-        if self.takes() && push(&mut self.stream.borrow_mut().outbox).is_err() {
+    fn push(&self, push: impl Fn(&mut Outbox) -> Result<(), Full>) {
+        let fits = || push(&mut self.stream.borrow_mut().outbox).is_ok();
+        if !self.takes() || fits() {
+            return;
+        }
+        // More may have come in one turn than an outbox holds. That is no fault of the reader's,
+        // unless the socket takes nothing either.
+        self.flush();
+        if !fits() {
             self.overflow();
         }
     }

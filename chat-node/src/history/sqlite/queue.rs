@@ -79,7 +79,7 @@ impl<T> Queue<T> {
             let part = |used: usize, bound: usize| used.saturating_mul(1000) / bound.max(1);
             let fullest = part(state.items.len(), self.bounds.items)
                 .max(part(state.weight, self.bounds.weight));
-            overload.report(Source::History, fullest, 1000);
+            overload.report(Source::History, || fullest, 1000);
         }
     }
 

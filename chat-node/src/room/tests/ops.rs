@@ -303,13 +303,13 @@ async fn typing_is_told_sparingly_and_not_to_everybody() {
         code(node.ask(by("z"), typing(&room, true)).await),
         ErrorCode::NotFound
     );
-    node.overload.report(Source::Relay, 60, 100);
+    node.overload.report(Source::Relay, || 60, 100);
     node.pass(5_000);
     assert!(
         node.ask(by("a"), typing(&room, true)).await.is_ok(),
         "shed, not refused"
     );
-    node.overload.report(Source::Relay, 0, 100);
+    node.overload.report(Source::Relay, || 0, 100);
     appended(node.ask(by("a"), say(&room, "n")).await);
     for ear in [&mut a, &mut b, &mut c] {
         assert_eq!(
@@ -348,16 +348,53 @@ async fn read_markers_go_forward_and_to_those_they_concern() {
         next["ev"], "message.new",
         "in a channel others are not told: {next}"
     );
-    node.overload.report(Source::Relay, 85, 100);
+    node.overload.report(Source::Relay, || 85, 100);
     assert!(node.ask(by("b"), read(&group, 5)).await.is_ok());
     assert_eq!(b.event("read").await["seq"], 5);
-    node.overload.report(Source::Relay, 0, 100);
+    node.overload.report(Source::Relay, || 0, 100);
     appended(node.ask(by("a"), say(&group, "n3")).await);
     assert_eq!(
         a.next().await["ev"],
         "message.new",
         "receipts are shed under load"
     );
+}
+
+/// Who is blocked learns from a read marker neither that somebody is there nor when.
+#[actix_rt::test]
+async fn read_markers_are_hidden_between_those_who_blocked() {
+    let node = TestNode::start().await;
+    node.people.block("b", "a");
+    let room = node.room(RoomKind::Group, &["c", "d"]).await.id;
+    let invite = |who: &str| Command::RoomInvite(of_member(&room, who));
+    view(node.ask(service(), invite("b")).await);
+    let at = appended(node.ask(by("a"), say(&room, "n")).await).seq.get();
+    let (mut a, mut b, mut c) = (
+        node.listen("a").await,
+        node.listen("b").await,
+        node.listen("c").await,
+    );
+    let read = Command::Read(of_message(&room, at));
+    assert!(node.ask(by("b"), read.clone()).await.is_ok());
+    assert_eq!(c.event("read").await["user"], "b");
+    assert_eq!(b.event("read").await["user"], "b", "on the other devices");
+    assert!(node.ask(by("d"), read).await.is_ok());
+    assert_eq!(a.event("read").await["user"], "d", "not b's");
+    let page = RoomMembers {
+        room: room.clone(),
+        after: None,
+        limit: None,
+    };
+    let mut reads = Vec::new();
+    for who in ["a", "b", "c"] {
+        let members = Command::RoomMembers(page.clone());
+        let Ok(ReplyBody::Members(reply)) = node.ask(by(who), members).await else {
+            panic!("no members");
+        };
+        let seen = reply.members.into_iter().filter(|m| m.read.is_some());
+        reads.push(seen.map(|m| m.id.to_string()).collect::<String>());
+    }
+    assert_eq!(reads, ["acd", "bcd", "abcd"]);
 }
 
 #[actix_rt::test]
@@ -477,7 +514,7 @@ async fn the_game_s_backend_needs_no_membership() {
 async fn under_overload_sends_are_refused_before_they_are_stored() {
     let node = TestNode::start().await;
     let room = node.room(RoomKind::Group, &[]).await.id;
-    node.overload.report(Source::History, 99, 100);
+    node.overload.report(Source::History, || 99, 100);
     let busy = refused(node.ask(by("a"), say(&room, "n")).await);
     assert!(busy.code == ErrorCode::Busy && busy.retry && busy.retry_after_ms.is_some());
     assert!(
@@ -485,6 +522,6 @@ async fn under_overload_sends_are_refused_before_they_are_stored() {
             .await
             .is_ok()
     );
-    node.overload.report(Source::History, 0, 100);
+    node.overload.report(Source::History, || 0, 100);
     assert!(!appended(node.ask(by("a"), say(&room, "n")).await).dup);
 }

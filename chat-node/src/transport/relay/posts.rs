@@ -26,6 +26,7 @@ use crate::{
 
 /// Posts in one inbox at which rooms stop taking sends.
 pub const CONGESTED_AT: usize = 16 * 1024;
+
 /// Whose sessions on this node hear something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
@@ -247,7 +248,7 @@ impl Relays {
         inbox.len.store(left, Relaxed);
         inbox.waiting.set(left as f64);
         if posts.len() == most || left == 0 {
-            self.0.overload.report(Source::Relay, left, CONGESTED_AT);
+            self.report();
         }
         (posts, left > 0)
     }
@@ -289,8 +290,16 @@ impl Relays {
             inbox.waker.wake();
         }
         if len.is_multiple_of(256) {
-            self.0.overload.report(Source::Relay, len, CONGESTED_AT);
+            self.report();
         }
+    }
+
+    /// Tells the overload ladder how full the fullest inbox is: one worker that has nothing to do
+    /// must not hide another that drowns.
+    fn report(&self) {
+        let lengths = self.0.inboxes.iter().map(|inbox| inbox.len.load(Relaxed));
+        let fullest = || lengths.max().unwrap_or(0);
+        self.0.overload.report(Source::Relay, fullest, CONGESTED_AT);
     }
 }
 

@@ -165,6 +165,85 @@ async fn a_reader_that_stalls_overflows_alone() {
     assert!(stalled.closing());
 }
 
+/// A burst of one turn that is larger than an outbox: the socket is written to in between, so that
+/// only a reader who does not read is closed for being slow.
+#[actix_rt::test]
+async fn a_burst_larger_than_the_outbox_reaches_who_reads() {
+    let relay = start();
+    let relays = relay.relays().clone();
+    let (sink, mut client) = connect(&relay, "a").await;
+    let message = |seq: u64| {
+        let entry = serde_json::json!({"room": "r", "seq": seq, "user": "b", "ts": 0,
+            "kind": "message", "nonce": "n", "text": "x".repeat(8 * 1024)});
+        let entry = serde_json::from_value(entry).unwrap();
+        Arc::new(SharedEvent::new(Event::MessageNew(entry)))
+    };
+    let reader = std::thread::spawn(move || {
+        client
+            .set_read_timeout(Some(std::time::Duration::from_secs(5)))
+            .unwrap();
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen[seen.len().saturating_sub(9_000)..])
+            .contains("\"s\":40,")
+        {
+            let mut bytes = vec![0; 64 * 1024];
+            let n = client.read(&mut bytes).unwrap();
+            assert!(n > 0);
+            seen.extend_from_slice(&bytes[..n]);
+        }
+    });
+    for seq in 1..=40 {
+        relays.publish(&Audience::user(&user("a")), &message(seq));
+    }
+    for _ in 0..5_000 {
+        if reader.is_finished() || sink.overflowed() {
+            break;
+        }
+        sink.flush();
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    assert!(!sink.overflowed());
+    reader.join().unwrap();
+}
+
+/// The race: the list of rooms is read, the user is kicked out of one, the list is subscribed to.
+#[actix_rt::test]
+async fn who_is_kicked_while_a_session_starts_does_not_hear_the_room() {
+    let relay = start();
+    let relays = relay.relays().clone();
+    let (sink, _client) = connect(&relay, "a").await;
+    sink.hold();
+    relays.withdraw(&user("a"), &room("r"));
+    relays.withdraw(&user("a"), &room("q"));
+    relays.enroll(&user("a"), &room("q"));
+    actix_rt::task::yield_now().await;
+    relay.subscribe(&sink, [room("r"), room("q")]);
+    assert!(!relays.listeners(&room("r")), "kicked");
+    assert!(relays.listeners(&room("q")), "kicked, and back");
+    sink.release(&HashMap::new());
+    relays.enroll(&user("a"), &room("r"));
+    actix_rt::task::yield_now().await;
+    assert!(relays.listeners(&room("r")), "back later");
+}
+
+/// A worker that has nothing to do says nothing about one that drowns.
+#[actix_rt::test]
+async fn the_ladder_goes_by_the_fullest_inbox() {
+    let overload = Overload::default();
+    let relays = Relays::new(2, overload.clone());
+    let relay = Relay::start(relays.clone(), 0);
+    let (_sink, _client) = connect(&relay, "a").await;
+    // Of the other worker nobody takes posts.
+    relays.count_user(&user("b"), 1, 1);
+    for seq in 0..CONGESTED_AT as u64 {
+        relays.publish(&Audience::user(&user("b")), &read("r", seq));
+    }
+    assert_eq!(overload.rung(), 4);
+    relays.publish(&Audience::user(&user("a")), &read("r", 1));
+    actix_rt::task::yield_now().await;
+    assert_eq!(overload.rung(), 4);
+}
+
 #[actix_rt::test]
 async fn an_error_is_answered_even_without_an_id_and_an_ok_is_not() {
     let relay = start();
