@@ -111,6 +111,7 @@ impl Node {
             history: history.clone(),
             friends: friends.clone(),
             bridge: bridge.clone(),
+            presence: presence.clone(),
             overload: overload.clone(),
             settings: settings.rooms.clone(),
             clock: Arc::new(Timestamp::now),

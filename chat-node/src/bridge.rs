@@ -115,6 +115,16 @@ impl Bridge {
         self.topics.hear(Topic::User(user.clone())).await;
     }
 
+    /// As [`Bridge::online`], but does not wait; [`Bridge::heard`] does.
+    pub fn need(&self, user: &UserId) {
+        self.topics.need(&Topic::User(user.clone()));
+    }
+
+    /// Waits until the topic of a user who is needed is heard, for a short time at most.
+    pub async fn heard(&self, user: &UserId) {
+        self.topics.stand(&Topic::User(user.clone())).await;
+    }
+
     /// A session of `user` has ended.
     pub fn offline(&self, user: &UserId) {
         self.topics.leave(&Topic::User(user.clone()));

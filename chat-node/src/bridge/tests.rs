@@ -612,11 +612,9 @@ async fn members_of_an_open_room_are_shown_without_friendship() {
     });
     one.store_events.intake(vec![event]).await;
     let room = RoomId::parse("r").unwrap();
-    let members = ["v", "m", "x"].map(user);
-    one.presence
-        .watch(v.key, &v.user, &room, &members)
-        .await
-        .unwrap();
+    let members = ["v", "m", "x"].map(user).to_vec();
+    let opened = one.presence.open(v.key, &v.user, &room, members).unwrap();
+    one.presence.show_members(&v.user, &opened).await;
     secs(1).await;
     assert_eq!(v.seen(), [saw("m", "online"), saw("x", "offline")]);
     two.presence.set(m.key, &m.user, state(Availability::Busy));
@@ -633,6 +631,19 @@ async fn members_of_an_open_room_are_shown_without_friendship() {
         .publish(Topic::User(user("m")), &BusMessage::Room(gone));
     secs(1).await;
     assert_eq!(*one.heard.news.lock(), []);
+    let mut n = two.session("n", online()).await;
+    secs(5).await;
+    one.presence.joined(&room, &user("n"));
+    secs(1).await;
+    assert_eq!(v.seen(), [saw("n", "online")]);
+    two.presence.set(n.key, &n.user, state(Availability::Busy));
+    secs(5).await;
+    assert_eq!(v.seen(), [saw("n", "busy")]);
+    one.presence.left(&room, &user("n"));
+    two.presence.set(n.key, &n.user, state(Availability::Away));
+    secs(5).await;
+    assert_eq!(v.seen(), []);
+    assert!(n.seen().iter().all(|(who, _)| who == "n"));
     one.presence.unwatch(v.key, &room);
     two.presence.set(m.key, &m.user, state(Availability::Away));
     secs(5).await;

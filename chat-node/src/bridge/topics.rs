@@ -59,16 +59,34 @@ impl Topics {
 
     /// Needs a topic; returns when it is heard, or patience has run out.
     pub(super) async fn hear(&self, topic: Topic) {
-        {
-            let mut book = self.book.lock();
-            let need = book.needed.entry(topic.clone()).or_default();
-            need.count += 1;
-            if need.stands {
-                return;
-            }
-            book.unsettled.insert(topic.clone());
+        if !self.count(&topic) {
+            self.stand(&topic).await;
         }
-        let settled = tokio::time::timeout(PATIENCE, self.settle_one(&topic)).await;
+    }
+
+    /// Needs a topic from now on, without waiting until it is heard: it will be soon, and
+    /// [`Topics::stand`] waits for it.
+    pub(super) fn need(&self, topic: &Topic) {
+        if !self.count(topic) {
+            self.left.notify_one();
+        }
+    }
+
+    /// Counts one more who needs the topic; answers whether it is heard already.
+    fn count(&self, topic: &Topic) -> bool {
+        let mut book = self.book.lock();
+        let need = book.needed.entry(topic.clone()).or_default();
+        need.count += 1;
+        if need.stands {
+            return true;
+        }
+        book.unsettled.insert(topic.clone());
+        false
+    }
+
+    /// Returns when a topic that is needed is heard, or patience has run out.
+    pub(super) async fn stand(&self, topic: &Topic) {
+        let settled = tokio::time::timeout(PATIENCE, self.settle_one(topic)).await;
         if !matches!(settled, Ok(true)) {
             tracing::warn!(?topic, "not subscribed yet; it is tried again");
             self.left.notify_one();

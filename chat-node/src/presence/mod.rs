@@ -37,7 +37,7 @@ pub use gauges::METRICS;
 pub use local::{LocalPresence, LocalPresenceNode};
 pub use merge::{merge, merged};
 pub use project::{Known, Relation, project};
-pub use service::Presence;
+pub use service::{Opened, Presence};
 pub use settings::PresenceSettings;
 pub use watch::{MAX_WATCHED_MEMBERS, MAX_WATCHES};
 

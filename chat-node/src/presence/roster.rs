@@ -177,6 +177,12 @@ impl Roster {
         }
     }
 
+    /// Whether the session runs.
+    pub(super) fn has(&self, session: SessionKey, user: &UserId) -> bool {
+        let tracked = self.users.get(user);
+        tracked.is_some_and(|tracked| tracked.devices.iter().any(|d| d.session == session))
+    }
+
     /// The devices here, merged.
     pub(super) fn held(&self, user: &UserId) -> Option<DeviceState> {
         self.users.get(user)?.held()

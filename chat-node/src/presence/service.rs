@@ -47,6 +47,14 @@ const MISSED: Duration = Duration::from_secs(130);
 /// Of how many users told of by other nodes the newest version is remembered.
 const MAX_VERSIONS: usize = 100_000;
 
+/// A room that a session has just opened, whose members it has not been shown yet.
+#[derive(Debug)]
+pub struct Opened {
+    members: Vec<UserId>,
+    /// Those whose topic was not heard before.
+    begun: Vec<UserId>,
+}
+
 /// The presence of this node's users. Clones share it.
 #[derive(Clone)]
 pub struct Presence(Arc<Inner>);
@@ -213,20 +221,29 @@ impl Presence {
         users.iter().cloned().zip(views).collect()
     }
 
-    /// The session has a room open that has these members: it is shown how they are, now and as
-    /// it changes, until [`Presence::unwatch`] or its end.
-    pub async fn watch(
+    /// The session has a room open that has these members: from now on it is shown how they
+    /// change, until [`Presence::unwatch`] or its end. Called by the room in its turn, so that who
+    /// comes and goes meanwhile is not mistaken; then [`Presence::show_members`].
+    pub fn open(
         &self,
         session: SessionKey,
         viewer: &UserId,
         room: &RoomId,
-        members: &[UserId],
-    ) -> Result<(), ErrorBody> {
-        let Some(graph) = self.0.teller.friends.graph(viewer) else {
+        members: Vec<UserId>,
+    ) -> Result<Opened, ErrorBody> {
+        let inner = &self.0;
+        if inner.teller.friends.graph(viewer).is_none() {
             let message = "it is not known who blocks whom";
             return Err(ErrorBody::new(ErrorCode::Unavailable, message));
-        };
-        let opened = self.0.watches.lock().open(session, viewer, room, members);
+        }
+        let mut watches = inner.watches.lock();
+        // Looked at under the lock that the end of a session takes last: none that has ended
+        // leaves a watch behind.
+        if !inner.roster(viewer).lock().has(session, viewer) {
+            let message = "the session has ended";
+            return Err(ErrorBody::new(ErrorCode::SessionLost, message));
+        }
+        let opened = watches.open(session, viewer, room, &members);
         let begun = opened.map_err(|refused| {
             let message = match refused {
                 Refused::TooManyRooms => format!("at most {MAX_WATCHES} rooms open at once"),
@@ -234,18 +251,29 @@ impl Presence {
                     format!("presence is shown in rooms of up to {MAX_WATCHED_MEMBERS}")
                 }
             };
-            ErrorBody::new(ErrorCode::TooLarge, message)
+            ErrorBody::new(ErrorCode::Conflict, message)
         })?;
+        for user in &begun {
+            inner.teller.bridge.need(user);
+        }
+        Ok(Opened { members, begun })
+    }
+
+    /// Shows the viewer how the members of a room just opened are.
+    pub async fn show_members(&self, viewer: &UserId, opened: &Opened) {
+        let Some(graph) = self.0.teller.friends.graph(viewer) else {
+            return;
+        };
         let bridge = &self.0.teller.bridge;
-        join_all(begun.iter().map(|user| bridge.online(user))).await;
-        let known = self.0.known(members).await;
-        for (member, known) in members.iter().zip(&known) {
+        join_all(opened.begun.iter().map(|user| bridge.heard(user))).await;
+        let known = self.0.known(&opened.members).await;
+        for (member, known) in opened.members.iter().zip(&known) {
             let relation = Relation::of_members(viewer, &graph, member);
-            if relation != Relation::Own {
+            // Either may be out of the room by now.
+            if relation != Relation::Own && self.watches(viewer, member) {
                 self.0.show(viewer, member, project(relation, known));
             }
         }
-        Ok(())
     }
 
     /// The session no longer has the room open.
@@ -254,12 +282,30 @@ impl Presence {
         self.0.forget_topics(&ended);
     }
 
-    /// Somebody came into a room; whoever has it open sees them from the next change on.
-    pub async fn joined(&self, room: &RoomId, user: &UserId) {
-        let begun = self.0.watches.lock().joined(room, user);
-        if begun {
-            self.0.teller.bridge.online(user).await;
+    /// Somebody came into a room: whoever has it open is shown how they are.
+    pub fn joined(&self, room: &RoomId, user: &UserId) {
+        let (begun, viewers) = {
+            let mut watches = self.0.watches.lock();
+            let begun = watches.joined(room, user);
+            (begun, watches.viewers_in(room, user))
+        };
+        if viewers.is_empty() {
+            return;
         }
+        let (inner, user) = (self.0.clone(), user.clone());
+        if begun {
+            inner.teller.bridge.need(&user);
+        }
+        actix_rt::spawn(async move {
+            if begun {
+                inner.teller.bridge.heard(&user).await;
+            }
+            let known = inner.known(std::slice::from_ref(&user)).await;
+            if let Some(known) = known.first() {
+                let view = project(Relation::Open, known);
+                inner.teller.tell_viewers(&user, viewers, &view, None);
+            }
+        });
     }
 
     /// Somebody went out of a room: neither sees nor is seen there any more.

@@ -139,7 +139,8 @@ impl Teller {
         }
     }
 
-    fn tell_viewers(
+    /// Tells those of `viewers` who may see it how `user` is, but friends who were `told` already.
+    pub(super) fn tell_viewers(
         &self,
         user: &UserId,
         viewers: HashSet<UserId>,

@@ -146,6 +146,13 @@ impl Watches {
         viewers.filter(|viewer| *viewer != user).cloned().collect()
     }
 
+    /// Who besides `user` has the room open.
+    pub(super) fn viewers_in(&self, room: &RoomId, user: &UserId) -> HashSet<UserId> {
+        let watched = self.rooms.get(room).into_iter();
+        let viewers = watched.flat_map(|watched| watched.viewers.values());
+        viewers.filter(|viewer| *viewer != user).cloned().collect()
+    }
+
     /// Whether `viewer` has a room open with `user` in it.
     pub(super) fn sees(&self, viewer: &UserId, user: &UserId) -> bool {
         let rooms = self.members.get(user).into_iter().flatten();

@@ -101,6 +101,7 @@ impl Room {
         for entry in fresh {
             if let Some(user) = admits(&entry.body) {
                 self.welcome(user, views.remove(user));
+                self.parts.presence.joined(&self.id, user);
             }
             let expelled = expels(&entry.body).cloned();
             let event = Event::of_entry(self.id.clone(), entry);
@@ -128,6 +129,7 @@ impl Room {
     }
 
     fn see_off(&self, user: &UserId) {
+        self.parts.presence.left(&self.id, user);
         let relays = &self.parts.relays;
         relays.withdraw(user, &self.id);
         let event = Event::RoomRemoved {

@@ -34,7 +34,8 @@ use crate::{
     friends::{FriendCache, Graph},
     history::{AppendError, History, HistoryError},
     overload::{Overload, Shed},
-    transport::relay::Relays,
+    presence::{Opened, Presence},
+    transport::{SessionKey, relay::Relays},
 };
 
 /// What all rooms of a node work with.
@@ -43,6 +44,7 @@ pub(super) struct Parts {
     pub(super) friends: Arc<FriendCache>,
     pub(super) bridge: Arc<Bridge>,
     pub(super) relays: Relays,
+    pub(super) presence: Presence,
     pub(super) overload: Overload,
     pub(super) settings: RoomSettings,
     pub(super) policy: Policy,
@@ -86,8 +88,12 @@ pub(super) enum Mail {
     Doubt,
     /// What somebody may see.
     Authorize(Caller, oneshot::Sender<Result<Access, ErrorBody>>),
-    /// Who is in, for presence.
-    Watchable(Caller, oneshot::Sender<Result<Vec<UserId>, ErrorBody>>),
+    /// A session has the room open and is to see its members' presence.
+    Open(
+        Caller,
+        SessionKey,
+        oneshot::Sender<Result<Opened, ErrorBody>>,
+    ),
 }
 
 /// What is known of the room.
@@ -173,9 +179,9 @@ impl Room {
                     let access = self.access(&caller).await;
                     let _ = answer.send(access);
                 }
-                Mail::Watchable(caller, answer) => {
-                    let members = self.watchable(&caller).await;
-                    let _ = answer.send(members);
+                Mail::Open(caller, session, answer) => {
+                    let opened = self.open_for(&caller, session).await;
+                    let _ = answer.send(opened);
                 }
                 Mail::Ask(_) => {}
             }

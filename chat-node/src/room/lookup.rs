@@ -14,6 +14,10 @@ use super::{
     live::{Away, Room, out_of_reach},
     rules,
 };
+use crate::{
+    presence::{MAX_WATCHED_MEMBERS, Opened},
+    transport::SessionKey,
+};
 
 impl Room {
     /// Does what was permitted and leaves no entry. What has to be read for the answer is read
@@ -117,14 +121,17 @@ impl Room {
         })
     }
 
-    pub(super) async fn watchable(&mut self, caller: &Caller) -> Result<Vec<UserId>, ErrorBody> {
+    pub(super) async fn open_for(
+        &mut self,
+        caller: &Caller,
+        session: SessionKey,
+    ) -> Result<Opened, ErrorBody> {
         self.access(caller).await?;
         let state = self.state().ok_or_else(rules::no_room)?;
-        Ok(state
-            .members()
-            .take(rules::MAX_TYPING_MEMBERS)
-            .cloned()
-            .collect())
+        // One more than may be watched, so that a larger room is refused, not shown in part.
+        let members = state.members().take(MAX_WATCHED_MEMBERS + 1).cloned();
+        let presence = &self.parts.presence;
+        presence.open(session, &caller.user, &self.id, members.collect())
     }
 }
 

@@ -21,8 +21,12 @@ use super::{
     view::named,
 };
 use crate::{
-    bridge::Bridge, friends::FriendCache, history::History, overload::Overload,
-    transport::relay::Relays,
+    bridge::Bridge,
+    friends::FriendCache,
+    history::History,
+    overload::Overload,
+    presence::{Opened, Presence},
+    transport::{SessionKey, relay::Relays},
 };
 
 /// What rooms need of the node.
@@ -37,6 +41,8 @@ pub struct RoomsParts {
     pub friends: Arc<FriendCache>,
     /// The way to other nodes.
     pub bridge: Arc<Bridge>,
+    /// Who has which room open, and how its members are.
+    pub presence: Presence,
     /// What is shed now.
     pub overload: Overload,
     /// What the operator decides.
@@ -63,6 +69,7 @@ impl Rooms {
                 friends: parts.friends,
                 bridge: parts.bridge,
                 relays: parts.relays,
+                presence: parts.presence,
                 overload: parts.overload,
                 settings: parts.settings,
                 clock: parts.clock,
@@ -135,17 +142,18 @@ impl Rooms {
             .await
     }
 
-    /// The members whose presence the caller sees while the room is open on the screen, up to 500.
+    /// A session of the caller has the room open: from now on it sees the members' presence.
     ///
     /// # Errors
-    /// `not_found` for strangers.
-    pub async fn watchable(
+    /// `not_found` for strangers, `conflict` for a room too large, or one too many.
+    pub async fn open(
         &self,
         caller: &Caller,
+        session: SessionKey,
         room: &RoomId,
-    ) -> Result<Vec<UserId>, ErrorBody> {
+    ) -> Result<Opened, ErrorBody> {
         let (to, answer) = oneshot::channel();
-        self.inquire(room, Mail::Watchable(caller.clone(), to), answer)
+        self.inquire(room, Mail::Open(caller.clone(), session, to), answer)
             .await
     }
 

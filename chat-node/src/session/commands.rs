@@ -174,6 +174,10 @@ impl Session {
                 self.end();
             }
             Command::PresenceSet(body) => self.set_presence(id, &body),
+            // It closes what is being opened, too: that has to be done first.
+            Command::RoomWatch(body) if !body.on && self.in_flight > 0 => {
+                return self.wait(id, Command::RoomWatch(body), waits_since);
+            }
             Command::RoomWatch(body) if !body.on => {
                 self.around.presence.unwatch(self.sink.key(), &body.room);
                 self.ok(id, &Empty {});
@@ -294,8 +298,8 @@ impl Session {
                 user: user.clone(),
                 service: false,
             };
-            let members = around.rooms.watchable(&caller, &room).await?;
-            around.presence.watch(key, &user, &room, &members).await?;
+            let opened = around.rooms.open(&caller, key, &room).await?;
+            around.presence.show_members(&user, &opened).await;
             Ok(ReplyBody::Empty(Empty {}))
         });
     }

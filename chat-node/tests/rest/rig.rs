@@ -190,6 +190,7 @@ impl Rig {
             history: history.clone(),
             friends: friends.clone(),
             bridge: bridge.clone(),
+            presence: presence.clone(),
             overload,
             settings: RoomSettings::default(),
             clock: Arc::new(Timestamp::now),

@@ -167,6 +167,7 @@ pub(crate) async fn rig_with(options: Options) -> Rig {
         history: Arc::new(SqliteHistory::in_memory().unwrap()),
         friends: friends.clone(),
         bridge: bridge.clone(),
+        presence: presence.clone(),
         overload: overload.clone(),
         settings: RoomSettings {
             room_mailbox,

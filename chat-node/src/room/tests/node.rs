@@ -30,6 +30,7 @@ use crate::{
     friends::{FriendCache, FriendCacheSettings, Friends, FriendsError, Graph},
     history::{History, sqlite::SqliteHistory},
     overload::Overload,
+    presence::{LocalPresence, Presence, PresenceSettings},
     room::{RoomSettings, Rooms, RoomsParts},
     transport::{
         relay::{Relay, Relays},
@@ -117,6 +118,8 @@ pub(super) struct TestNode {
     pub(super) people: Arc<People>,
     pub(super) overload: Overload,
     pub(super) bridge: Arc<Bridge>,
+    /// It does not run, so it shows everybody as offline.
+    pub(super) presence: Presence,
     pub(super) bus: Option<BusReceiver>,
     pub(super) id: NodeId,
     relay: Relay,
@@ -169,6 +172,14 @@ impl TestNode {
             ..FriendCacheSettings::default()
         };
         let friends = Arc::new(FriendCache::new(setup.people.clone(), friends));
+        let presence = Presence::new(
+            Arc::new(LocalPresence::new().node(id.clone())),
+            friends.clone(),
+            bridge.clone(),
+            relays.clone(),
+            overload.clone(),
+            PresenceSettings::default(),
+        );
         let now = clock.clone();
         let rooms = Rooms::start(RoomsParts {
             arbiters: workers.handles(),
@@ -176,6 +187,7 @@ impl TestNode {
             history: setup.history.clone(),
             friends: friends.clone(),
             bridge: bridge.clone(),
+            presence: presence.clone(),
             overload: overload.clone(),
             settings: setup.settings,
             clock: Arc::new(move || Timestamp::from_millis(now.load(Ordering::Relaxed))),
@@ -187,6 +199,7 @@ impl TestNode {
             people: setup.people,
             overload,
             bridge,
+            presence,
             bus: Some(receiver),
             id,
             relay,

@@ -6,6 +6,7 @@ use shared::protocol::command::{MessageEdit, React, Restrict, RoomMembers, RoomS
 use super::{node::TestNode, *};
 use crate::{
     overload::Source,
+    presence::DeviceState,
     room::{ReplyTo, RoomCommand},
 };
 
@@ -467,9 +468,57 @@ async fn members_come_in_pages_with_names() {
         panic!("no members");
     };
     assert_eq!((last.members.len(), last.next), (1, None));
-    let watchable = node.rooms.watchable(&by("d"), &room).await.unwrap();
-    assert_eq!(watchable.len(), 4);
-    assert!(node.rooms.watchable(&by("z"), &room).await.is_err());
+}
+
+/// Who has the room open sees who is in, whoever came and went since; who is out sees nobody.
+#[actix_rt::test]
+async fn an_open_room_shows_who_is_in() {
+    let node = TestNode::start().await;
+    let room = node.room(RoomKind::Group, &["b", "c"]).await.id;
+    let (mut a, b, z) = (
+        node.listen("a").await,
+        node.listen("b").await,
+        node.listen("z").await,
+    );
+    for (name, ear) in [("a", &a), ("b", &b), ("z", &z)] {
+        let key = ear.sink.key();
+        node.presence
+            .connected(key, &user(name), DeviceState::default());
+        let opened = node.rooms.open(&by(name), key, &room).await;
+        match opened {
+            Ok(opened) => node.presence.show_members(&user(name), &opened).await,
+            Err(error) => assert_eq!((name, error.code), ("z", ErrorCode::NotFound)),
+        }
+    }
+    let sees = |viewer: &str, member: &str| node.presence.watches(&user(viewer), &user(member));
+    assert!(sees("a", "b") && sees("b", "c") && !sees("z", "a"));
+    for member in ["b", "c"] {
+        assert_eq!(a.event("presence").await["user"], member);
+    }
+    let invite = Command::RoomInvite(of_member(&room, "d"));
+    view(node.ask(by("a"), invite).await);
+    assert_eq!(a.event("presence").await["user"], "d", "shown as it comes");
+    assert!(sees("a", "d") && sees("b", "d"));
+    view(
+        node.ask(by("a"), Command::RoomKick(of_member(&room, "b")))
+            .await,
+    );
+    assert!(!sees("b", "a") && !sees("b", "d") && !sees("a", "b"));
+    assert!(sees("a", "c"));
+}
+
+/// The race: the session ends while its room is being opened.
+#[actix_rt::test]
+async fn a_session_that_has_ended_leaves_no_room_open() {
+    let node = TestNode::start().await;
+    let room = node.room(RoomKind::Group, &["b"]).await.id;
+    let ear = node.listen("a").await;
+    let key = ear.sink.key();
+    let a = user("a");
+    node.presence.connected(key, &a, DeviceState::default());
+    node.presence.ended(key, &a);
+    assert!(node.rooms.open(&by("a"), key, &room).await.is_err());
+    assert!(!node.presence.watches(&a, &user("b")));
 }
 
 #[actix_rt::test]
