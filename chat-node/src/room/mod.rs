@@ -23,7 +23,7 @@ use shared::{
 };
 use tokio::sync::oneshot;
 
-use crate::transport::SessionKey;
+use crate::transport::Line;
 
 mod actor;
 mod ask;
@@ -77,10 +77,10 @@ pub struct RoomCommand {
 /// Where a command's answer goes.
 #[derive(Debug)]
 pub enum ReplyTo {
-    /// To a session on some worker, under the command's id; through the relay of that worker,
-    /// so that answers and events share one outbox and keep their order. Without an id only an
-    /// error is answered.
-    Session(SessionKey, Option<u64>),
+    /// To the socket it came on, under the command's id; through the relay of the session's
+    /// worker, so that answers and events share one outbox and keep their order. Without an id
+    /// only an error is answered.
+    Session(Line, Option<u64>),
     /// To a caller that waits.
     Caller(oneshot::Sender<Reply>),
     /// To nobody.

@@ -312,13 +312,10 @@ impl Session {
         work: impl Future<Output = Reply> + 'static,
     ) {
         self.in_flight += 1;
+        let line = self.sink.line();
         ctx.spawn(work.into_actor(self).map(move |reply, session, _| {
             session.in_flight -= 1;
-            session
-                .worker
-                .relay
-                .relays()
-                .reply(session.sink.key(), id, reply);
+            session.worker.relay.relays().reply(line, id, reply);
             session.sink.wake();
         }));
     }
@@ -327,9 +324,13 @@ impl Session {
         let auth = self.around.auth.clone();
         let verdict = async move { auth.authenticate(&token).await };
         self.in_flight += 1;
+        let line = self.sink.line();
         ctx.spawn(verdict.into_actor(self).map(move |verdict, session, _| {
             session.in_flight -= 1;
-            session.renewed(id, verdict);
+            // The next socket brought a token of its own.
+            if session.sink.line() == line {
+                session.renewed(id, verdict);
+            }
             session.sink.wake();
         }));
     }

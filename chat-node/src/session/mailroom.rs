@@ -23,7 +23,7 @@ impl Session {
                 service: false,
             },
             command,
-            reply: ReplyTo::Session(self.sink.key(), id),
+            reply: ReplyTo::Session(self.sink.line(), id),
         });
         match sent {
             Ok(()) => Delivery::Sent,

@@ -40,3 +40,15 @@ impl SessionKey {
         self.worker as usize
     }
 }
+
+/// Where a command came from and its answer goes: one socket of a session.
+///
+/// Clients number their commands anew on each socket. An answer that comes after its socket has
+/// gone is dropped: on the next one its id would name another command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// The session.
+    pub session: SessionKey,
+    /// Which of its sockets, counted from the first.
+    pub socket: u32,
+}

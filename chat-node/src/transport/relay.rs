@@ -196,8 +196,8 @@ impl Relay {
                 }
             }
             Post::Reply { to, id, reply } => {
-                let sink = self.book.borrow().sinks.get(&to).cloned();
-                if let Some(sink) = sink {
+                let sink = self.book.borrow().sinks.get(&to.session).cloned();
+                if let Some(sink) = sink.filter(|sink| sink.line() == to) {
                     match encode_reply(sink.encoding(), id, &reply) {
                         Ok(bytes) => sink.push_reply(&bytes),
                         Err(error) => tracing::error!(%error, "a reply cannot be encoded"),

@@ -25,7 +25,7 @@ use shared::{
 use tokio::net::TcpStream;
 
 use super::{
-    SessionKey,
+    Line, SessionKey,
     outbox::{Full, MAX_SLICES, Outbox, StateKey},
     ring::{Lost, Ring},
     wheel::Due,
@@ -52,6 +52,8 @@ pub struct Sink {
     user: UserId,
     stream: RefCell<Stream>,
     socket: RefCell<Option<TcpStream>>,
+    /// How many sockets were attached so far.
+    sockets: Cell<u32>,
     waker: RefCell<Option<Waker>>,
     /// In the relay's list of sinks to flush.
     pub(super) dirty: Cell<bool>,
@@ -85,6 +87,7 @@ impl Sink {
                 held: None,
             }),
             socket: RefCell::new(None),
+            sockets: Cell::new(0),
             waker: RefCell::new(None),
             dirty: Cell::new(false),
             rooms: RefCell::new(Vec::new()),
@@ -102,6 +105,14 @@ impl Sink {
         self.key
     }
 
+    /// Where answers to commands of the present socket go.
+    pub fn line(&self) -> Line {
+        Line {
+            session: self.key,
+            socket: self.sockets.get(),
+        }
+    }
+
     /// Whose session it is.
     pub fn user(&self) -> &UserId {
         &self.user
@@ -117,6 +128,7 @@ impl Sink {
     pub fn attach(&self, socket: TcpStream, encoding: Encoding) {
         self.stream.borrow_mut().outbox = Outbox::new(encoding);
         *self.socket.borrow_mut() = Some(socket);
+        self.sockets.set(self.sockets.get().wrapping_add(1));
         self.blocked.set(false);
         self.broken.set(false);
         self.overflowed.set(false);

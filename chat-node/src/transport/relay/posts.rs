@@ -18,7 +18,7 @@ use shared::{
 };
 use smallvec::SmallVec;
 
-use super::super::{SessionKey, outbox::StateKey};
+use super::super::{Line, outbox::StateKey};
 use crate::{
     overload::{Overload, Source},
     room::Reply,
@@ -97,7 +97,7 @@ pub(super) enum Post {
         room: RoomId,
     },
     Reply {
-        to: SessionKey,
+        to: Line,
         id: Option<u64>,
         reply: Reply,
     },
@@ -193,10 +193,11 @@ impl Relays {
         }
     }
 
-    /// Answers a command of a session, after whatever was published to it before.
-    pub fn reply(&self, to: SessionKey, id: Option<u64>, reply: Reply) {
+    /// Answers a command, after whatever was published to its session before, unless its socket
+    /// has gone.
+    pub fn reply(&self, to: Line, id: Option<u64>, reply: Reply) {
         if id.is_some() || reply.is_err() {
-            self.post(to.worker(), Post::Reply { to, id, reply });
+            self.post(to.session.worker(), Post::Reply { to, id, reply });
         }
     }
 

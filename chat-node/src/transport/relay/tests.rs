@@ -62,7 +62,7 @@ async fn a_post_reaches_who_listens_in_order_and_as_one_frame() {
     let (_other, mut silent) = connect(&relay, "b").await;
     relay.subscribe(&sink, [room("r")]);
     relays.publish(&Audience::Room(room("r")), &read("r", 1));
-    relays.reply(sink.key(), Some(5), Ok(ReplyBody::Empty(Empty {})));
+    relays.reply(sink.line(), Some(5), Ok(ReplyBody::Empty(Empty {})));
     relays.publish(&Audience::user(&user("a")), &read("r", 2));
     relays.publish(&Audience::Room(room("elsewhere")), &read("elsewhere", 9));
     actix_rt::task::yield_now().await;
@@ -72,6 +72,24 @@ async fn a_post_reaches_who_listens_in_order_and_as_one_frame() {
     assert!(!got.contains("elsewhere"));
     silent.set_nonblocking(true).unwrap();
     assert!(silent.read(&mut [0; 9]).is_err());
+}
+
+#[actix_rt::test]
+async fn an_answer_dies_with_the_socket_its_command_came_on() {
+    let relay = start();
+    let relays = relay.relays().clone();
+    let (sink, _gone) = connect(&relay, "a").await;
+    let before = sink.line();
+    let (next, mut client) = connect(&relay, "b").await;
+    sink.attach(next.detach().unwrap(), Encoding::Json);
+    let error = ErrorBody::new(shared::codes::ErrorCode::Busy, "late");
+    relays.reply(before, Some(5), Ok(ReplyBody::Empty(Empty {})));
+    relays.reply(before, None, Err(error));
+    relays.reply(sink.line(), Some(6), Ok(ReplyBody::Empty(Empty {})));
+    actix_rt::task::yield_now().await;
+    let got = text(&mut client);
+    assert!(got.contains("\"id\":6"), "{got}");
+    assert!(!got.contains("\"id\":5") && !got.contains("late"), "{got}");
 }
 
 #[actix_rt::test]
@@ -251,8 +269,8 @@ async fn an_error_is_answered_even_without_an_id_and_an_ok_is_not() {
     let error = ErrorBody::new(shared::codes::ErrorCode::NotFound, "no such room");
     relay
         .relays()
-        .reply(sink.key(), None, Ok(ReplyBody::Empty(Empty {})));
-    relay.relays().reply(sink.key(), None, Err(error));
+        .reply(sink.line(), None, Ok(ReplyBody::Empty(Empty {})));
+    relay.relays().reply(sink.line(), None, Err(error));
     let presence = Event::Presence {
         user: user("x"),
         status: Status::Away,
