@@ -639,6 +639,13 @@ async fn members_of_an_open_room_are_shown_without_friendship() {
     two.presence.set(n.key, &n.user, state(Availability::Busy));
     secs(5).await;
     assert_eq!(v.seen(), [saw("n", "busy")]);
+    // A session that is taken up again missed what was told meanwhile.
+    one.presence.resumed(v.key, &v.user);
+    secs(1).await;
+    let mut seen = v.seen();
+    seen.sort();
+    let now = [saw("m", "busy"), saw("n", "busy"), saw("x", "offline")];
+    assert_eq!(seen, now);
     one.presence.left(&room, &user("n"));
     two.presence.set(n.key, &n.user, state(Availability::Away));
     secs(5).await;

@@ -126,6 +126,15 @@ impl Presence {
         let missed = i64::try_from(MISSED.as_millis()).unwrap_or(i64::MAX);
         self.0
             .catch_up(user, Some(Timestamp::now().plus_millis(-missed)));
+        let members = self.0.watches.lock().seen_from(session);
+        if !members.is_empty() {
+            let (presence, viewer) = (self.clone(), user.clone());
+            let begun = Vec::new();
+            actix_rt::spawn(async move {
+                let reopened = Opened { members, begun };
+                presence.show_members(&viewer, &reopened).await;
+            });
+        }
     }
 
     /// A device's state changed.

@@ -153,6 +153,14 @@ impl Watches {
         viewers.filter(|viewer| *viewer != user).cloned().collect()
     }
 
+    /// The members of the rooms that a session has open.
+    pub(super) fn seen_from(&self, session: SessionKey) -> Vec<UserId> {
+        let rooms = self.sessions.get(&session).into_iter().flatten();
+        let watched = rooms.filter_map(|room| self.rooms.get(room));
+        let members: HashSet<&UserId> = watched.flat_map(|watched| &watched.members).collect();
+        members.into_iter().cloned().collect()
+    }
+
     /// Whether `viewer` has a room open with `user` in it.
     pub(super) fn sees(&self, viewer: &UserId, user: &UserId) -> bool {
         let rooms = self.members.get(user).into_iter().flatten();

@@ -5,6 +5,7 @@ use shared::{
     protocol::{
         command::{Command, RoomMembers, RoomSync},
         reply::{Empty, ErrorBody, MembersReply, Synced},
+        room::{Entry, EntryBody},
     },
 };
 
@@ -18,6 +19,10 @@ use crate::{
     presence::{MAX_WATCHED_MEMBERS, Opened},
     transport::SessionKey,
 };
+
+/// About how many bytes of entries one answer carries: a page of long messages is cut short and says
+/// that there is more, because it has to fit into an outbox with what else is going on.
+const MAX_SYNC_BYTES: usize = 160 * 1024;
 
 impl Room {
     /// Does what was permitted and leaves no entry. What has to be read for the answer is read
@@ -97,6 +102,7 @@ impl Room {
         actix_rt::spawn(async move {
             let log = parts.history.log(&id, after, limit).await;
             answer.give(log.map_err(out_of_reach).map(|entries| {
+                let entries = as_many_as_fit(entries);
                 let last = entries.last().map_or(after, |last| last.seq);
                 synced.head = synced.head.max(last);
                 synced.more = last < synced.head;
@@ -133,6 +139,33 @@ impl Room {
         let presence = &self.parts.presence;
         presence.open(session, &caller.user, &self.id, members.collect())
     }
+}
+
+/// The first of these, as long as they fit into an answer; at least one.
+fn as_many_as_fit(mut entries: Vec<Entry>) -> Vec<Entry> {
+    let mut bytes = 0;
+    let fits = entries.iter().take_while(|entry| {
+        bytes += weight(entry);
+        bytes <= MAX_SYNC_BYTES
+    });
+    let fits = fits.count().max(1);
+    entries.truncate(fits);
+    entries
+}
+
+/// About how many bytes an entry has on the wire.
+fn weight(entry: &Entry) -> usize {
+    const FRAME: usize = 160;
+    const MENTION: usize = 64;
+    FRAME
+        + match &entry.body {
+            EntryBody::Message(said) => {
+                let data = said.data.as_ref().map_or(0, |_| rules::MAX_DATA_BYTES);
+                said.text.len() + MENTION * said.mentions.len() + data
+            }
+            EntryBody::Edit { text, mentions, .. } => text.len() + MENTION * mentions.len(),
+            _ => 0,
+        }
 }
 
 fn page_limit(limit: Option<u32>) -> Result<u32, ErrorBody> {

@@ -446,6 +446,40 @@ async fn a_client_reads_what_it_missed_and_starts_afresh_when_it_must() {
     );
 }
 
+/// A page of five hundred long messages would be megabytes, and close the socket it is for.
+#[actix_rt::test]
+async fn a_page_of_long_messages_is_cut_short() {
+    let node = TestNode::start().await;
+    let room = node.room(RoomKind::Group, &[]).await.id;
+    for n in 0..100 {
+        let mut command = say(&room, &format!("n{n}"));
+        if let Command::MessageSend(send) = &mut command {
+            send.text = "x".repeat(4_000);
+        }
+        appended(node.ask(by("a"), command).await);
+    }
+    let (mut after, mut pages) = (Seq::ZERO, 0);
+    loop {
+        let sync = Command::RoomSync(RoomSync {
+            room: room.clone(),
+            epoch: None,
+            after,
+            limit: Some(500),
+        });
+        let Ok(ReplyBody::Synced(page)) = node.ask(by("a"), sync).await else {
+            panic!("not synced");
+        };
+        assert_eq!(page.entries[0].seq, after.next(), "pages meet");
+        assert!(page.entries.len() < 50);
+        after = page.entries.last().unwrap().seq;
+        pages += 1;
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!((after.get(), pages), (102, 3));
+}
+
 #[actix_rt::test]
 async fn members_come_in_pages_with_names() {
     let node = TestNode::start().await;
