@@ -8,7 +8,7 @@ use shared::{
     id::{NodeId, Timestamp},
     lifecycle::{Check, Lifecycle, Phase},
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -33,6 +33,8 @@ use crate::{
 const PROBE: Duration = Duration::from_secs(5);
 /// What the bus may hold for this node.
 const BUS_CAPACITY: usize = 8192;
+/// How long presence has to give its lease back.
+const PARTING: Duration = Duration::from_secs(2);
 /// How long clients that come during a drain are told to wait.
 const COME_BACK: Duration = Duration::from_secs(2);
 
@@ -69,6 +71,7 @@ pub struct Node {
     events: Arc<StoreEvents>,
     rest: Rest,
     server: Mutex<Option<Server>>,
+    presence_runs: Mutex<Option<JoinHandle<()>>>,
     stop: CancellationToken,
 }
 
@@ -98,7 +101,7 @@ impl Node {
         let bridge = Arc::new(Bridge::new(id.clone(), Arc::new(bus)));
         let friends = Arc::new(FriendCache::new(friends, settings.friends));
         let presence = Presence::new(
-            Arc::new(LocalPresence::new().node(id.clone())),
+            Arc::new(LocalPresence::remembering(history.clone()).node(id.clone())),
             friends.clone(),
             bridge.clone(),
             relays.clone(),
@@ -136,7 +139,7 @@ impl Node {
             relays,
         };
         actix_rt::spawn(inbound.run(heard, stop.clone()));
-        actix_rt::spawn(presence.clone().run(stop.clone()));
+        let presence_runs = actix_rt::spawn(presence.clone().run(stop.clone()));
         actix_rt::spawn({
             let (bridge, stop) = (bridge.clone(), stop.clone());
             async move { bridge.run(stop).await }
@@ -187,6 +190,7 @@ impl Node {
             events,
             rest,
             server: Mutex::new(None),
+            presence_runs: Mutex::new(Some(presence_runs)),
             stop,
         })
     }
@@ -246,6 +250,12 @@ impl Node {
     /// Closes history and ends the threads. Nothing is asked of the node afterwards.
     pub async fn close(&self) {
         self.stop.cancel();
+        // Presence has it noted when those who are here now were last seen.
+        if let Some(runs) = self.presence_runs.lock().await.take()
+            && tokio::time::timeout(PARTING, runs).await.is_err()
+        {
+            tracing::warn!("presence did not part in time");
+        }
         let history = self.history.clone();
         if tokio::task::spawn_blocking(move || history.close())
             .await

@@ -91,10 +91,14 @@ pub trait History: Send + Sync + 'static {
         only: Option<&RoomId>,
     ) -> Result<Vec<RoomView>, HistoryError>;
 
+    /// Up to `limit` lobbies that nobody is in: whoever was to remove them may have crashed.
+    async fn deserted_lobbies(&self, limit: u32) -> Result<Vec<RoomId>, HistoryError>;
+
     /// Moves `user`'s read marker to `seq`, but not past the head, unless it is further already;
     /// answers where it is now ([`Seq::ZERO`] for a stranger). A member's marker begins at the
-    /// entry that brought them in: what was said before is not unread. Idempotent and monotonic. Durable soon, not on return: losing the last one in a crash
-    /// shows a message as unread again.
+    /// entry that brought them in: what was said before is not unread. Idempotent and monotonic.
+    /// It may be durable only soon after: losing the last one in a crash shows a message as unread
+    /// again.
     async fn mark_read(&self, room: &RoomId, user: &UserId, seq: Seq) -> Result<Seq, HistoryError>;
 
     /// Messages that contain all words of the query, newest first, only from rooms the caller

@@ -1,7 +1,9 @@
 //! Presence within one process. Several nodes may share it, as a cluster in one process does.
 //!
 //! Bound: users with a state by their sessions; of users who are gone, the time last seen of the
-//! [`MAX_REMEMBERED`] who left last. It is not kept over a restart: then nobody knows.
+//! [`MAX_REMEMBERED`] who left last. Of the others, and over a restart, [`SeenTimes`] keeps it: written
+//! when somebody goes, taken out when they come back. So after a crash nothing is known of those who
+//! were there, rather than something old.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use shared::id::{NodeId, Timestamp, UserId};
 use tokio::time::Instant;
 
@@ -21,16 +23,38 @@ use super::{
 /// Of how many users who are gone the time last seen is kept.
 const MAX_REMEMBERED: usize = 200_000;
 
+/// When a user was last seen; `None`: they are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Who.
+    pub user: UserId,
+    /// When.
+    pub at: Option<Timestamp>,
+}
+
+/// What keeps the times last seen over a restart.
+#[async_trait]
+pub trait SeenTimes: Send + Sync + 'static {
+    /// Takes these in, in order, over what stood before. Never waits; what cannot be taken is lost.
+    fn note(&self, seen: Vec<Seen>);
+
+    /// When users were last seen; who is there, or was never noted, is left out. All are, when
+    /// it cannot be read.
+    async fn recall(&self, users: Vec<UserId>) -> HashMap<UserId, Timestamp>;
+}
+
 /// The store that the nodes of one process share. Clones are the same store.
 #[derive(Clone, Default)]
 pub struct LocalPresence {
     book: Arc<Mutex<Book>>,
+    seen: Option<Arc<dyn SeenTimes>>,
 }
 
 /// One node's handle.
 pub struct LocalPresenceNode {
     node: NodeId,
     book: Arc<Mutex<Book>>,
+    seen: Option<Arc<dyn SeenTimes>>,
 }
 
 type Life = (NodeId, Incarnation);
@@ -41,6 +65,8 @@ struct Book {
     standings: HashMap<UserId, Standing>,
     incarnations: u64,
     versions: u64,
+    /// Who came and went, to be noted when the book is closed.
+    noted: Vec<Seen>,
 }
 
 struct Lease {
@@ -49,21 +75,65 @@ struct Lease {
 }
 
 impl LocalPresence {
-    /// A store that holds nothing.
+    /// A store that holds nothing, and forgets everything with the process.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// A store that holds nothing but when users were last seen.
+    pub fn remembering(seen: Arc<dyn SeenTimes>) -> Self {
+        Self {
+            seen: Some(seen),
+            ..Self::default()
+        }
+    }
+
     /// A handle for `node`.
     pub fn node(&self, node: NodeId) -> LocalPresenceNode {
-        let book = Arc::clone(&self.book);
-        LocalPresenceNode { node, book }
+        LocalPresenceNode {
+            node,
+            book: Arc::clone(&self.book),
+            seen: self.seen.clone(),
+        }
     }
 }
 
 impl LocalPresenceNode {
     fn life(&self, incarnation: Incarnation) -> Life {
         (self.node.clone(), incarnation)
+    }
+
+    /// Brings when users were last seen into the book, of those it does not know.
+    async fn recall<'a>(&self, users: impl Iterator<Item = &'a UserId>) {
+        let Some(seen) = &self.seen else {
+            return;
+        };
+        let unknown: Vec<UserId> = {
+            let book = self.book.lock();
+            let unknown = users.filter(|user| !book.standings.contains_key(*user));
+            unknown.cloned().collect()
+        };
+        if unknown.is_empty() {
+            return;
+        }
+        let recalled = seen.recall(unknown).await;
+        let mut book = self.book.lock();
+        for (user, at) in recalled {
+            // Whoever came meanwhile stands there already.
+            let standing = book.standings.entry(user).or_default();
+            standing.last_seen = standing.last_seen.max(Some(at));
+        }
+    }
+
+    /// Has it noted who came and went.
+    fn note(&self, mut book: MutexGuard<'_, Book>) {
+        let noted = std::mem::take(&mut book.noted);
+        if let Some(seen) = &self.seen
+            && !noted.is_empty()
+        {
+            // Under the lock: what is noted of one user keeps its order.
+            seen.note(noted);
+        }
     }
 }
 
@@ -113,8 +183,15 @@ impl Book {
             self.versions += 1;
             standing.version = self.versions;
             standing.changed = Some(at);
-            if was_visible && !visible(standing) {
+            let is_visible = visible(standing);
+            if was_visible && !is_visible {
                 standing.last_seen = standing.last_seen.max(Some(at));
+            }
+            if was_visible != is_visible {
+                self.noted.push(Seen {
+                    user: user.clone(),
+                    at: standing.last_seen.filter(|_| !is_visible),
+                });
             }
         }
         standing.clone()
@@ -188,6 +265,7 @@ impl PresenceStore for LocalPresenceNode {
         at: Timestamp,
         changes: &[(UserId, Option<DeviceState>)],
     ) -> Result<Vec<Standing>, PresenceError> {
+        self.recall(changes.iter().map(|(user, _)| user)).await;
         let mut book = self.book.lock();
         let life = self.life(lease);
         let mut standings = Vec::with_capacity(changes.len());
@@ -200,10 +278,12 @@ impl PresenceStore for LocalPresenceNode {
             }
             standings.push(book.hold(&life, at, user, state.clone()));
         }
+        self.note(book);
         Ok(standings)
     }
 
     async fn read(&self, users: &[UserId]) -> Result<Vec<Standing>, PresenceError> {
+        self.recall(users.iter()).await;
         let book = self.book.lock();
         let read = |user| book.standings.get(user).cloned().unwrap_or_default();
         Ok(users.iter().map(read).collect())
@@ -218,6 +298,7 @@ impl PresenceStore for LocalPresenceNode {
         if book.standings.len() > MAX_REMEMBERED {
             book.forget_some();
         }
+        self.note(book);
         Ok(reaped)
     }
 
@@ -226,6 +307,9 @@ impl PresenceStore for LocalPresenceNode {
         lease: Incarnation,
         at: Timestamp,
     ) -> Result<Vec<Reaped>, PresenceError> {
-        Ok(self.book.lock().end(&self.life(lease), at))
+        let mut book = self.book.lock();
+        let reaped = book.end(&self.life(lease), at);
+        self.note(book);
+        Ok(reaped)
     }
 }

@@ -34,7 +34,7 @@ mod watch;
 
 pub use device::{Availability, DeviceState};
 pub use gauges::METRICS;
-pub use local::{LocalPresence, LocalPresenceNode};
+pub use local::{LocalPresence, LocalPresenceNode, Seen, SeenTimes};
 pub use merge::{merge, merged};
 pub use project::{Known, Relation, project};
 pub use service::{Opened, Presence};

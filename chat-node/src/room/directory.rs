@@ -26,6 +26,8 @@ use super::{
 };
 use crate::transport::{outbox::StateKey, relay::Audience};
 
+/// How many deserted lobbies are woken at once after a start.
+const WOKEN: u32 = 1_000;
 /// How often a room whose actor keeps dying before it takes its mail is started again for one
 /// piece of mail.
 const STARTS: usize = 3;
@@ -90,6 +92,7 @@ impl Directory {
         });
         if let Some(first) = directory.arbiters.first() {
             first.spawn(sweep(Arc::downgrade(&directory), every));
+            first.spawn(wake_deserted(Arc::downgrade(&directory)));
         }
         directory
     }
@@ -388,6 +391,30 @@ impl Directory {
 
 fn audience(room: RoomId, users: Option<[UserId; 2]>) -> Audience {
     users.map_or(Audience::Room(room), |pair| Audience::Users(pair.into()))
+}
+
+/// Wakes the lobbies that everybody had left when a crash cut their delay short: each removes itself
+/// when it has passed again.
+async fn wake_deserted(directory: Weak<Directory>) {
+    loop {
+        let Some(directory) = directory.upgrade() else {
+            return;
+        };
+        let pause = directory.parts.settings.lobby_linger + Duration::from_secs(1);
+        match directory.parts.history.deserted_lobbies(WOKEN).await {
+            Ok(lobbies) => {
+                for lobby in &lobbies {
+                    directory.doubt(lobby);
+                }
+                if lobbies.len() < WOKEN as usize {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "deserted lobbies wait"),
+        }
+        drop(directory);
+        tokio::time::sleep(pause).await;
+    }
 }
 
 async fn sweep(directory: Weak<Directory>, every: Duration) {

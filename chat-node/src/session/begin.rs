@@ -194,10 +194,10 @@ async fn snapshot(
     relay.subscribe(&sink, around.rooms.memberships(&user).await?);
     let (graph, rooms) = tokio::join!(residence.appear(state), around.rooms.views(&user, None));
     let rooms = rooms?;
-    let (presence, friends) = tokio::join!(
-        around.presence.own(&user),
-        around.presence.snapshot(&user, &graph)
-    );
+    let presence = around.presence.own(&user).await;
+    // Last, with no wait behind it: states are not held, so a change told while something else is
+    // awaited would be missing from the snapshot and from what follows it.
+    let friends = around.presence.snapshot(&user, &graph).await;
     Ok(Snapshot {
         residence,
         presence,

@@ -49,7 +49,8 @@ macro_rules! suite {
                 only_the_first_hundred_who_reacted_are_named, settings_stay_unless_they_are_named;
             membership: members_come_and_go, a_ban_removes_and_is_kept_until_lifted,
                 mutes_and_roles_are_kept_and_strangers_have_none,
-                memberships_leave_direct_messages_out, views_show_each_member_their_own;
+                memberships_leave_direct_messages_out, deserted_lobbies_are_found,
+                views_show_each_member_their_own;
             pages: pages_meet_without_a_gap, the_edges_of_pages_are_known,
                 a_page_around_a_position_has_both_sides, an_unknown_room_has_no_page,
                 messages_are_found_by_position;

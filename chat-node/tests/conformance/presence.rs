@@ -4,9 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use chat_node::history::sqlite::{SqliteHistory, SqliteSettings};
 use chat_node::presence::{
     Availability, DeviceState, Incarnation, LEASE_FOR, LocalPresence, LocalPresenceNode,
-    PresenceError, PresenceStore, RENEW_EVERY,
+    PresenceError, PresenceStore, RENEW_EVERY, Standing,
 };
 use shared::{
     id::{NodeId, Timestamp, UserId},
@@ -348,6 +349,71 @@ impl PresenceFactory for Local {
     async fn pass(&self, time: Duration) {
         tokio::time::advance(time).await;
     }
+}
+
+/// Of who left it is known when, after a restart; of who was there at a crash it is not, and an invisible
+/// user is as one who is gone.
+#[tokio::test]
+async fn the_local_store_remembers_who_left_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let open = || Arc::new(SqliteHistory::open(&path, &SqliteSettings::default()).unwrap());
+    let store = |history: &Arc<SqliteHistory>| {
+        LocalPresence::remembering(history.clone()).node(NodeId::parse("n").unwrap())
+    };
+    let users =
+        ["gone", "back", "there", "hidden", "never"].map(|name| UserId::parse(name).unwrap());
+    let [gone, back, there, hidden, _] = users.clone();
+    let online = || Some(DeviceState::default());
+    let invisible = || {
+        Some(DeviceState {
+            availability: Availability::Invisible,
+            activity: None,
+        })
+    };
+    let at = Timestamp::from_millis;
+
+    let history = open();
+    let node = store(&history);
+    let lease = node.lease().await.unwrap();
+    let changes: [(i64, &UserId, Option<DeviceState>); 8] = [
+        (1, &gone, online()),
+        (2, &back, online()),
+        (3, &there, online()),
+        (4, &hidden, online()),
+        (5, &gone, None),
+        (6, &back, None),
+        (7, &hidden, invisible()),
+        (8, &back, online()),
+    ];
+    for (ms, user, state) in changes {
+        node.put(lease, at(ms), &[(user.clone(), state)])
+            .await
+            .unwrap();
+    }
+    // As after kill -9: the lease is not given back.
+    history.close();
+    drop((node, history));
+
+    let history = open();
+    let node = store(&history);
+    let seen = |standings: Vec<Standing>| -> Vec<Option<Timestamp>> {
+        standings.into_iter().map(|s| s.last_seen).collect()
+    };
+    let known = [Some(at(5)), None, None, Some(at(7)), None];
+    assert_eq!(seen(node.read(&users).await.unwrap()), known);
+    let lease = node.lease().await.unwrap();
+    let changes = [(hidden, invisible()), (gone, online())];
+    let standings = node.put(lease, at(20), &changes).await.unwrap();
+    assert_eq!(seen(standings), [Some(at(7)), Some(at(5))]);
+    // An orderly stop.
+    node.release(lease, at(30)).await.unwrap();
+    history.close();
+    drop((node, history));
+
+    let node = store(&open());
+    let known = [Some(at(30)), None, None, Some(at(7)), None];
+    assert_eq!(seen(node.read(&users).await.unwrap()), known);
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,6 +20,7 @@ mod reader;
 mod rooms;
 mod schema;
 mod search;
+mod seen;
 mod settings;
 mod writer;
 
@@ -283,6 +284,12 @@ impl History for SqliteHistory {
         let (user, only) = (user.clone(), only.cloned());
         self.readers
             .ask(move |conn| rooms::views(conn, &user, only.as_ref()))
+            .await
+    }
+
+    async fn deserted_lobbies(&self, limit: u32) -> Result<Vec<RoomId>, HistoryError> {
+        self.readers
+            .ask(move |conn| rooms::deserted_lobbies(conn, limit))
             .await
     }
 

@@ -55,12 +55,13 @@ pub(super) fn step(conn: &Connection) -> Result<()> {
         return Ok(());
     };
     for sql in [
+        // First what frees the most: when the file is full the rest needs those pages.
+        "DELETE FROM entry WHERE room = ?1 AND seq <= ?2",
         "DELETE FROM words WHERE rowid IN
              (SELECT id FROM message WHERE room = ?1 AND seq <= ?2 AND deleted = 0)",
         "DELETE FROM message WHERE room = ?1 AND seq <= ?2",
         "DELETE FROM reaction WHERE room = ?1 AND target <= ?2",
         "DELETE FROM reactor WHERE room = ?1 AND target <= ?2",
-        "DELETE FROM entry WHERE room = ?1 AND seq <= ?2",
     ] {
         conn.prepare_cached(sql)?.execute(params![room, upto])?;
     }

@@ -101,6 +101,16 @@ pub(super) fn memberships(conn: &Connection, user: &UserId) -> Result<Vec<RoomId
     .collect()
 }
 
+/// Lobbies that nobody is in.
+pub(super) fn deserted_lobbies(conn: &Connection, limit: u32) -> Result<Vec<RoomId>> {
+    conn.prepare_cached("SELECT id FROM room WHERE kind = ?1 AND members = 0 LIMIT ?2")?
+        .query_map(
+            params![columns::kind_value(RoomKind::Lobby), limit],
+            |row| columns::room_id(row, 0),
+        )?
+        .collect()
+}
+
 /// The rooms a user belongs to, as that user sees them.
 ///
 /// One statement finds them all with their counts, which cost the same however much is unread; the

@@ -6,7 +6,10 @@ use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 
 /// In order; one that was ever released is never changed.
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("0001_rooms.sql"))];
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(include_str!("0001_rooms.sql")),
+    M::up(include_str!("0002_seen.sql")),
+];
 
 /// How many statements a connection keeps prepared; there are about fifty.
 const STATEMENTS: usize = 96;

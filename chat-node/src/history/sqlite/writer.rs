@@ -22,8 +22,12 @@ use super::{
     queue::{Queue, Taken},
     rooms,
     schema::Place,
+    seen,
 };
-use crate::history::{AppendError, HistoryError, Outcome};
+use crate::{
+    history::{AppendError, HistoryError, Outcome},
+    presence::Seen,
+};
 
 /// A commit that took longer than this halves the batch, one that took less than half of it may
 /// double it: the limit follows what the disk can do, and nobody waits long behind a large batch.
@@ -31,7 +35,7 @@ const COMMIT_AIM: Duration = Duration::from_millis(50);
 /// The batch never shrinks below this many entries.
 const LEAST_BATCH: usize = 64;
 
-/// How soon a purge that failed is tried again when nothing else happens.
+/// How soon a purge that failed is tried again, however much else there is to do.
 const PURGE_RETRY: Duration = Duration::from_secs(1);
 
 /// What the writer is asked to do.
@@ -52,6 +56,8 @@ pub(super) enum Job {
         room: RoomId,
         reply: oneshot::Sender<Result<(), HistoryError>>,
     },
+    /// Nobody waits for it.
+    Seen { seen: Vec<Seen> },
     #[cfg(test)]
     Panic,
 }
@@ -61,6 +67,7 @@ impl Job {
     fn size(&self) -> usize {
         match self {
             Self::Append { entries, .. } => entries.len().max(1),
+            Self::Seen { seen } => seen.len(),
             _ => 1,
         }
     }
@@ -80,6 +87,8 @@ enum Answer {
         oneshot::Sender<Result<(), HistoryError>>,
         Result<(), HistoryError>,
     ),
+    /// To nobody.
+    Noted,
 }
 
 impl Answer {
@@ -89,6 +98,7 @@ impl Answer {
             Self::Appended(reply, answer) => drop(reply.send(answer)),
             Self::Marked(reply, answer) => drop(reply.send(answer)),
             Self::Removed(reply, answer) => drop(reply.send(answer)),
+            Self::Noted => {}
         }
     }
 
@@ -101,6 +111,7 @@ impl Answer {
             }
             Self::Marked(reply, _) => drop(reply.send(Err(lost))),
             Self::Removed(reply, _) => drop(reply.send(Err(lost))),
+            Self::Noted => {}
         }
     }
 }
@@ -115,7 +126,8 @@ pub(super) struct Writer {
     limit: usize,
     max_batch: usize,
     gone: u32,
-    purge_failed: bool,
+    /// When a purge that failed is tried again.
+    purge_again: Option<Instant>,
 }
 
 impl Writer {
@@ -137,7 +149,7 @@ impl Writer {
             limit: max_batch.min(4 * LEAST_BATCH),
             max_batch,
             gone,
-            purge_failed: false,
+            purge_again: None,
         }
     }
 
@@ -145,20 +157,15 @@ impl Writer {
     pub(super) fn run(mut self) {
         loop {
             // While there is something to purge, the thread does not sleep.
-            let patience = (self.gone > 0).then_some(if self.purge_failed {
-                PURGE_RETRY
-            } else {
-                Duration::ZERO
-            });
-            let idle = match self.queue.take(self.limit, Job::size, patience) {
-                Taken::Items(jobs) => {
-                    self.batch(jobs);
-                    false
-                }
-                Taken::Nothing => true,
+            let until = |at: Instant| at.saturating_duration_since(Instant::now());
+            let patience = (self.gone > 0).then(|| self.purge_again.map_or(Duration::ZERO, until));
+            match self.queue.take(self.limit, Job::size, patience) {
+                Taken::Items(jobs) => self.batch(jobs),
+                Taken::Nothing => {}
                 Taken::Closed => break,
-            };
-            if self.gone > 0 && (idle || !self.purge_failed) {
+            }
+            let again = self.purge_again.is_none_or(|at| at <= Instant::now());
+            if self.gone > 0 && again {
                 self.purge();
             }
         }
@@ -219,13 +226,14 @@ impl Writer {
     fn purge(&mut self) {
         self.ensure_connection();
         let Some(conn) = &self.conn else {
-            self.purge_failed = true;
+            self.purge_again = Some(Instant::now() + PURGE_RETRY);
             return;
         };
         let stepped = begin(conn)
             .and_then(|()| purge::step(conn))
             .and_then(|()| conn.execute_batch("COMMIT"));
-        self.purge_failed = stepped.is_err();
+        let failed = stepped.is_err();
+        self.purge_again = failed.then(|| Instant::now() + PURGE_RETRY);
         match stepped {
             Ok(()) => self.recount(),
             Err(error) => {
@@ -329,6 +337,11 @@ fn perform(conn: &Connection, job: Job, broken: &mut Option<rusqlite::Error>) ->
         Job::Remove { room, reply } => {
             let done = guarded(conn, broken, || purge::remove(conn, &room));
             Answer::Removed(reply, done.map_err(HistoryError::Unavailable))
+        }
+        Job::Seen { seen } => {
+            // What fails has been logged, and is forgotten with the next restart.
+            let _ = guarded(conn, broken, || seen::note(conn, &seen));
+            Answer::Noted
         }
         #[cfg(test)]
         Job::Panic => panic!("asked to"),

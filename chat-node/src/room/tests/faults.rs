@@ -130,6 +130,10 @@ impl History for Link {
         self.inner.reacted(room, seq, user, emoji).await
     }
 
+    async fn deserted_lobbies(&self, limit: u32) -> Result<Vec<RoomId>, HistoryError> {
+        self.inner.deserted_lobbies(limit).await
+    }
+
     async fn memberships(&self, user: &UserId) -> Result<Vec<RoomId>, HistoryError> {
         self.inner.memberships(user).await
     }

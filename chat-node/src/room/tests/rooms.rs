@@ -190,6 +190,33 @@ async fn slow_mode_outlives_the_room_s_actor() {
     assert_eq!(refused.retry_after_ms, Some(40_000));
 }
 
+/// The process ends within the delay, and nobody ever asks for the lobby again.
+#[actix_rt::test]
+async fn a_lobby_whose_delay_was_cut_short_goes_after_the_next_start() {
+    let setup = Setup::default();
+    let history = setup.history.clone();
+    let node = TestNode::with(setup).await;
+    let lobby = node.room(RoomKind::Lobby, &[]).await.id;
+    let inhabited = node.room(RoomKind::Lobby, &[]).await.id;
+    assert!(
+        node.ask(by("a"), Command::RoomLeave(of_room(&lobby)))
+            .await
+            .is_ok()
+    );
+    drop(node);
+    let _next = TestNode::with(Setup {
+        history: history.clone(),
+        settings: RoomSettings {
+            lobby_linger: Duration::from_millis(30),
+            ..RoomSettings::default()
+        },
+        ..Setup::default()
+    })
+    .await;
+    eventually(|| async { history.room(&lobby).await.unwrap().is_none() }).await;
+    assert!(history.room(&inhabited).await.unwrap().is_some());
+}
+
 #[actix_rt::test]
 async fn a_lobby_goes_some_time_after_its_last_member() {
     let settings = RoomSettings {

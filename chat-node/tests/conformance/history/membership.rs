@@ -145,6 +145,30 @@ pub(crate) async fn memberships_leave_direct_messages_out(factory: &impl History
     assert!(seen[1].peer.is_none());
 }
 
+pub(crate) async fn deserted_lobbies_are_found(factory: &impl HistoryFactory) {
+    let history = factory.open().await;
+    let a = "mem-deserted-a";
+    let ids = ["mem-deserted-1", "mem-deserted-2", "mem-deserted-3"];
+    for (id, kind) in ids
+        .into_iter()
+        .zip([RoomKind::Lobby, RoomKind::Lobby, RoomKind::Group])
+    {
+        let mut log = Log::of(&history, id, kind, &[a]).await;
+        if id != ids[1] {
+            log.one(a, change(MemberAction::Leave, a, None)).await;
+        }
+    }
+    let found = history.deserted_lobbies(1_000).await.unwrap();
+    let ours: Vec<&str> = ids
+        .into_iter()
+        .filter(|id| found.contains(&room(id)))
+        .collect();
+    assert_eq!(ours, [ids[0]], "a lobby, and nobody is in");
+    history.remove(&room(ids[0])).await.unwrap();
+    let left = history.deserted_lobbies(1_000).await.unwrap();
+    assert!(!left.contains(&room(ids[0])));
+}
+
 pub(crate) async fn views_show_each_member_their_own(factory: &impl HistoryFactory) {
     let history = factory.open().await;
     let (a, b) = ("mem-view-a", "mem-view-b");
