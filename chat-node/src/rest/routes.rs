@@ -57,6 +57,7 @@ routes! {
     "/v1/server/rooms" => post server_api::create_room;
     "/v1/server/rooms/{id}/messages" => post server_api::post;
     "/v1/server/rooms/{id}/invite" => post server_api::invite;
+    "/v1/server/rooms/{id}/members" => post server_api::bring;
     "/v1/server/rooms/{id}/kick" => post server_api::kick;
     "/v1/server/rooms/{id}/ban" => post server_api::ban;
     "/v1/server/rooms/{id}/unban" => post server_api::unban;

@@ -4,8 +4,10 @@
 //! same order: its commands go through the rooms like everybody's.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
 use shared::{
+    codes::ErrorCode,
     events::StoreEvent,
     id::{RoomId, Timestamp, UserId},
     problem::Problem,
@@ -21,16 +23,19 @@ use super::{
     caller::Service,
     messages::{self, NewMessage},
     presence::PresenceList,
+    refusal::of_error,
     rooms::{self, NewRoom, answer},
 };
 use crate::{
     bridge::BusMessage,
     bus::Topic,
-    room::{Caller, rules},
+    room::{Caller, ReplyBody, rules},
 };
 
 /// Most people in one question for presence.
 const MAX_ASKED: usize = 500;
+/// Most people brought in by one request.
+const MAX_BROUGHT: usize = 500;
 /// Most events in one delivery.
 const MAX_EVENTS: usize = 100;
 
@@ -78,6 +83,27 @@ pub(super) struct TargetUntil {
 pub(super) struct People {
     /// 1–500 people.
     users: Vec<UserId>,
+}
+
+/// What became of people who were to be brought in.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct Brought {
+    /// How many came in.
+    added: usize,
+    /// How many were in already.
+    present: usize,
+    /// Who did not come in.
+    refused: Vec<Refused>,
+}
+
+/// Somebody who did not come in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Refused {
+    /// Who.
+    user: UserId,
+    /// Why: `forbidden` (banned), `conflict` (the room is full), or one to be tried again.
+    #[schema(value_type = String)]
+    code: ErrorCode,
 }
 
 /// Events of the store.
@@ -146,6 +172,49 @@ pub(super) async fn invite(
 ) -> Result<HttpResponse, Problem> {
     let command = Command::RoomInvite(body.into_inner().of(room.into_inner()));
     answer(rest.parts.rooms.ask(acting(None)?, command).await)
+}
+
+/// Brings many in at once
+#[utoipa::path(post, path = "/v1/server/rooms/{id}/members", tag = "server", security(("service" = [])),
+    params(("id" = RoomId, Path, description = "The room")), request_body = People,
+    responses((status = 200, body = Brought), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn bring(
+    _: Service,
+    room: web::Path<RoomId>,
+    body: web::Json<People>,
+    rest: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    let (room, users) = (room.into_inner(), body.into_inner().users);
+    if !(1..=MAX_BROUGHT).contains(&users.len()) {
+        let allowed = format!("has 1 to {MAX_BROUGHT} elements");
+        return Err(Problem::invalid(format!("users {allowed}")).field("users", allowed));
+    }
+    let caller = acting(None)?;
+    // All at once: the room appends together what waits for it.
+    let replies = join_all(users.iter().map(|user| {
+        let invite = OfMember {
+            room: room.clone(),
+            user: user.clone(),
+        };
+        let parts = &rest.parts;
+        parts.rooms.ask(caller.clone(), Command::RoomInvite(invite))
+    }));
+    let mut brought = Brought::default();
+    for (user, reply) in users.iter().zip(replies.await) {
+        match reply {
+            Ok(ReplyBody::Room(room)) if room.appended.is_some_and(|at| at.dup) => {
+                brought.present += 1;
+            }
+            Ok(_) => brought.added += 1,
+            Err(error) if error.code == ErrorCode::NotFound => return Err(of_error(error)),
+            Err(error) => brought.refused.push(Refused {
+                user: user.clone(),
+                code: error.code,
+            }),
+        }
+    }
+    Ok(HttpResponse::Ok().json(brought))
 }
 
 /// Removes somebody, who may come back

@@ -1,6 +1,8 @@
 //! Group commit: what waits for a room is appended together, as far as one decision does not
 //! depend on the entry another makes.
 
+use std::collections::HashSet;
+
 use shared::{
     id::{Seq, Timestamp, UserId},
     protocol::{
@@ -11,7 +13,7 @@ use shared::{
 };
 use smallvec::SmallVec;
 
-use super::{ask::Ask, state::RoomState};
+use super::{ask::Ask, rules, state::RoomState};
 use crate::history::{NewEntry, Outcome};
 
 /// The most entries of one append.
@@ -25,6 +27,8 @@ pub(super) const MAX_BYTES: usize = 128 * 1024;
 pub(super) struct Batch {
     items: Vec<Item>,
     touched: Vec<Touch>,
+    /// Who comes in.
+    coming: HashSet<UserId>,
     entries: usize,
     bytes: usize,
     closed: bool,
@@ -47,6 +51,8 @@ enum Touch {
     Message(Seq),
     /// One emoji under a message. Others may join in with the same at once.
     Reaction(Seq, Box<str>, UserId),
+    /// Somebody comes in: many may at once, as long as there is room for all.
+    Come(UserId),
     /// Anything else: members, settings.
     Room,
 }
@@ -64,6 +70,8 @@ impl Touch {
                 r.emoji.as_str().into(),
                 ask.caller.user.clone(),
             )),
+            Command::RoomJoin(_) => Some(Self::Come(ask.caller.user.clone())),
+            Command::RoomInvite(invite) => Some(Self::Come(invite.user.clone())),
             _ => Some(Self::Room),
         }
     }
@@ -76,8 +84,7 @@ impl Touch {
             (Self::Reaction(a, emoji, user), Self::Reaction(b, other, by)) => {
                 a == b && (emoji != other || user == by)
             }
-            (Self::Room, _) | (_, Self::Room) => true,
-            (Self::Pace(_), _) | (_, Self::Pace(_)) => false,
+            _ => false,
         }
     }
 }
@@ -95,7 +102,8 @@ impl Batch {
     /// Takes a decided command in, unless its decision might read otherwise once the entries
     /// before it stand, or the batch is full: then it is handed back, for the next one.
     ///
-    /// A change of the room itself is the last of its batch.
+    /// A change of the room itself is the last of its batch. Who comes in comes in with others: ten
+    /// thousand who join at once are not ten thousand appends.
     pub(super) fn push(
         &mut self,
         ask: Ask,
@@ -113,15 +121,22 @@ impl Batch {
         if self.closed || (full && !self.is_empty()) {
             return Err(Box::new(ask));
         }
-        if let Some(touch) = Touch::of(&ask, state) {
-            if touch == Touch::Room {
-                // It was decided on what stands, which messages before it do not change.
-                self.closed = true;
-            } else if self.touched.iter().any(|other| touch.clashes(other)) {
-                return Err(Box::new(ask));
-            } else {
-                self.touched.push(touch);
+        match Touch::of(&ask, state) {
+            None => {}
+            // It was decided on what stands, which messages before it do not change, but who
+            // comes in does.
+            Some(Touch::Room) if self.coming.is_empty() => self.closed = true,
+            Some(Touch::Room) => return Err(Box::new(ask)),
+            Some(Touch::Come(user)) => {
+                let expected = state.members().len() + self.coming.len();
+                if expected >= rules::max_members(state.kind()) || !self.coming.insert(user) {
+                    return Err(Box::new(ask));
+                }
             }
+            Some(touch) if self.touched.iter().any(|other| touch.clashes(other)) => {
+                return Err(Box::new(ask));
+            }
+            Some(touch) => self.touched.push(touch),
         }
         self.entries += entries;
         self.bytes += bytes;
@@ -214,7 +229,7 @@ mod tests {
     use shared::{
         id::{Epoch, Nonce, RoomId},
         protocol::{
-            command::{MessageSend, OfMember, OfMessage, React},
+            command::{MessageSend, OfMember, OfMessage, OfRoom, React},
             room::{Role, RoomChange, RoomKind},
         },
     };
@@ -301,6 +316,17 @@ mod tests {
         })
     }
 
+    fn join() -> Command {
+        Command::RoomJoin(OfRoom { room: room() })
+    }
+
+    fn invite(who: &str) -> Command {
+        Command::RoomInvite(OfMember {
+            room: room(),
+            user: user(who),
+        })
+    }
+
     fn admits(batch: &mut Batch, state: &RoomState, who: &str, command: Command) -> bool {
         let body = EntryBody::Delete { target: Seq::ZERO };
         let said = matches!(command, Command::MessageSend(_));
@@ -327,6 +353,15 @@ mod tests {
             (send("1"), "b", kick(), true),
             (kick(), "b", send("1"), false),
             (kick(), "b", kick(), false),
+            (send("1"), "b", join(), true),
+            (join(), "b", send("1"), true),
+            (join(), "b", join(), true),
+            (join(), "a", join(), false),
+            (join(), "b", invite("c"), true),
+            (join(), "b", invite("a"), false),
+            (join(), "b", kick(), false),
+            (kick(), "b", join(), false),
+            (join(), "b", react(1, "x"), true),
         ];
         let state = state(0);
         for (first, by, second, together) in rows {
@@ -346,6 +381,24 @@ mod tests {
             assert_eq!(admits(&mut batch, &state, "a", send("2")), together);
             assert!(admits(&mut batch, &state, "b", send("3")));
         }
+    }
+
+    /// Each was let in on a count without the others.
+    #[test]
+    fn no_more_come_in_together_than_there_is_room_for() {
+        let state = state(0);
+        let places = rules::max_members(RoomKind::Group) - 1;
+        let mut batch = Batch::default();
+        for n in 0..MAX_ENTRIES {
+            assert!(admits(&mut batch, &state, "a", invite(&format!("u{n}"))));
+        }
+        // A batch takes fewer entries than a room takes members: here they count for nothing.
+        for n in MAX_ENTRIES..places {
+            batch.entries = 0;
+            assert!(admits(&mut batch, &state, "a", invite(&format!("u{n}"))));
+        }
+        batch.entries = 0;
+        assert!(!admits(&mut batch, &state, "a", invite("one-too-many")));
     }
 
     #[test]

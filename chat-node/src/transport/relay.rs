@@ -99,8 +99,8 @@ impl Relay {
 
     /// The session hears nothing any more.
     pub fn remove(&self, sink: &Rc<Sink>) {
-        let rooms: Vec<RoomId> = sink.rooms.borrow().clone();
-        for room in rooms {
+        let rooms = sink.rooms.borrow().clone();
+        for (room, _) in rooms {
             self.part(sink, &room);
         }
         let book = &mut *self.book.borrow_mut();
@@ -117,7 +117,7 @@ impl Relay {
     }
 
     fn join(&self, sink: &Rc<Sink>, room: &RoomId) {
-        if sink.rooms.borrow().contains(room) {
+        if sink.rooms.borrow().iter().any(|(r, _)| r == room) {
             return;
         }
         let book = &mut *self.book.borrow_mut();
@@ -126,27 +126,32 @@ impl Relay {
             .rooms
             .get_key_value(room)
             .map_or_else(|| room.clone(), |(r, _)| r.clone());
-        sink.rooms.borrow_mut().push(room.clone());
         self.relays.count_room(&room, self.worker, 1);
-        book.rooms.entry(room).or_default().push(sink.clone());
+        let sinks = book.rooms.entry(room.clone()).or_default();
+        sink.rooms.borrow_mut().push((room, sinks.len() as u32));
+        sinks.push(sink.clone());
     }
 
     fn part(&self, sink: &Rc<Sink>, room: &RoomId) {
-        let known = {
+        let place = {
             let mut rooms = sink.rooms.borrow_mut();
-            let at = rooms.iter().position(|r| r == room);
-            at.map(|at| rooms.swap_remove(at)).is_some()
+            let at = rooms.iter().position(|(r, _)| r == room);
+            at.map(|at| rooms.swap_remove(at).1 as usize)
         };
-        if !known {
+        let Some(place) = place else {
             if sink.holds() {
                 sink.left.borrow_mut().push(room.clone());
             }
             return;
-        }
+        };
         let book = &mut *self.book.borrow_mut();
         if let Some(sinks) = book.rooms.get_mut(room) {
-            if let Some(at) = sinks.iter().position(|s| Rc::ptr_eq(s, sink)) {
-                sinks.swap_remove(at);
+            sinks.swap_remove(place);
+            if let Some(moved) = sinks.get(place) {
+                let mut rooms = moved.rooms.borrow_mut();
+                if let Some((_, at)) = rooms.iter_mut().find(|(r, _)| r == room) {
+                    *at = place as u32;
+                }
             }
             if sinks.is_empty() {
                 book.rooms.remove(room);

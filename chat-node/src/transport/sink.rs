@@ -57,8 +57,9 @@ pub struct Sink {
     waker: RefCell<Option<Waker>>,
     /// In the relay's list of sinks to flush.
     pub(super) dirty: Cell<bool>,
-    /// Rooms the relay pushes from; the relay's own book.
-    pub(super) rooms: RefCell<Vec<RoomId>>,
+    /// Rooms the relay pushes from, and the sink's place among those who hear each: to leave a room
+    /// of a hundred thousand takes no search. The relay's own book.
+    pub(super) rooms: RefCell<Vec<(RoomId, u32)>>,
     /// Rooms the user went out of while the session starts: its list of rooms may be older.
     pub(super) left: RefCell<Vec<RoomId>>,
     blocked: Cell<bool>,

@@ -198,3 +198,64 @@ async fn the_backend_ends_sessions_and_hands_in_events_once() {
         204
     );
 }
+
+#[actix_rt::test]
+async fn the_backend_brings_many_in_at_once() {
+    let rig = Rig::start().await;
+    let body = json!({"kind": "group", "name": "Guild", "as": "ann"});
+    let made = rig.post(SERVICE, "/v1/server/rooms", body).await;
+    let id = made.body["room"]["id"].as_str().unwrap().to_owned();
+    let path = |what: &str| format!("/v1/server/rooms/{id}/{what}");
+    let ban = rig
+        .post(SERVICE, &path("ban"), json!({"user": "cyd"}))
+        .await;
+    assert_eq!(ban.status, 200, "{ban:?}");
+    // Banned, in already, and named twice.
+    let users = json!({"users": ["bob", "cyd", "ann", "dan", "bob"]});
+    let brought = rig.post(SERVICE, &path("members"), users).await;
+    assert_eq!(brought.status, 200, "{brought:?}");
+    let refused = json!([{"user": "cyd", "code": "forbidden"}]);
+    let expected = json!({"added": 2, "present": 2, "refused": refused});
+    assert_eq!(brought.body, expected);
+    let log = rig.get("bob", &format!("/v1/rooms/{id}/log")).await;
+    let joined: Vec<_> = log.body["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["action"] == "join")
+        .map(|entry| (entry["user"].clone(), entry["member"].clone()))
+        .collect();
+    let by = |who: &str, member: &str| (json!(who), json!(member));
+    assert_eq!(
+        joined,
+        [by("ann", "ann"), by("system", "bob"), by("system", "dan")]
+    );
+    // As many as there is room for, in however few appends.
+    let users: Vec<String> = (0..500).map(|n| format!("u{n}")).collect();
+    let brought = rig
+        .post(SERVICE, &path("members"), json!({"users": users}))
+        .await;
+    assert_eq!(brought.body["added"], 497, "{brought:?}");
+    let refused = brought.body["refused"].as_array().unwrap();
+    assert_eq!(refused.len(), 3);
+    assert!(refused.iter().all(|who| who["code"] == "conflict"));
+    let room = rig.get("ann", &format!("/v1/rooms/{id}")).await;
+    assert_eq!(room.body["room"]["members"], 500);
+
+    let many: Vec<String> = (0..501).map(|n| format!("u{n}")).collect();
+    for bad in [json!({"users": []}), json!({"users": many}), json!({})] {
+        let answer = rig.post(SERVICE, &path("members"), bad).await;
+        assert_eq!(
+            (answer.status, &answer.body["code"]),
+            (400, &json!("invalid"))
+        );
+    }
+    let users = json!({"users": ["bob"]});
+    let nowhere = "/v1/server/rooms/r:none/members";
+    let answer = rig.post(SERVICE, nowhere, users.clone()).await;
+    assert_eq!(
+        (answer.status, &answer.body["code"]),
+        (404, &json!("not_found"))
+    );
+    assert_eq!(rig.post("ann", &path("members"), users).await.status, 403);
+}

@@ -244,9 +244,10 @@ impl Relays {
             if waiting.is_empty() && waiting.capacity() > most {
                 *waiting = VecDeque::new();
             }
+            // Under the lock, as in `post`: the figure must not be older than the queue.
+            inbox.len.store(waiting.len(), Relaxed);
             (posts, waiting.len())
         };
-        inbox.len.store(left, Relaxed);
         inbox.waiting.set(left as f64);
         if posts.len() == most || left == 0 {
             self.report();
@@ -284,9 +285,9 @@ impl Relays {
         let len = {
             let mut posts = inbox.posts.lock();
             posts.push_back(post);
+            inbox.len.store(posts.len(), Relaxed);
             posts.len()
         };
-        inbox.len.store(len, Relaxed);
         if len == 1 {
             inbox.waker.wake();
         }

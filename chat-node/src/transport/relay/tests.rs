@@ -292,3 +292,34 @@ async fn an_error_is_answered_even_without_an_id_and_an_ok_is_not() {
         "{got}"
     );
 }
+
+/// Who leaves gives the last one its place: whoever leaves next must still be found.
+#[actix_rt::test]
+async fn many_come_and_go_in_any_order_and_the_right_ones_stay() {
+    let relay = start();
+    let relays = relay.relays().clone();
+    let mut sinks = Vec::new();
+    for n in 0..40 {
+        let sink = Sink::new(relay.next_key(), user(&format!("u{n}")), Encoding::Json);
+        relay.register(&sink);
+        let first = [room("q"), room("r")];
+        relay.subscribe(&sink, first.into_iter().skip(n % 2));
+        sinks.push(sink);
+    }
+    for n in [0, 39, 20, 1, 38, 21, 2, 3, 19, 17] {
+        relay.part(&sinks[n], &room("r"));
+    }
+    for n in [10, 11, 12] {
+        relay.remove(&sinks[n]);
+    }
+    relays.publish(&Audience::Room(room("r")), &read("r", 1));
+    actix_rt::task::yield_now().await;
+    let gone = [0, 39, 20, 1, 38, 21, 2, 3, 19, 17, 10, 11, 12];
+    for (n, sink) in sinks.iter().enumerate() {
+        assert_eq!(sink.last(), u64::from(!gone.contains(&n)), "u{n}");
+    }
+    for sink in &sinks {
+        relay.remove(sink);
+    }
+    assert!(relay.book.borrow().rooms.is_empty() && !relays.listeners(&room("q")));
+}
