@@ -28,10 +28,13 @@ use super::{
     residence::Residence,
 };
 use crate::{
+    overload::Shed,
     presence::DeviceState,
     transport::{relay::Relay, sink::Sink},
 };
 
+/// How long a client should stay away that came while sends are refused, in ms.
+const OVERLOAD_DELAY_MS: u64 = 2_000;
 /// The longest name of a client, in characters.
 const MAX_CLIENT_CHARS: usize = 64;
 
@@ -66,6 +69,11 @@ impl Session {
                 }
             },
         };
+        if !self.around.overload.allows(Shed::Sends) {
+            // Newcomers are turned away before the upgrade; this one was already through.
+            self.close(CloseCode::Overloaded, Some(OVERLOAD_DELAY_MS));
+            return Flow::Next;
+        }
         self.phase = Phase::Starting;
         let (now, settings) = (self.worker.wheel.now(), &self.around.settings);
         self.clock.open(now, settings, rand::random());

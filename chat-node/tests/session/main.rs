@@ -4,6 +4,7 @@
 
 mod bad;
 mod deadlines;
+mod faults;
 mod resume;
 mod rig;
 mod start;

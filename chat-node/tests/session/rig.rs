@@ -10,7 +10,7 @@ use chat_node::{
     history::sqlite::SqliteHistory,
     limits::{LimitSettings, Limits},
     overload::Overload,
-    presence::{LocalPresence, Presence, PresenceSettings},
+    presence::{LocalPresence, Presence, PresenceSettings, PresenceStore},
     room::{RoomSettings, Rooms, RoomsParts},
     server::{Bound, ConnectionSettings, Server},
     session::{SessionSettings, Sessions, Surroundings},
@@ -94,6 +94,8 @@ pub(crate) struct Options {
     pub(crate) room_mailbox: usize,
     pub(crate) limit_commands: Quota,
     pub(crate) limit_flood: Quota,
+    /// Where presence is kept.
+    pub(crate) presence: Arc<dyn PresenceStore>,
 }
 
 impl Default for Options {
@@ -103,8 +105,14 @@ impl Default for Options {
             room_mailbox: 1024,
             limit_commands: plenty(),
             limit_flood: plenty(),
+            presence: Arc::new(LocalPresence::new().node(node())),
         }
     }
+}
+
+/// The node's name.
+pub(crate) fn node() -> NodeId {
+    NodeId::parse("n1").unwrap()
 }
 
 fn plenty() -> Quota {
@@ -122,6 +130,7 @@ pub(crate) async fn rig_with(options: Options) -> Rig {
         room_mailbox,
         limit_commands,
         limit_flood,
+        presence,
     } = options;
     let limits = LimitSettings {
         limit_sends: plenty(),
@@ -137,7 +146,7 @@ pub(crate) async fn rig_with(options: Options) -> Rig {
         verifier: TokenVerifier::of_key(&key, "test"),
         revocations: Revocations::new(),
     };
-    let node = NodeId::parse("n1").unwrap();
+    let node = node();
     let overload = Overload::default();
     let relays = Relays::new(2, overload.clone());
     let workers = Workers::start(2, relays.clone()).await.unwrap();
@@ -149,7 +158,7 @@ pub(crate) async fn rig_with(options: Options) -> Rig {
         FriendCacheSettings::default(),
     ));
     let presence = Presence::new(
-        Arc::new(LocalPresence::new().node(node.clone())),
+        presence,
         friends.clone(),
         bridge.clone(),
         relays.clone(),
