@@ -34,5 +34,10 @@ impl Settings for FiresideSettings {
         self.token.validate(report);
         self.node.validate(report);
         self.store.validate(report);
+        report.require(
+            self.token.jwks_url.is_none(),
+            "jwks_url",
+            "is for services that do not sign; this one signs its own tokens",
+        );
     }
 }

@@ -120,7 +120,7 @@ impl TestApp {
             .args(["--listen", &self.address])
             .args(["--admin-listen", &self.admin["http://".len()..]])
             .arg("--data-dir")
-            .arg(self.data.path().join("data"))
+            .arg(self.data_dir())
             .env_clear()
             .env("RUST_BACKTRACE", "1")
             .envs(self.settings.iter().cloned())
@@ -158,6 +158,11 @@ impl TestApp {
         tokio::task::spawn_blocking(move || child.wait().unwrap())
             .await
             .unwrap()
+    }
+
+    /// Where the process keeps its databases and keys.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.data.path().join("data")
     }
 
     /// What the process wrote.

@@ -5,12 +5,17 @@
 mod abuse;
 mod accounts;
 mod app;
+mod channel;
 mod crash;
+mod eddsa;
 mod friends;
 mod messages;
+mod overload;
 mod presence;
+mod recorded;
 mod rest;
 mod resume;
+mod ring;
 mod rooms;
 mod server_api;
 mod session;

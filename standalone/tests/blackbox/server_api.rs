@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::{
-    codes::ErrorCode,
+    codes::{CloseCode, ErrorCode},
     protocol::{
         codec::Encoding,
         room::{EntryBody, MemberAction},
@@ -89,7 +89,7 @@ async fn a_backend_makes_rooms_speaks_and_keeps_order() {
 async fn a_backend_disconnects_a_user() {
     let app = TestApp::start().await;
     let alice = app.account("alice").await;
-    let (mut a, _) = app.session(&alice.access_token, Encoding::Json).await;
+    let (mut a, started) = app.session(&alice.access_token, Encoding::Json).await;
     let (mut a2, _) = app.session(&alice.access_token, Encoding::MsgPack).await;
     let path = format!("/v1/server/users/{}/disconnect", alice.id);
     let answer = app
@@ -98,8 +98,20 @@ async fn a_backend_disconnects_a_user() {
         .await
         .unwrap();
     assert!((200..300).contains(&answer.status), "{answer:?}");
-    a.closed().await.unwrap();
-    a2.closed().await.unwrap();
+    for socket in [&mut a, &mut a2] {
+        let bye = socket.event("bye").await.unwrap();
+        assert_eq!(
+            (&bye.d["code"], &bye.d["resume"]),
+            (&json!(4101), &json!(false))
+        );
+        socket.closed_with(CloseCode::SessionLost).await.unwrap();
+    }
+    // The session is gone; the person may come back.
+    let connector = app.connector(&alice.access_token, Encoding::Json);
+    let mut socket = connector.connect().await.unwrap();
+    let lost = socket.resume(&started.sid, 0).await.unwrap_err();
+    assert_eq!(lost.code(), Some(ErrorCode::SessionLost));
+    let _: Value = socket.command("session.start", &json!({})).await.unwrap();
 }
 
 #[tokio::test]
