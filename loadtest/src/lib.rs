@@ -7,6 +7,9 @@
 //! promise. Nothing here knows how the server works; a server in another language would be
 //! judged the same.
 //!
+//! Beside the proof stands the measure: [`scenario`]s drive a [`swarm`] of cheap sockets against a
+//! [`target`] and return figures ([`measure`]), which [`bench`] takes several times, in turns.
+//!
 //! - [`client`]: the WebSocket client and what it sees.
 //! - [`raw`]: a bare socket for frames that no honest client sends.
 //! - [`accounts`]: registering accounts and making friends over REST.
@@ -17,12 +20,17 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod accounts;
+pub mod bench;
 pub mod check;
 pub mod client;
 pub mod device;
 pub mod drive;
+pub mod measure;
 pub mod raw;
 pub mod record;
+pub mod scenario;
+pub mod swarm;
+pub mod target;
 
 pub use check::{Verdict, Violation, check};
 pub use client::{ConnectError, Connector, Seen, WireError, WsClient};

@@ -4,7 +4,12 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use loadtest::{Recorder, check, drive, record};
+use loadtest::{
+    Recorder,
+    bench::Bench,
+    check, drive, record,
+    scenario::{Fanout, serve_floor},
+};
 
 /// Drives a Fireside server and judges what its clients saw.
 #[derive(Debug, Parser)]
@@ -16,6 +21,23 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Measure a delivery: rooms of many members, CPU-seconds a million
+    Fanout {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Fanout,
+    },
+    /// The process that `fanout` compares with: writes, and nothing else
+    #[command(hide = true)]
+    ServeFloor {
+        /// How many sockets
+        #[arg(long)]
+        sockets: usize,
+        /// How many bytes a frame
+        #[arg(long)]
+        length: usize,
+    },
     /// Judge records; exits with 1 when one breaks the delivery promise.
     Check {
         /// The records, as `record` writes them.
@@ -54,9 +76,19 @@ enum Task {
     },
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
+        Task::Fanout {
+            bench,
+            mut scenario,
+        } => {
+            bench.run(&mut scenario)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::ServeFloor { sockets, length } => {
+            serve_floor(sockets, length)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Task::Check { files } => {
             let mut good = true;
             for file in files {
@@ -94,7 +126,8 @@ async fn main() -> anyhow::Result<ExitCode> {
                 drop_every,
                 delete_every,
             };
-            drive::record(&plan, &recorder).await?;
+            let runtime = tokio::runtime::Runtime::new()?;
+            runtime.block_on(drive::record(&plan, &recorder))?;
             let verdict = check(&recorder.lines()?);
             println!("{}: {verdict}", out.display());
             Ok(if verdict.holds() {

@@ -1,0 +1,202 @@
+//! Runs a scenario several times, on several servers in turns, and reports.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use shared::protocol::codec::Encoding;
+
+use crate::{
+    measure::{Figure, Progress, Report, Unit},
+    scenario::{Scenario, Stage},
+    target::{Access, Server, pin},
+};
+
+/// What is measured and how often.
+#[derive(Debug, Clone, Args)]
+pub struct Bench {
+    /// A server program to start for every run; several are measured in turns: A B A B
+    #[arg(long, value_name = "PROGRAM")]
+    server: Vec<PathBuf>,
+    /// A setting for the servers that are started, such as workers=1; may be given several times
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+    /// A server that runs already, instead
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "server")]
+    address: Option<SocketAddr>,
+    /// Its process, to read what it costs
+    #[arg(long, requires = "address")]
+    pid: Option<u32>,
+    /// The secret that signs its tokens
+    #[arg(long, env = "FIRESIDE_JWT_SECRET", hide_env_values = true)]
+    jwt_secret: Option<String>,
+    /// Its service token
+    #[arg(long, env = "FIRESIDE_SERVICE_TOKEN", hide_env_values = true)]
+    service_token: Option<String>,
+    /// How many runs each server gets
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// What clients speak: json or msgpack
+    #[arg(long, default_value = "json", value_parser = encoding)]
+    encoding: Encoding,
+    /// Offer permessage-deflate
+    #[arg(long)]
+    deflate: bool,
+    /// The CPU that servers which are started keep to; a pinned server has one worker unless --set says otherwise
+    #[arg(long)]
+    server_cpu: Option<usize>,
+    /// The CPU that the load keeps to
+    #[arg(long)]
+    load_cpu: Option<usize>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl Bench {
+    /// Runs the scenario and prints the report.
+    ///
+    /// # Errors
+    /// The first run that cannot be believed: a server that fails or breaks the promise.
+    pub fn run(&self, scenario: &mut dyn Scenario) -> anyhow::Result<()> {
+        if let Some(cpu) = self.load_cpu {
+            pin(cpu).with_context(|| format!("keeping to CPU {cpu}"))?;
+        }
+        let stage = Stage {
+            encoding: self.encoding,
+            deflate: self.deflate,
+            server_cpu: self.server_cpu,
+            progress: Progress::begin(),
+        };
+        let mut report = Report::begin();
+        let outcome = if let Some(address) = self.address {
+            self.on_running(scenario, &stage, address, &mut report)
+        } else {
+            self.on_started(scenario, &stage, &mut report)
+        };
+        stage.progress.end();
+        outcome?;
+        if self.json {
+            println!("{}", report.json());
+        } else {
+            print!("{report}");
+        }
+        Ok(())
+    }
+
+    fn on_running(
+        &self,
+        scenario: &mut dyn Scenario,
+        stage: &Stage,
+        address: SocketAddr,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let (Some(secret), Some(service)) = (&self.jwt_secret, &self.service_token) else {
+            bail!(
+                "a server that runs already is spoken to with its secrets: give --jwt-secret and \
+                 --service-token, or FIRESIDE_JWT_SECRET and FIRESIDE_SERVICE_TOKEN"
+            );
+        };
+        let server = Server::running(address, Access::new(secret, service)?, self.pid);
+        if scenario.prepares() {
+            scenario.prepare(stage, &server)?;
+        }
+        for run in 1..=self.runs {
+            stage.progress.step(format!("run {run} of {}", self.runs));
+            let figures = scenario.run(stage, &server)?;
+            let floor = scenario.floor(stage)?;
+            add(report, "server", figures, &floor);
+            report.add("floor", floor);
+        }
+        Ok(())
+    }
+
+    fn on_started(
+        &self,
+        scenario: &mut dyn Scenario,
+        stage: &Stage,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let Some(first) = self.server.first() else {
+            bail!(
+                "nothing to measure: give --server PROGRAM (target/release/fireside), or --address \
+                 of a server that runs already"
+            );
+        };
+        let mut settings = self.settings.clone();
+        settings.extend(scenario.settings());
+        let data = if scenario.prepares() {
+            stage.progress.step("preparing");
+            let server = Server::start(first, &settings, None, None)?;
+            scenario.prepare(stage, &server)?;
+            server.stop()?
+        } else {
+            None
+        };
+        let data = data.as_ref().map(Server::data_of);
+        for run in 1..=self.runs {
+            let mut readings = Vec::new();
+            for (n, program) in self.server.iter().enumerate() {
+                let name = self.label(n);
+                stage
+                    .progress
+                    .step(format!("run {run} of {}: {name}", self.runs));
+                let server = Server::start(program, &settings, data.as_deref(), self.server_cpu)?;
+                readings.push((name, scenario.run(stage, &server)?));
+            }
+            stage
+                .progress
+                .step(format!("run {run} of {}: the floor", self.runs));
+            let floor = scenario.floor(stage)?;
+            for (name, figures) in readings {
+                add(report, &name, figures, &floor);
+            }
+            report.add("floor", floor);
+        }
+        Ok(())
+    }
+
+    /// A server's name in the report: its program's, or, where these are alike, its path.
+    fn label(&self, n: usize) -> String {
+        let name = |path: &PathBuf| {
+            path.file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        };
+        let own = name(&self.server[n]);
+        let alike = self.server.iter().filter(|path| name(path) == own).count();
+        match own {
+            Some(own) if alike == 1 => own,
+            _ => self.server[n].display().to_string(),
+        }
+    }
+}
+
+/// Adds a server's figures, and how they compare with the floor of the same run.
+fn add(report: &mut Report, of: &str, figures: Vec<Figure>, floor: &[Figure]) {
+    let compared: Vec<Figure> = (figures.iter())
+        .filter(|figure| figure.unit != Unit::PerSecond)
+        .filter_map(|figure| {
+            let same = floor.iter().find(|floor| floor.name == figure.name)?;
+            let name = format!("{}, by the floor", figure.name);
+            Some(Figure::new(name, Unit::Times, figure.value / same.value))
+        })
+        .collect();
+    report.add(of, figures);
+    report.add(of, compared);
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("a setting reads NAME=VALUE, such as workers=1")?;
+    let name = name.to_uppercase().replace('-', "_");
+    Ok((format!("FIRESIDE_{name}"), value.to_owned()))
+}
+
+fn encoding(text: &str) -> Result<Encoding, String> {
+    match text {
+        "json" => Ok(Encoding::Json),
+        "msgpack" => Ok(Encoding::MsgPack),
+        _ => Err("json or msgpack".into()),
+    }
+}

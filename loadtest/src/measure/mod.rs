@@ -1,0 +1,7 @@
+//! Figures: taken several times, in turns, and reported with how far they spread.
+
+mod report;
+mod sample;
+
+pub use report::{Progress, Report};
+pub use sample::{Figure, Sample, Unit};

@@ -1,0 +1,203 @@
+//! The table at the end, for people and for programs, and the line that moves meanwhile.
+
+use std::{fmt, io::IsTerminal as _, time::Duration};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::{Figure, Sample, Unit};
+use crate::target::Machine;
+
+/// All readings of one invocation.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The command line.
+    command: String,
+    /// Where and when.
+    machine: Machine,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    /// Of which server; what the kernel alone costs is `floor`.
+    of: String,
+    name: String,
+    unit: Unit,
+    median: f64,
+    low: f64,
+    high: f64,
+    #[serde(flatten)]
+    sample: Sample,
+}
+
+impl Row {
+    fn of(of: &str, figure: &Figure) -> Self {
+        Self {
+            of: of.to_owned(),
+            name: figure.name.clone(),
+            unit: figure.unit,
+            median: 0.0,
+            low: 0.0,
+            high: 0.0,
+            sample: Sample::default(),
+        }
+    }
+}
+
+impl Report {
+    /// Nothing yet.
+    pub fn begin() -> Self {
+        let mut words = std::env::args();
+        let program = words.next().unwrap_or_default();
+        let program = program.rsplit('/').next().unwrap_or_default().to_owned();
+        Self {
+            command: std::iter::once(program)
+                .chain(words)
+                .collect::<Vec<_>>()
+                .join(" "),
+            machine: Machine::here(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds readings of one run.
+    pub fn add(&mut self, of: &str, figures: impl IntoIterator<Item = Figure>) {
+        for figure in figures {
+            let known = (self.rows.iter()).position(|row| row.of == of && row.name == figure.name);
+            let place = known.unwrap_or(self.rows.len());
+            if known.is_none() {
+                self.rows.push(Row::of(of, &figure));
+            }
+            let row = &mut self.rows[place];
+            row.sample.add(figure.value);
+            row.median = row.sample.median();
+            (row.low, row.high) = row.sample.range();
+        }
+    }
+
+    /// For programs.
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine {
+            processor,
+            cpus,
+            kernel,
+            commit,
+            load,
+            ..
+        } = &self.machine;
+        writeln!(f, "{}", self.command)?;
+        writeln!(
+            f,
+            "{processor}, {cpus} CPUs, Linux {kernel}, commit {commit}, load {load}"
+        )?;
+        let named: Vec<String> = (self.rows.iter())
+            .map(|row| format!("{} {}", row.of, row.name))
+            .collect();
+        let width = named
+            .iter()
+            .map(|name| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        writeln!(f, "{:width$}  {:>12}  {:>24}  runs", "", "median", "range")?;
+        for (row, name) in self.rows.iter().zip(&named) {
+            let range = format!("{} – {}", digits(row.low), digits(row.high));
+            let (median, runs) = (digits(row.median), row.sample.len());
+            let unit = row.unit.symbol();
+            writeln!(
+                f,
+                "{name:width$}  {median:>12}  {range:>24}  {runs:>4}  {unit}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Three significant digits, more for large numbers.
+fn digits(value: f64) -> String {
+    match value.abs() {
+        v if v >= 100.0 || v == 0.0 => format!("{value:.0}"),
+        v if v >= 10.0 => format!("{value:.1}"),
+        v if v >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// What is going on, on the terminal's last line; a line a step where there is no terminal.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    bar: ProgressBar,
+    shown: bool,
+}
+
+impl Progress {
+    /// A silent line.
+    pub fn begin() -> Self {
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(Duration::from_secs(1));
+        if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {wide_msg}") {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            shown: std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// A new step.
+    pub fn step(&self, what: impl Into<String>) {
+        let what = what.into();
+        if !self.shown {
+            eprintln!("{what}");
+        }
+        self.bar.set_message(what);
+    }
+
+    /// How far a step has come.
+    pub fn count(&self, what: &str, done: usize, of: usize) {
+        if self.shown && (done.is_multiple_of(64) || done == of) {
+            self.bar.set_message(format!("{what}: {done} of {of}"));
+        }
+    }
+
+    /// Leaves the line empty.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readings_of_one_figure_share_a_row() {
+        let mut report = Report::begin();
+        for value in [3.0, 1.0, 2.0] {
+            report.add("a", [Figure::new("cost", Unit::CpuMicros, value)]);
+        }
+        report.add("b", [Figure::new("cost", Unit::CpuMicros, 1234.5)]);
+        let text = report.to_string();
+        let row = text
+            .lines()
+            .find(|line| line.starts_with("a cost"))
+            .unwrap();
+        let words: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(
+            words,
+            ["a", "cost", "2.00", "1.00", "–", "3.00", "3", "CPU-µs"]
+        );
+        assert!(text.contains("b cost"));
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(
+            json["rows"][0]["values"],
+            serde_json::json!([3.0, 1.0, 2.0])
+        );
+    }
+}

@@ -1,0 +1,335 @@
+//! Thousands of WebSockets in one thread, a few dozen bytes each.
+//!
+//! One epoll, one read buffer for all; a socket holds bytes only while a frame is there in part or
+//! the kernel takes no more. So the generator costs little beside the server it measures, and its
+//! own waiting is not mistaken for the server's.
+
+mod crowd;
+mod frames;
+mod ledger;
+pub mod message;
+mod socket;
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Poll, Token};
+use shared::protocol::codec::Encoding;
+
+use socket::Socket;
+
+pub use crowd::{Crowd, Ending, Fault};
+pub use ledger::{Heard, Ledger, Room};
+
+/// A socket of a [`Swarm`]: its place in the order of dialling.
+pub type Who = usize;
+
+/// The read buffer that all sockets share.
+const SCRATCH: usize = 256 * 1024;
+
+/// What happened on a socket.
+#[derive(Debug)]
+pub enum Arrival<'a> {
+    /// The upgrade was accepted.
+    Open,
+    /// A message: one or more objects.
+    Message(&'a [u8]),
+    /// The connection ended; with the close frame's code, when there was one.
+    Closed(Option<u16>),
+}
+
+/// Why the swarm cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SwarmError {
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The server refused an upgrade.
+    #[error("socket {who} was not upgraded: {head}")]
+    Refused {
+        /// Which.
+        who: Who,
+        /// The head of the answer.
+        head: String,
+    },
+    /// The server broke the framing.
+    #[error("socket {who}: {what}")]
+    Contract {
+        /// Which.
+        who: Who,
+        /// How.
+        what: &'static str,
+    },
+}
+
+/// Sockets to one server.
+pub struct Swarm {
+    address: SocketAddr,
+    encoding: Encoding,
+    deflate: bool,
+    poll: Poll,
+    events: Events,
+    scratch: Box<[u8]>,
+    inflated: Vec<u8>,
+    sockets: Vec<Socket>,
+    /// Sockets that may have bytes to read though epoll will not say so again.
+    resumed: Vec<Who>,
+    bytes_in: u64,
+    frames_in: u64,
+}
+
+impl std::fmt::Debug for Swarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Swarm")
+            .field("address", &self.address)
+            .field("sockets", &self.sockets.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Swarm {
+    /// No sockets yet.
+    pub fn new(address: SocketAddr, encoding: Encoding) -> io::Result<Self> {
+        Ok(Self {
+            address,
+            encoding,
+            deflate: false,
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            inflated: Vec::new(),
+            sockets: Vec::new(),
+            resumed: Vec::new(),
+            bytes_in: 0,
+            frames_in: 0,
+        })
+    }
+
+    /// Offers permessage-deflate on every socket dialled from here on.
+    pub fn offer_deflate(&mut self) {
+        self.deflate = true;
+    }
+
+    /// The encoding every socket speaks.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Bytes read so far, headers of frames included.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in
+    }
+
+    /// Data frames read so far.
+    pub fn frames_in(&self) -> u64 {
+        self.frames_in
+    }
+
+    /// Begins to connect and upgrade one more socket.
+    pub fn dial(&mut self, token: &str) -> Result<Who, SwarmError> {
+        let who = self.sockets.len();
+        let request = socket::request(self.address, self.encoding, token, self.deflate);
+        let socket = Socket::dial(self.poll.registry(), Token(who), self.address, request)?;
+        self.sockets.push(socket);
+        Ok(who)
+    }
+
+    /// Connects the place `who` anew, after its socket ended.
+    pub fn redial(&mut self, who: Who, token: &str) -> Result<(), SwarmError> {
+        let request = socket::request(self.address, self.encoding, token, self.deflate);
+        self.sockets[who] = Socket::dial(self.poll.registry(), Token(who), self.address, request)?;
+        Ok(())
+    }
+
+    /// One more socket that speaks no HTTP: it is open as soon as it is connected.
+    pub fn dial_bare(&mut self) -> Result<Who, SwarmError> {
+        let who = self.sockets.len();
+        let socket = Socket::dial(self.poll.registry(), Token(who), self.address, Vec::new())?;
+        self.sockets.push(socket);
+        Ok(who)
+    }
+
+    /// Writes one message; what the kernel does not take now goes out during [`Self::poll`].
+    pub fn send(&mut self, who: Who, message: &[u8]) -> Result<(), SwarmError> {
+        let opcode = match self.encoding {
+            Encoding::Json => frames::TEXT,
+            Encoding::MsgPack => frames::BINARY,
+        };
+        self.sockets[who].send(self.poll.registry(), Token(who), opcode, message)?;
+        Ok(())
+    }
+
+    /// Ends the connection without a word, as a cable that is pulled.
+    pub fn cut(&mut self, who: Who) {
+        self.sockets[who].cut(self.poll.registry());
+    }
+
+    /// Stops reading a socket: its kernel buffers fill, then the server's.
+    pub fn stall(&mut self, who: Who) {
+        self.sockets[who].stalled = true;
+    }
+
+    /// Reads it again.
+    pub fn unstall(&mut self, who: Who) {
+        self.sockets[who].stalled = false;
+        self.resumed.push(who);
+    }
+
+    /// Waits up to `wait` for something to happen and tells all that did.
+    ///
+    /// # Errors
+    /// An upgrade that was refused, or framing that breaks RFC 6455.
+    pub fn poll(
+        &mut self,
+        wait: Duration,
+        mut tell: impl FnMut(Who, Arrival<'_>),
+    ) -> Result<(), SwarmError> {
+        let wait = if self.resumed.is_empty() {
+            wait
+        } else {
+            Duration::ZERO
+        };
+        if let Err(error) = self.poll.poll(&mut self.events, Some(wait))
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            return Err(error.into());
+        }
+        let woken: Vec<(Who, bool)> = (self.events.iter())
+            .map(|event| (event.token().0, event.is_writable()))
+            .chain(self.resumed.drain(..).map(|who| (who, false)))
+            .collect();
+        for (who, writable) in woken {
+            if writable {
+                let registry = self.poll.registry();
+                if self.sockets[who].writable(registry, Token(who))? {
+                    tell(who, Arrival::Open);
+                }
+            }
+            self.read(who, &mut tell)?;
+        }
+        Ok(())
+    }
+
+    /// Polls until `done` holds or nothing has arrived for `patience`.
+    pub fn poll_until(
+        &mut self,
+        patience: Duration,
+        mut tell: impl FnMut(Who, Arrival<'_>),
+        mut done: impl FnMut() -> bool,
+    ) -> Result<bool, SwarmError> {
+        let mut quiet_since = Instant::now();
+        while !done() {
+            let mut heard = false;
+            self.poll(Duration::from_millis(100), |who, arrival| {
+                heard = true;
+                tell(who, arrival);
+            })?;
+            if heard {
+                quiet_since = Instant::now();
+            } else if quiet_since.elapsed() > patience {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn read(
+        &mut self,
+        who: Who,
+        tell: &mut impl FnMut(Who, Arrival<'_>),
+    ) -> Result<(), SwarmError> {
+        let Self {
+            poll,
+            sockets,
+            scratch,
+            inflated,
+            bytes_in,
+            frames_in,
+            ..
+        } = self;
+        let socket = &mut sockets[who];
+        while socket.readable() {
+            let length = match socket.read(scratch) {
+                Ok(0) => {
+                    socket.cut(poll.registry());
+                    tell(who, Arrival::Closed(None));
+                    return Ok(());
+                }
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => {
+                    socket.cut(poll.registry());
+                    tell(who, Arrival::Closed(None));
+                    return Ok(());
+                }
+            };
+            *bytes_in += length as u64;
+            let kept = std::mem::take(&mut socket.partial);
+            let joined;
+            let bytes = if kept.is_empty() {
+                &scratch[..length]
+            } else {
+                joined = [&kept[..], &scratch[..length]].concat();
+                &joined[..]
+            };
+            let mut at = 0;
+            if !socket.upgraded {
+                match socket::upgraded(bytes) {
+                    Ok(None) => {
+                        socket.partial = bytes.to_vec();
+                        continue;
+                    }
+                    Ok(Some(end)) => {
+                        at = end;
+                        socket.upgraded = true;
+                        tell(who, Arrival::Open);
+                    }
+                    Err(head) => return Err(SwarmError::Refused { who, head }),
+                }
+            }
+            while let Some(frame) =
+                frames::next(bytes, at).map_err(|what| SwarmError::Contract { who, what })?
+            {
+                at = frame.payload.end;
+                let payload = &bytes[frame.payload];
+                match frame.head & 0x0f {
+                    frames::TEXT | frames::BINARY => {
+                        *frames_in += 1;
+                        if frame.head & frames::FIN == 0 {
+                            let what = "a message in fragments";
+                            return Err(SwarmError::Contract { who, what });
+                        }
+                        if frame.head & frames::RSV1 == 0 {
+                            tell(who, Arrival::Message(payload));
+                        } else {
+                            socket::inflate(payload, inflated)
+                                .map_err(|what| SwarmError::Contract { who, what })?;
+                            tell(who, Arrival::Message(inflated));
+                        }
+                    }
+                    frames::PING => {
+                        let payload = payload.to_vec();
+                        socket.send(poll.registry(), Token(who), frames::PONG, &payload)?;
+                    }
+                    frames::PONG => {}
+                    frames::CLOSE => {
+                        let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+                        socket.cut(poll.registry());
+                        tell(who, Arrival::Closed(code));
+                        return Ok(());
+                    }
+                    _ => {
+                        let what = "an opcode that was not agreed on";
+                        return Err(SwarmError::Contract { who, what });
+                    }
+                }
+            }
+            socket.partial = bytes[at..].to_vec();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+//! What is measured: a server that was started for the purpose or one that runs already.
+
+mod affinity;
+mod machine;
+mod server;
+mod usage;
+mod world;
+
+pub use affinity::{pin, pinned};
+pub use machine::Machine;
+pub use server::{Access, Server};
+pub use usage::{Cpu, Process};
+pub use world::{Friends, World};

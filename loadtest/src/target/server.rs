@@ -1,0 +1,283 @@
+//! A server under load.
+
+use std::{
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use shared::{
+    auth::{SigningKey, TokenIssuer},
+    id::UserId,
+};
+use tempfile::TempDir;
+
+use super::{Process, pinned};
+use crate::swarm::Fault;
+
+/// The secrets of servers that are started here; they listen on 127.0.0.1 alone.
+const JWT_SECRET: &str = "the load generator's own secret, for servers it starts";
+const SERVICE_TOKEN: &str = "the load generator's own service token";
+/// How long a server may take to get ready.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+/// How long a server may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+/// A rate that nothing here reaches.
+const UNLIMITED: &str = "1000000/s";
+/// Limits that protect a server from single users or addresses would measure themselves: here one
+/// address has all the users.
+const SETTINGS: &[(&str, &str)] = &[
+    ("FIRESIDE_LOG", "warn"),
+    ("FIRESIDE_MAX_CONNECTIONS_PER_ADDRESS", "0"),
+    ("FIRESIDE_UPGRADES_PER_ADDRESS", UNLIMITED),
+    ("FIRESIDE_UPGRADES_PER_USER", UNLIMITED),
+    ("FIRESIDE_REST_RATE", UNLIMITED),
+    ("FIRESIDE_SERVER_API_RATE", UNLIMITED),
+    ("FIRESIDE_LIMIT_SENDS", UNLIMITED),
+    ("FIRESIDE_LIMIT_TYPING", UNLIMITED),
+    ("FIRESIDE_LIMIT_PRESENCE", UNLIMITED),
+    ("FIRESIDE_LIMIT_STARTS", UNLIMITED),
+    ("FIRESIDE_LIMIT_COMMANDS", UNLIMITED),
+    ("FIRESIDE_LIMIT_ROOM_SENDS", UNLIMITED),
+    ("FIRESIDE_REGISTRATION_RATE", UNLIMITED),
+    ("FIRESIDE_STORE_USER_RATE", UNLIMITED),
+    ("FIRESIDE_PASSWORD_HASH_MEMORY_KIB", "1024"),
+];
+
+/// How to be anybody at a server.
+#[derive(Debug, Clone)]
+pub struct Access {
+    issuer: TokenIssuer,
+    service: String,
+}
+
+impl Access {
+    /// With the secret that signs the server's tokens, and its service token.
+    pub fn new(jwt_secret: &str, service_token: &str) -> Result<Self, Fault> {
+        let target = |error: &dyn std::fmt::Display| Fault::Target(error.to_string());
+        let key = SigningKey::from_secret(jwt_secret.as_bytes()).map_err(|e| target(&e))?;
+        let issuer = TokenIssuer::new(&key, "fireside", Duration::from_hours(12));
+        Ok(Self {
+            issuer,
+            service: service_token.to_owned(),
+        })
+    }
+
+    /// A token of this user.
+    pub fn token(&self, user: &str) -> Result<String, Fault> {
+        let id = UserId::parse(user).map_err(|error| Fault::Target(error.to_string()))?;
+        let issued = self.issuer.issue(&id, user);
+        issued
+            .map(|issued| issued.token)
+            .map_err(|error| Fault::Target(error.to_string()))
+    }
+
+    /// A token for each of these users, signed beforehand: signing is not what is measured.
+    pub fn tokens(&self, users: &[String]) -> Result<Vec<String>, Fault> {
+        users.iter().map(|user| self.token(user)).collect()
+    }
+
+    /// The service token.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+}
+
+/// A server under load; stopped when dropped, if it was started here.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    access: Access,
+    process: Option<Process>,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    admin: SocketAddr,
+    data: TempDir,
+}
+
+impl Server {
+    /// Starts `program` on free ports, in a data directory of its own: empty, or a copy of `data`.
+    ///
+    /// # Errors
+    /// It did not start, with the end of its log.
+    pub fn start(
+        program: &Path,
+        settings: &[(String, String)],
+        data: Option<&Path>,
+        cpu: Option<usize>,
+    ) -> Result<Self, Fault> {
+        let io = |error: std::io::Error| Fault::Target(format!("{}: {error}", program.display()));
+        let dir = tempfile::tempdir().map_err(io)?;
+        let (address, admin) = (free_address().map_err(io)?, free_address().map_err(io)?);
+        if let Some(data) = data {
+            copy(data, &dir.path().join("data")).map_err(io)?;
+        }
+        let log = File::create(dir.path().join("log")).map_err(io)?;
+        let mut command = Command::new(program);
+        command
+            .args(["--listen", &address.to_string()])
+            .args(["--admin-listen", &admin.to_string()])
+            .arg("--data-dir")
+            .arg(dir.path().join("data"))
+            .env_clear()
+            .env("FIRESIDE_JWT_SECRET", JWT_SECRET)
+            .env("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN)
+            .envs(SETTINGS.iter().copied())
+            .envs(settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(io)?)
+            .stderr(log);
+        let child = pinned(&mut command, cpu).map_err(io)?;
+        let mut server = Self {
+            address,
+            access: Access::new(JWT_SECRET, SERVICE_TOKEN)?,
+            process: Some(Process::of(child.id())),
+            running: Some(Running {
+                child,
+                admin,
+                data: dir,
+            }),
+        };
+        server.await_ready()?;
+        Ok(server)
+    }
+
+    /// A server that runs already; without a pid nothing is known of its costs.
+    pub fn running(address: SocketAddr, access: Access, pid: Option<u32>) -> Self {
+        Self {
+            address,
+            access,
+            process: pid.map(Process::of),
+            running: None,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How to be anybody there.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Option<Process> {
+        self.process
+    }
+
+    /// Its metrics as they read now; empty when its admin address is not known.
+    pub fn metrics(&self) -> String {
+        let Some(running) = &self.running else {
+            return String::new();
+        };
+        get(running.admin, "/metrics").unwrap_or_default()
+    }
+
+    /// Stops it in an orderly manner and keeps its data.
+    pub fn stop(mut self) -> Result<Option<TempDir>, Fault> {
+        let Some(mut running) = self.running.take() else {
+            return Ok(None);
+        };
+        terminate(&running.child);
+        let since = Instant::now();
+        while matches!(running.child.try_wait(), Ok(None)) {
+            if since.elapsed() > STOP_WITHIN {
+                end(&mut running.child);
+                return Err(Fault::Target("the server did not stop".into()));
+            }
+            pause(Duration::from_millis(20));
+        }
+        Ok(Some(running.data))
+    }
+
+    /// Where a stopped server's data is, within what [`Self::stop`] returned.
+    pub fn data_of(dir: &TempDir) -> PathBuf {
+        dir.path().join("data")
+    }
+
+    fn await_ready(&mut self) -> Result<(), Fault> {
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        let since = Instant::now();
+        loop {
+            let ended = matches!(running.child.try_wait(), Ok(Some(_)));
+            if ended || since.elapsed() > READY_WITHIN {
+                let log = fs::read_to_string(running.data.path().join("log"));
+                let log = log.unwrap_or_default();
+                return Err(Fault::Target(format!("the server did not start:\n{log}")));
+            }
+            let answer = get(running.admin, "/readyz").unwrap_or_default();
+            if answer.starts_with("HTTP/1.1 200") {
+                return Ok(());
+            }
+            pause(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(running) = &mut self.running {
+            end(&mut running.child);
+        }
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "no worker thread here, and nothing to wait on"
+)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+fn terminate(child: &Child) {
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    // Fails only for a process that has ended.
+    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+}
+
+fn end(child: &mut Child) {
+    // Both fail only for a process that has ended.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn free_address() -> std::io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// One HTTP answer, head and body.
+fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
