@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     net::TcpListener,
     os::unix::process::ExitStatusExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU16, AtomicUsize, Ordering},
     time::{Duration, Instant},
@@ -306,7 +306,7 @@ impl Drop for TestApp {
 
 /// A port nobody listens on, below those the system gives to connections of its own: the server
 /// has to come back to it after a restart.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -341,4 +341,21 @@ pub(crate) async fn friend_state(socket: &mut WsClient, other: &UserId) -> Frien
         .await
         .unwrap();
     serde_json::from_value(event.d["state"].clone()).unwrap()
+}
+
+/// Another program of the workspace, of the same build as `fireside`. Cargo builds those of all
+/// packages when it tests the workspace, and only this one's when it tests this package: then it
+/// is asked to.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_fireside")).with_file_name(name);
+    if !program.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--locked", "-p", name]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+    }
+    assert!(program.exists(), "cargo build -p {name}");
+    program
 }

@@ -24,7 +24,7 @@ const FOREIGN_X: &str = "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE";
 
 const EDDSA: (&str, &str) = ("FIRESIDE_JWT_ALGORITHM", "EdDSA");
 
-fn issue(key: &SigningKey, who: &str) -> String {
+pub(crate) fn issue(key: &SigningKey, who: &str) -> String {
     let issuer = TokenIssuer::new(key, "fireside", Duration::from_mins(5));
     issuer
         .issue(&UserId::parse(who).unwrap(), who)
@@ -51,7 +51,7 @@ fn claims(who: &str) -> Value {
 }
 
 /// Tokens that must be worth nothing where `key` is the key, by name.
-fn worthless(key: &SigningKey) -> Vec<(String, String)> {
+pub(crate) fn worthless(key: &SigningKey) -> Vec<(String, String)> {
     let jwk = key.public().unwrap();
     let good = issue(key, "mallory");
     let (head, signature) = good.rsplit_once('.').unwrap();

@@ -18,6 +18,7 @@ mod resume;
 mod ring;
 mod rooms;
 mod server_api;
+mod services;
 mod session;
 mod stalled;
 mod tokens;

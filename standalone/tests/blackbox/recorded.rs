@@ -1,33 +1,17 @@
 //! The programs of the load generator, as somebody runs them from the command line.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+use std::process::{Command, Output};
 
 use loadtest::record::{self, Happened};
 use shared::protocol::room::EntryBody;
 
-use crate::app::TestApp;
-
-/// `loadtest`, of the same build as `fireside`: cargo does not build another package's programs for
-/// a test, so it is asked to.
-fn loadtest() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_fireside")).with_file_name("loadtest");
-    if !program.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--locked", "-p", "loadtest"]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success());
-    }
-    assert!(program.exists(), "cargo build -p loadtest");
-    program
-}
+use crate::app::{TestApp, program};
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(loadtest()).args(arguments).output().unwrap()
+    Command::new(program("loadtest"))
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
