@@ -9,7 +9,7 @@ use shared::protocol::codec::Encoding;
 use crate::{
     measure::{Figure, Progress, Report, Unit},
     scenario::{Scenario, Stage},
-    target::{Access, Server, pin},
+    target::{Access, Launch, Server, pin},
 };
 
 /// What is measured and how often.
@@ -127,7 +127,11 @@ impl Bench {
         settings.extend(scenario.settings());
         let data = if scenario.prepares() {
             stage.progress.step("preparing");
-            let server = Server::start(first, &settings, None, None)?;
+            let server = Server::start(&Launch {
+                program: first.clone(),
+                settings: settings.clone(),
+                ..Launch::default()
+            })?;
             scenario.prepare(stage, &server)?;
             server.stop()?
         } else {
@@ -141,7 +145,13 @@ impl Bench {
                 stage
                     .progress
                     .step(format!("run {run} of {}: {name}", self.runs));
-                let server = Server::start(program, &settings, data.as_deref(), self.server_cpu)?;
+                let server = Server::start(&Launch {
+                    program: program.clone(),
+                    settings: settings.clone(),
+                    data: data.clone(),
+                    cpu: self.server_cpu,
+                    ..Launch::default()
+                })?;
                 readings.push((name, scenario.run(stage, &server)?));
             }
             stage

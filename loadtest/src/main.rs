@@ -8,7 +8,7 @@ use loadtest::{
     Recorder,
     bench::Bench,
     check, drive, record,
-    scenario::{Fanout, serve_floor},
+    scenario::{Fanout, Hot, Idle, Instructions, Latency, Scenario, Send, Stalled, serve_floor},
 };
 
 /// Drives a Fireside server and judges what its clients saw.
@@ -28,6 +28,43 @@ enum Task {
         #[command(flatten)]
         scenario: Fanout,
     },
+    /// Measure durable sends: acknowledgements a second and how long they take
+    Send {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Send,
+    },
+    /// Measure how long a message takes to the last of its recipients
+    Latency {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Latency,
+    },
+    /// Measure idle sessions: memory, the cost of opening one, and of a second of nothing
+    Idle {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Idle,
+    },
+    /// Let some members of a large room stop reading; the others must not feel it
+    Stalled {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Stalled,
+    },
+    /// Let one room run hot beside quiet ones; these must not feel it
+    Hot {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Hot,
+    },
+    /// Count the instructions of a delivery with callgrind, in both encodings
+    Instructions(Instructions),
     /// The process that `fanout` compares with: writes, and nothing else
     #[command(hide = true)]
     ServeFloor {
@@ -78,11 +115,14 @@ enum Task {
 
 fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
-        Task::Fanout {
-            bench,
-            mut scenario,
-        } => {
-            bench.run(&mut scenario)?;
+        Task::Fanout { bench, scenario } => measure(&bench, scenario),
+        Task::Send { bench, scenario } => measure(&bench, scenario),
+        Task::Latency { bench, scenario } => measure(&bench, scenario),
+        Task::Idle { bench, scenario } => measure(&bench, scenario),
+        Task::Stalled { bench, scenario } => measure(&bench, scenario),
+        Task::Hot { bench, scenario } => measure(&bench, scenario),
+        Task::Instructions(instructions) => {
+            instructions.run()?;
             Ok(ExitCode::SUCCESS)
         }
         Task::ServeFloor { sockets, length } => {
@@ -137,4 +177,9 @@ fn main() -> anyhow::Result<ExitCode> {
             })
         }
     }
+}
+
+fn measure(bench: &Bench, mut scenario: impl Scenario) -> anyhow::Result<ExitCode> {
+    bench.run(&mut scenario)?;
+    Ok(ExitCode::SUCCESS)
 }

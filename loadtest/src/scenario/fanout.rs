@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{Scenario, Stage, cpu, floor::Floor, process, talk::Talk};
+use super::{Scenario, Stage, cpu, floor::Floor, open_rooms, process, talk::Talk};
 use crate::{
     measure::{Figure, Unit},
     swarm::{Fault, Ledger},
-    target::{Cpu, Friends, Server, World},
+    target::{Friends, Server, World},
 };
 
 /// Messages in each room before anything is counted.
@@ -38,26 +38,46 @@ pub struct Fanout {
 }
 
 impl Fanout {
+    /// One room of so many members, `in_flight` messages under way, about so many deliveries.
+    pub(super) fn of(members: usize, in_flight: u64, deliveries: u64) -> Self {
+        Self {
+            rooms: 1,
+            members,
+            in_flight: vec![in_flight],
+            deliveries,
+            text: 64,
+            wire: 0,
+        }
+    }
+
     fn messages(&self) -> u64 {
         (self.deliveries / (self.members * self.rooms) as u64).max(1)
     }
 
-    fn figures(&self, in_flight: u64, cost: Cpu, took: Duration) -> Vec<Figure> {
-        let deliveries = (self.messages() * (self.rooms * self.members) as u64) as f64;
-        let per_million = |time: Duration| time.as_secs_f64() * 1e6 / deliveries;
+    fn counted(&self) -> f64 {
+        (self.messages() * (self.rooms * self.members) as u64) as f64
+    }
+
+    fn figures(&self, in_flight: u64, cost: Duration, took: Duration) -> Vec<Figure> {
+        let deliveries = self.counted();
         let name = |what: &str| format!("{in_flight} in flight: {what}");
-        let cpu =
-            |what, time| Figure::new(name(what), Unit::CpuSecondsPerMillion, per_million(time));
         vec![
-            cpu("deliveries", cost.total()),
-            cpu("deliveries, user", cost.user),
-            cpu("deliveries, system", cost.system),
+            self.cost(in_flight, "deliveries", cost),
             Figure::new(
                 name("rate"),
                 Unit::PerSecond,
                 deliveries / took.as_secs_f64(),
             ),
         ]
+    }
+
+    fn cost(&self, in_flight: u64, what: &str, cost: Duration) -> Figure {
+        let deliveries = self.counted();
+        Figure::new(
+            format!("{in_flight} in flight: {what}"),
+            Unit::CpuSecondsPerMillion,
+            cost.as_secs_f64() * 1e6 / deliveries,
+        )
     }
 }
 
@@ -67,13 +87,7 @@ impl Scenario for Fanout {
         let people = self.rooms * self.members;
         let world = World::settle(server, people, Friends::Strangers, |_, _, _| ())?;
         let mut ledger = Ledger::default();
-        for (n, members) in world.users().chunks(self.members).enumerate() {
-            let (id, head) = world.room("channel", &format!("room {n}"), members)?;
-            let room = ledger.open(&id, head, members.len());
-            for who in n * self.members..(n + 1) * self.members {
-                ledger.listen(who, [room]);
-            }
-        }
+        open_rooms(&world, &mut ledger, self.members)?;
         let mut crowd = stage.crowd(server)?;
         let tokens = server.access().tokens(world.users())?;
         crowd.join(tokens, |who, _| {
@@ -95,7 +109,9 @@ impl Scenario for Fanout {
             let (cost, took) = (cpu(process)?.since(before), since.elapsed());
             let bytes = crowd.swarm().bytes_in() - bytes;
             self.wire = (bytes / (ledger.delivered() - delivered)) as usize;
-            figures.extend(self.figures(in_flight, cost, took));
+            figures.extend(self.figures(in_flight, cost.total(), took));
+            figures.push(self.cost(in_flight, "deliveries, user", cost.user));
+            figures.push(self.cost(in_flight, "deliveries, system", cost.system));
         }
         ledger.settle()?;
         Ok(figures)
@@ -111,7 +127,7 @@ impl Scenario for Fanout {
             let (before, since) = (cpu(floor.process())?, Instant::now());
             floor.run(self.messages(), in_flight)?;
             let (cost, took) = (cpu(floor.process())?.since(before), since.elapsed());
-            figures.extend(self.figures(in_flight, cost, took));
+            figures.extend(self.figures(in_flight, cost.total(), took));
         }
         Ok(figures)
     }

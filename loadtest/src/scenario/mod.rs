@@ -3,19 +3,30 @@
 
 mod fanout;
 mod floor;
+mod idle;
+mod instructions;
+mod latency;
+mod pressure;
+mod send;
 mod talk;
 
 use std::path::PathBuf;
 
+use hdrhistogram::Histogram;
 use shared::protocol::codec::Encoding;
 
 pub use fanout::Fanout;
 pub use floor::serve as serve_floor;
+pub use idle::Idle;
+pub use instructions::Instructions;
+pub use latency::Latency;
+pub use pressure::{Hot, Stalled};
+pub use send::Send;
 
 use crate::{
-    measure::{Figure, Progress},
-    swarm::{Crowd, Fault},
-    target::{Cpu, Process, Server},
+    measure::{Figure, Progress, Unit},
+    swarm::{Crowd, Fault, Ledger, Room},
+    target::{Cpu, Process, Server, World},
 };
 
 /// What every scenario is given.
@@ -83,6 +94,40 @@ fn cpu(process: Process) -> Result<Cpu, Fault> {
     process
         .cpu()
         .map_err(|error| Fault::Target(error.to_string()))
+}
+
+/// A room for each `members` of the world's people, in whose book everybody listens.
+fn open_rooms(world: &World, ledger: &mut Ledger, members: usize) -> Result<Vec<Room>, Fault> {
+    let mut rooms = Vec::new();
+    for (n, people) in world.users().chunks(members).enumerate() {
+        let kind = match people.len() {
+            ..=500 => "group",
+            _ => "channel",
+        };
+        let (id, head) = world.room(kind, &format!("room {n}"), people)?;
+        let room = ledger.open(&id, head, people.len());
+        for who in n * members..n * members + people.len() {
+            ledger.listen(who, [room]);
+        }
+        rooms.push(room);
+    }
+    Ok(rooms)
+}
+
+/// Microseconds up to a minute, to three digits.
+fn histogram() -> Result<Histogram<u64>, Fault> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).map_err(|error| Fault::Target(error.to_string()))
+}
+
+/// The figures of a histogram of microseconds.
+fn percentiles(what: &str, waits: &Histogram<u64>) -> Vec<Figure> {
+    [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)]
+        .into_iter()
+        .map(|(name, share)| {
+            let millis = waits.value_at_quantile(share) as f64 / 1000.0;
+            Figure::new(format!("{what}, {name}"), Unit::Millis, millis)
+        })
+        .collect()
 }
 
 /// The program itself, for a floor in a process of its own.

@@ -97,6 +97,12 @@ impl Ledger {
         self.logs[room].whole
     }
 
+    /// Whether every member has every entry that anybody knows of.
+    pub fn is_whole(&self, room: Room) -> bool {
+        let log = &self.logs[room];
+        log.whole == log.entries.len() as u64
+    }
+
     /// A session expects the rooms' entries from here on.
     pub fn listen(&mut self, who: Who, rooms: impl IntoIterator<Item = Room>) {
         if self.expected.len() <= who {

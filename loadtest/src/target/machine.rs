@@ -37,7 +37,11 @@ impl Machine {
         let load = read("/proc/loadavg");
         Self {
             processor: field(&read("/proc/cpuinfo"), "model name"),
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            // All of them, also when this process keeps to one.
+            cpus: read("/proc/cpuinfo")
+                .lines()
+                .filter(|line| line.starts_with("processor"))
+                .count(),
             memory: kilobytes * 1024,
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             commit: commit(),

@@ -8,6 +8,6 @@ mod world;
 
 pub use affinity::{pin, pinned};
 pub use machine::Machine;
-pub use server::{Access, Server};
+pub use server::{Access, Launch, Server};
 pub use usage::{Cpu, Process};
 pub use world::{Friends, World};

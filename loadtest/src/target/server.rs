@@ -96,6 +96,34 @@ pub struct Server {
     running: Option<Running>,
 }
 
+/// How to start a server.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// The program.
+    pub program: PathBuf,
+    /// What runs the program, such as a profiler, with its arguments.
+    pub under: Vec<String>,
+    /// Settings, as variables of its environment.
+    pub settings: Vec<(String, String)>,
+    /// What its data directory is copied from; empty when there is none.
+    pub data: Option<PathBuf>,
+    /// The CPU it keeps to.
+    pub cpu: Option<usize>,
+}
+
+impl Launch {
+    fn command(&self) -> Command {
+        match self.under.split_first() {
+            Some((first, others)) => {
+                let mut command = Command::new(first);
+                command.args(others).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Running {
     child: Child,
@@ -104,38 +132,35 @@ struct Running {
 }
 
 impl Server {
-    /// Starts `program` on free ports, in a data directory of its own: empty, or a copy of `data`.
+    /// Starts a server on free ports, in a data directory of its own.
     ///
     /// # Errors
     /// It did not start, with the end of its log.
-    pub fn start(
-        program: &Path,
-        settings: &[(String, String)],
-        data: Option<&Path>,
-        cpu: Option<usize>,
-    ) -> Result<Self, Fault> {
-        let io = |error: std::io::Error| Fault::Target(format!("{}: {error}", program.display()));
+    pub fn start(launch: &Launch) -> Result<Self, Fault> {
+        let program = launch.program.display();
+        let io = |error: std::io::Error| Fault::Target(format!("{program}: {error}"));
         let dir = tempfile::tempdir().map_err(io)?;
         let (address, admin) = (free_address().map_err(io)?, free_address().map_err(io)?);
-        if let Some(data) = data {
+        if let Some(data) = &launch.data {
             copy(data, &dir.path().join("data")).map_err(io)?;
         }
         let log = File::create(dir.path().join("log")).map_err(io)?;
-        let mut command = Command::new(program);
+        let mut command = launch.command();
         command
             .args(["--listen", &address.to_string()])
             .args(["--admin-listen", &admin.to_string()])
             .arg("--data-dir")
             .arg(dir.path().join("data"))
             .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("FIRESIDE_JWT_SECRET", JWT_SECRET)
             .env("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN)
             .envs(SETTINGS.iter().copied())
-            .envs(settings.iter().map(|(name, value)| (name, value)))
+            .envs(launch.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(io)?)
             .stderr(log);
-        let child = pinned(&mut command, cpu).map_err(io)?;
+        let child = pinned(&mut command, launch.cpu).map_err(io)?;
         let mut server = Self {
             address,
             access: Access::new(JWT_SECRET, SERVICE_TOKEN)?,

@@ -1,0 +1,119 @@
+//! Instructions of the server's own code for a delivery, counted by callgrind. Unlike time, the
+//! count is the same on a busy machine.
+
+use std::{fs, path::PathBuf};
+
+use clap::Args;
+use shared::protocol::codec::Encoding;
+
+use super::{Fanout, Scenario as _, Stage};
+use crate::{
+    measure::{Figure, Progress, Report, Unit},
+    swarm::Fault,
+    target::{Launch, Server},
+};
+
+/// The server runs under callgrind twice, for few and for many deliveries; what the second run
+/// took more, by the deliveries it had more, is the cost of one.
+#[derive(Debug, Clone, Args)]
+pub struct Instructions {
+    /// The server program, with debug symbols if the profile is to be read
+    #[arg(long, value_name = "PROGRAM")]
+    server: PathBuf,
+    /// How many members the room has
+    #[arg(long, default_value_t = 200)]
+    members: usize,
+    /// How many messages are under way
+    #[arg(long, default_value_t = 1)]
+    in_flight: u64,
+    /// How many deliveries more the second run has
+    #[arg(long, default_value_t = 40_000)]
+    deliveries: u64,
+    /// Keep the second run's profile here, to be read with callgrind_annotate
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl Instructions {
+    /// Counts in both encodings and prints the report.
+    ///
+    /// # Errors
+    /// valgrind is not installed, or the server failed.
+    pub fn run(&self) -> Result<(), Fault> {
+        let mut report = Report::begin();
+        for (name, encoding) in [("JSON", Encoding::Json), ("MessagePack", Encoding::MsgPack)] {
+            let few = self.count(encoding, self.deliveries / 10)?;
+            let many = self.count(encoding, self.deliveries / 10 + self.deliveries)?;
+            let each = many.saturating_sub(few) as f64 / self.deliveries as f64;
+            let name = format!("instructions a delivery, {name}");
+            report.add("server", [Figure::new(name, Unit::Count, each)]);
+        }
+        if self.json {
+            println!("{}", report.json());
+        } else {
+            print!("{report}");
+        }
+        Ok(())
+    }
+
+    fn count(&self, encoding: Encoding, deliveries: u64) -> Result<u64, Fault> {
+        let progress = Progress::begin();
+        progress.step(format!("{deliveries} deliveries under callgrind"));
+        let scratch = tempfile::tempdir().map_err(fault)?;
+        let out = scratch.path().join("callgrind.out");
+        let under = ["valgrind", "--tool=callgrind", "--quiet"].map(str::to_owned);
+        let file = format!("--callgrind-out-file={}", out.display());
+        let server = Server::start(&Launch {
+            program: self.server.clone(),
+            under: under.into_iter().chain([file]).collect(),
+            settings: vec![("FIRESIDE_WORKERS".into(), "1".into())],
+            ..Launch::default()
+        })
+        .map_err(|error| Fault::Target(format!("{error} (is valgrind installed?)")))?;
+        let stage = Stage {
+            encoding,
+            deflate: false,
+            server_cpu: None,
+            progress: progress.clone(),
+        };
+        Fanout::of(self.members, self.in_flight, deliveries).run(&stage, &server)?;
+        server.stop()?;
+        progress.end();
+        let profile = fs::read_to_string(&out).map_err(fault)?;
+        if let Some(keep) = &self.profile {
+            fs::copy(&out, keep).map_err(fault)?;
+        }
+        total(&profile).ok_or_else(|| Fault::Target("callgrind left no total".into()))
+    }
+}
+
+/// The number of instructions in a profile of callgrind's.
+fn total(profile: &str) -> Option<u64> {
+    let lines = profile.lines().rev();
+    lines
+        .filter_map(|line| {
+            line.strip_prefix("totals:")
+                .or(line.strip_prefix("summary:"))
+        })
+        .find_map(|rest| rest.split_whitespace().next()?.parse().ok())
+}
+
+fn fault(error: impl std::fmt::Display) -> Fault {
+    Fault::Target(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_of_a_profile_is_found() {
+        let profile = "events: Ir\nsummary: 12\nfn=(1)\n0 5\ntotals: 345\n";
+        assert_eq!(total(profile), Some(345));
+        assert_eq!(total("events: Ir\nsummary: 12\n"), Some(12));
+        assert_eq!(total("nothing"), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Durable sends, closed loop: how many a second are acknowledged, and after how long.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use hdrhistogram::Histogram;
+use serde_json::json;
+
+use super::{Scenario, Stage, cpu, histogram, open_rooms, percentiles, process};
+use crate::{
+    measure::{Figure, Unit},
+    swarm::{Crowd, Fault, Ledger, Room, Who},
+    target::{Friends, Server, World},
+};
+
+/// Every member of every room keeps some sends under way.
+#[derive(Debug, Clone, Args)]
+pub struct Send {
+    /// How many rooms
+    #[arg(long, default_value_t = 100)]
+    rooms: usize,
+    /// How many members each has, all of whom send and hear
+    #[arg(long, default_value_t = 2)]
+    members: usize,
+    /// How many sends each member has under way
+    #[arg(long, default_value_t = 2)]
+    window: usize,
+    /// For how many seconds sends are counted
+    #[arg(long, default_value_t = 8.0)]
+    seconds: f64,
+    /// How many seconds come before
+    #[arg(long, default_value_t = 2.0)]
+    warm_up: f64,
+    /// How long a message is, in bytes
+    #[arg(long, default_value_t = 64)]
+    text: usize,
+}
+
+/// A send under way.
+struct Sent {
+    at: Instant,
+    text: String,
+}
+
+/// One member and what it has under way; the slot of a send is its command's id.
+struct Sender {
+    room: Room,
+    slots: Vec<Option<Sent>>,
+}
+
+struct Run {
+    crowd: Crowd,
+    ledger: Ledger,
+    senders: Vec<Sender>,
+    said: u64,
+    waits: Histogram<u64>,
+}
+
+impl Run {
+    fn say(&mut self, who: Who, slot: usize, text: usize) -> Result<(), Fault> {
+        let n = self.said;
+        self.said += 1;
+        let text = format!("{n:0text$}");
+        let sender = &mut self.senders[who];
+        let d = json!({
+            "room": self.ledger.id(sender.room), "nonce": format!("n{n}"), "text": text,
+        });
+        self.crowd.send(who, slot as u64, "message.send", &d)?;
+        let at = Instant::now();
+        sender.slots[slot] = Some(Sent { at, text });
+        Ok(())
+    }
+
+    /// Takes in what arrives next; returns the slots that became free.
+    fn hear(&mut self) -> Result<Vec<(Who, usize)>, Fault> {
+        let Self {
+            crowd,
+            ledger,
+            senders,
+            waits,
+            ..
+        } = self;
+        let mut free = Vec::new();
+        let mut outcome = Ok(());
+        crowd.step("acknowledgements", |who, told| {
+            let mut one = || {
+                ledger.hear(who, told)?;
+                if let Some(error) = &told.err {
+                    return Err(Fault::Refused(error.explain()));
+                }
+                let (Some(id), Some(ok)) = (told.id, &told.ok) else {
+                    return Ok(());
+                };
+                let sender = &mut senders[who];
+                let slot = sender.slots.get_mut(id as usize).and_then(Option::take);
+                let sent = slot.ok_or_else(|| {
+                    Fault::Delivery(format!("socket {who} heard an answer to {id} twice"))
+                })?;
+                // Saturates at the greatest value it can hold, a minute.
+                waits.saturating_record(sent.at.elapsed().as_micros() as u64);
+                free.push((who, id as usize));
+                ledger.acknowledged(sender.room, ok.seq.unwrap_or(0), &sent.text)
+            };
+            if outcome.is_ok() {
+                outcome = one();
+            }
+        })?;
+        outcome.map(|()| free)
+    }
+
+    /// Sends on whatever is free for so long; returns how many were acknowledged.
+    fn go_on(&mut self, time: Duration, text: usize) -> Result<u64, Fault> {
+        let since = Instant::now();
+        let mut acknowledged = 0;
+        while since.elapsed() < time {
+            for (who, slot) in self.hear()? {
+                acknowledged += 1;
+                self.say(who, slot, text)?;
+            }
+        }
+        Ok(acknowledged)
+    }
+}
+
+impl Scenario for Send {
+    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+        let process = process(server)?;
+        let people = self.rooms * self.members;
+        let world = World::settle(server, people, Friends::Strangers, |_, _, _| ())?;
+        let mut run = Run {
+            crowd: stage.crowd(server)?,
+            ledger: Ledger::default(),
+            senders: Vec::with_capacity(people),
+            said: 0,
+            waits: histogram()?,
+        };
+        for room in open_rooms(&world, &mut run.ledger, self.members)? {
+            run.senders.extend((0..self.members).map(|_| Sender {
+                room,
+                slots: (0..self.window).map(|_| None).collect(),
+            }));
+        }
+        run.crowd
+            .join(server.access().tokens(world.users())?, |who, _| {
+                stage.progress.count("sessions", who + 1, people);
+            })?;
+        for who in 0..people {
+            for slot in 0..self.window {
+                run.say(who, slot, self.text)?;
+            }
+        }
+        run.go_on(Duration::from_secs_f64(self.warm_up), self.text)?;
+        run.waits.reset();
+        let (before, since) = (cpu(process)?, Instant::now());
+        let acknowledged = run.go_on(Duration::from_secs_f64(self.seconds), self.text)? as f64;
+        let (cost, took) = (cpu(process)?.since(before), since.elapsed());
+        let waits = run.waits.clone();
+        while run
+            .senders
+            .iter()
+            .any(|s| s.slots.iter().any(Option::is_some))
+        {
+            run.hear()?;
+        }
+        // The last to be acknowledged may not have reached everybody yet.
+        while !(0..run.ledger.rooms()).all(|room| run.ledger.is_whole(room)) {
+            run.hear()?;
+        }
+        run.ledger.settle()?;
+        let million = |time: Duration| time.as_secs_f64() * 1e6 / acknowledged;
+        let mut figures = vec![
+            Figure::new("acks", Unit::PerSecond, acknowledged / took.as_secs_f64()),
+            Figure::new("send", Unit::CpuSecondsPerMillion, million(cost.total())),
+            Figure::new("send, user", Unit::CpuSecondsPerMillion, million(cost.user)),
+            Figure::new(
+                "send, system",
+                Unit::CpuSecondsPerMillion,
+                million(cost.system),
+            ),
+        ];
+        figures.extend(percentiles("ack", &waits));
+        Ok(figures)
+    }
+}
