@@ -225,16 +225,16 @@ impl Seq {
         self.0
     }
 
-    /// The position that follows.
+    /// The position that follows. Clients name positions: the last there is has none after it.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 
     /// The position `n` further on.
     #[must_use]
     pub const fn plus(self, n: u64) -> Self {
-        Self(self.0 + n)
+        Self(self.0.saturating_add(n))
     }
 }
 

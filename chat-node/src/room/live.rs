@@ -258,6 +258,13 @@ impl Room {
                         Err(error) => return ask.answer.give(Err(error)),
                     }
                 }
+                // Who types or has read looks at nothing that is decided and not stored: a room
+                // where everybody reads at once still stores what is said together.
+                Decision::Permit
+                    if matches!(ask.command, Command::Read(_) | Command::Typing(_)) =>
+                {
+                    return self.perform(ask);
+                }
                 // What else was decided looks at what stands: first let stand what is decided.
                 _ if !batch.is_empty() => {
                     self.queue.push_front(Mail::Ask(ask));

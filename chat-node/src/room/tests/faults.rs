@@ -288,6 +288,26 @@ async fn a_room_that_dies_takes_only_itself() {
     node.rooms.drained().await;
 }
 
+/// As a room is when it is alive: whoever hears a message says that it was read.
+#[actix_rt::test]
+async fn read_markers_among_messages_part_no_batch() {
+    let (node, link) = node().await;
+    let room = node.room(RoomKind::Group, &["b"]).await.id;
+    let before = link.appends.load(Ordering::SeqCst);
+    let commands = (0..200).map(|n| {
+        if n % 2 == 0 {
+            node.ask(by("a"), say(&room, &format!("n{n}")))
+        } else {
+            node.ask(by("b"), Command::Read(of_message(&room, 3)))
+        }
+    });
+    for reply in futures_util::future::join_all(commands).await {
+        assert!(reply.is_ok(), "{reply:?}");
+    }
+    let appends = link.appends.load(Ordering::SeqCst) - before;
+    assert!(appends < 50, "{appends} appends for 100 messages");
+}
+
 #[actix_rt::test]
 async fn a_burst_costs_few_appends() {
     let (node, link) = node().await;

@@ -56,7 +56,7 @@ pub(crate) async fn pages_meet_without_a_gap(factory: &impl HistoryFactory) {
 
 pub(crate) async fn the_edges_of_pages_are_known(factory: &impl HistoryFactory) {
     let log = spread(factory, "page-edge", 4).await;
-    let cases: [(Cursor, u32, &[u64], bool, bool); 10] = [
+    let cases: [(Cursor, u32, &[u64], bool, bool); 11] = [
         (Cursor::Newest, 4, &[3, 5, 7, 9], false, false),
         (Cursor::Newest, 3, &[5, 7, 9], true, false),
         (Cursor::Before(Seq::new(7)), 1, &[5], true, true),
@@ -67,6 +67,7 @@ pub(crate) async fn the_edges_of_pages_are_known(factory: &impl HistoryFactory) 
         (Cursor::After(Seq::new(9)), 2, &[], true, false),
         (Cursor::After(Seq::new(999)), 2, &[], true, false),
         (Cursor::After(Seq::new(6)), 2, &[7, 9], true, false),
+        (Cursor::After(Seq::new(u64::MAX)), 2, &[], true, false),
     ];
     for (at, limit, expected, before, after) in cases {
         let page = page(&log, at, limit).await;
