@@ -39,6 +39,9 @@ use crate::{
     worker::Worker,
 };
 
+/// How many reads of a full buffer a socket has in one turn.
+const READS: usize = 8;
+
 /// A logical session, with the socket it has at the moment, if any. A fresh socket is greeted by a
 /// session of its own that has not begun; if it resumes another, that one takes the socket over
 /// and this one ends.
@@ -188,9 +191,12 @@ impl Session {
         (free || self.sink.closing()) && self.sink.attached() && !self.socket.peer_closed
     }
 
-    /// Reads until the socket has no more, or something has to wait.
+    /// Reads until the socket has no more, something has to wait, or its turn is over.
     fn read(&mut self, cx: &mut TaskContext<'_>, ctx: &mut Context<Self>) {
-        while self.reads() {
+        for _ in 0..READS {
+            if !self.reads() {
+                return;
+            }
             let more = Worker::with_scratch(|scratch| {
                 self.inbound.unread(scratch);
                 if !std::mem::take(&mut self.socket.unprocessed) {
@@ -210,9 +216,11 @@ impl Session {
                 true
             });
             if !more {
-                break;
+                return;
             }
         }
+        // A socket that never runs dry lets the others of its thread have theirs.
+        cx.waker().wake_by_ref();
     }
 
     fn messages(&mut self, scratch: &mut BytesMut, ctx: &mut Context<Self>) {
@@ -248,6 +256,7 @@ impl Session {
         match message {
             Incoming::Text(frame) => self.frame(&frame, true, ctx),
             Incoming::Binary(frame) => self.frame(&frame, false, ctx),
+            Incoming::Ping(_) | Incoming::Pong if !self.takes_signal() => {}
             Incoming::Ping(payload) => self.sink.push_pong(&payload),
             Incoming::Pong | Incoming::Close(_) => {}
         }

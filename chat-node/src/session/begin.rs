@@ -174,6 +174,7 @@ impl Session {
         for older in displaced {
             older.close(Close::end(CloseCode::Replaced));
         }
+        self.leave_if_draining();
     }
 
     fn not_started(&mut self, id: Option<u64>, error: &ErrorBody) {

@@ -215,6 +215,16 @@ impl Session {
         }
     }
 
+    /// Charges the user for a ping or a pong, which no other limit holds back.
+    pub(super) fn takes_signal(&mut self) -> bool {
+        let limits = &self.around.limits;
+        let refused = limits.command(&self.claims.sub, CommandClass::Other).err();
+        if refused.as_ref().is_some_and(|refusal| refusal.flood) {
+            self.close(CloseCode::Flooding, Some(FLOOD_DELAY_MS));
+        }
+        refused.is_none()
+    }
+
     pub(super) fn wait(&mut self, id: Option<u64>, command: Command, since: Option<Tick>) -> Flow {
         let now = self.worker.wheel.now();
         Flow::Wait(Asked {

@@ -2,7 +2,10 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{
+        AtomicBool,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
 use actix::Addr;
@@ -90,6 +93,7 @@ struct Shared {
     by_user: DashMap<UserId, Handles>,
     by_token: DashMap<Arc<str>, Handles>,
     max_per_user: usize,
+    draining: AtomicBool,
 }
 
 impl Sessions {
@@ -101,6 +105,7 @@ impl Sessions {
                 by_user: DashMap::new(),
                 by_token: DashMap::new(),
                 max_per_user,
+                draining: AtomicBool::new(false),
             }),
         }
     }
@@ -124,9 +129,12 @@ impl Sessions {
     }
 
     /// Sends every socket away with 4001, evenly over `grace`, so that they do not all connect
-    /// elsewhere at once. Returns when the last has been told.
+    /// elsewhere at once. Returns when the last has been told; who comes after that is sent away
+    /// at once.
     pub async fn drain(&self, grace: std::time::Duration) {
         const STEP: std::time::Duration = std::time::Duration::from_millis(100);
+        // Before the sessions are counted: one that is not among them finds this set.
+        self.shared.draining.store(true, SeqCst);
         let mut left: Vec<Arc<Handle>> = self
             .shared
             .by_id
@@ -137,14 +145,17 @@ impl Sessions {
         let at_once = left.len().div_ceil(steps).max(1);
         while !left.is_empty() {
             for handle in left.drain(left.len().saturating_sub(at_once)..) {
-                // A client that comes back at once may still find this process on its way down.
-                let delay = rand::random_range(0..1000);
-                handle.close(Close::keep(CloseCode::Draining).after(delay));
+                handle.close(Close::keep(CloseCode::Draining).after(away_for()));
             }
             if !left.is_empty() {
                 tokio::time::sleep(STEP).await;
             }
         }
+    }
+
+    /// Whether sockets are sent away.
+    pub(super) fn draining(&self) -> bool {
+        self.shared.draining.load(SeqCst)
     }
 
     pub(super) fn find(&self, sid: &SessionId) -> Option<Arc<Handle>> {
@@ -230,6 +241,12 @@ impl SessionControl for Sessions {
             handle.close(Close::end(CloseCode::SessionLost));
         }
     }
+}
+
+/// How long a client that is sent away should wait, in ms: one that comes back at once may still
+/// find this process on its way down.
+pub(super) fn away_for() -> u64 {
+    rand::random_range(0..1000)
 }
 
 fn forget<K: Eq + std::hash::Hash>(map: &DashMap<K, Handles>, key: &K, handle: &Arc<Handle>) {

@@ -187,6 +187,7 @@ impl Session {
                 replayed,
             },
         );
+        self.leave_if_draining();
         None
     }
 }

@@ -8,6 +8,7 @@ use super::{
     actor::{Phase, Session, Socket},
     clock::{Due, LINGER, LONG_LINGER},
     control::Close,
+    directory::away_for,
     farewell::bye,
 };
 use crate::transport::framing::Inbound;
@@ -69,6 +70,14 @@ impl Session {
         self.sink.close(code, reason, None);
         self.clock.close(self.worker.wheel.now(), LINGER);
         self.drop_pending();
+    }
+
+    /// Sends a socket away that came to a node on its way down: those who were there were told
+    /// before it came.
+    pub(super) fn leave_if_draining(&mut self) {
+        if self.around.sessions.draining() {
+            self.close(CloseCode::Draining, Some(away_for()));
+        }
     }
 
     /// The socket is gone. A session that has begun lives on without one for a while.

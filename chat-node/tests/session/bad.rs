@@ -177,6 +177,24 @@ async fn too_many_commands_are_refused_and_a_flood_closes() {
     again.resume(&session.sid, 0).await.unwrap();
 }
 
+/// Pings cost their sender as much as commands do.
+#[actix_rt::test]
+async fn a_flood_of_pings_closes() {
+    let options = Options {
+        limit_commands: "1/m burst 5".parse().unwrap(),
+        limit_flood: "1/m burst 10".parse().unwrap(),
+        ..Options::default()
+    };
+    let rig = rig_with(options).await;
+    for opcode in [9, 10] {
+        let mut socket = raw(&rig, "ann", Encoding::Json).await;
+        let flood = RawFrame::new(opcode, "x").bytes().repeat(100);
+        socket.write(&flood).await.unwrap();
+        let code = CloseCode::Flooding.code();
+        assert_eq!(socket.ended().await, Ended::Closed(Some(code)));
+    }
+}
+
 #[actix_rt::test]
 async fn a_reader_that_stalls_is_closed_and_nobody_else_waits() {
     let rig = rig().await;

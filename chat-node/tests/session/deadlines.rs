@@ -153,6 +153,20 @@ async fn revocation_and_disconnection_end_sessions_with_and_without_a_socket() {
     }
 }
 
+/// A socket that was greeted before the drain begins its session only after it.
+#[actix_rt::test]
+async fn who_comes_during_a_drain_is_sent_away_too() {
+    let rig = rig_with(Options::default()).await;
+    let (ann, session) = rig.start("ann").await;
+    drop(ann);
+    let (mut fresh, mut again) = (rig.socket("bob").await, rig.socket("ann").await);
+    rig.surroundings.sessions.drain(Duration::ZERO).await;
+    fresh.start(&SessionStart::default()).await.unwrap();
+    fresh.closed_with(CloseCode::Draining).await.unwrap();
+    again.resume(&session.sid, 0).await.unwrap();
+    again.closed_with(CloseCode::Draining).await.unwrap();
+}
+
 #[actix_rt::test]
 async fn a_drain_sends_sockets_away_one_after_the_other() {
     let rig = rig().await;
