@@ -6,6 +6,7 @@ mod abuse;
 mod accounts;
 mod app;
 mod channel;
+mod codes;
 mod crash;
 mod eddsa;
 mod friends;
