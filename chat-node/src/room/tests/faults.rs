@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use futures_util::future::Either;
 use shared::protocol::room::{Entry, EntryBody, Message, MessageBody};
 
 use super::{
@@ -322,6 +323,47 @@ async fn a_burst_costs_few_appends() {
     }
     let appends = link.appends.load(Ordering::SeqCst) - before;
     assert!(appends < 200, "{appends} appends for 400 messages");
+}
+
+/// People who come in at once come in together, and are followed at once by what they say.
+#[actix_rt::test]
+async fn a_rush_of_people_costs_few_appends_and_none_of_them_is_missed() {
+    let (node, link) = node().await;
+    let room = node.room(RoomKind::Channel, &["b"]).await.id;
+    let mut b = node.listen("b").await;
+    let come = |name: &String| node.ask(by(name), Command::RoomJoin(of_room(&room)));
+    let names: Vec<String> = (0..300).map(|n| format!("u{n}")).collect();
+    let asks = names.iter().flat_map(|name| {
+        let said = node.ask(by(name), say(&room, name));
+        [Either::Left(come(name)), Either::Right(said)]
+    });
+    let mut seqs = Vec::new();
+    for reply in futures_util::future::join_all(asks).await {
+        seqs.push(match reply.unwrap() {
+            ReplyBody::Appended(at) => at.seq.get(),
+            other => view_appended(Ok(other)).seq.get(),
+        });
+    }
+    // Each is in before it speaks.
+    assert!(seqs.chunks(2).all(|pair| pair[0] < pair[1]), "{seqs:?}");
+    let heard = b.seqs_until(603).await;
+    assert_eq!(heard, (4..=603).collect::<Vec<_>>());
+    let again = view_appended(come(&names[0]).await);
+    assert!(again.dup);
+    let before = link.appends.load(Ordering::SeqCst);
+    let more: Vec<String> = (300..1_100).map(|n| format!("u{n}")).collect();
+    for reply in futures_util::future::join_all(more.iter().map(come)).await {
+        assert!(!view_appended(reply).dup);
+    }
+    let appends = link.appends.load(Ordering::SeqCst) - before;
+    assert!(appends < 100, "{appends} appends for 800 who came in");
+}
+
+fn view_appended(reply: Reply) -> Appended {
+    match reply.unwrap() {
+        ReplyBody::Room(room) => room.appended.unwrap(),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn elsewhere(nonce: &str, node: &TestNode) -> NewEntry {
