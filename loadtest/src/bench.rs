@@ -18,6 +18,9 @@ pub struct Bench {
     /// A server program to start for every run; several are measured in turns: A B A B
     #[arg(long, value_name = "PROGRAM")]
     server: Vec<PathBuf>,
+    /// What starts the servers, such as a profiler with its options; words are separated by spaces
+    #[arg(long, value_name = "COMMAND", requires = "server")]
+    under: Option<String>,
     /// A setting for the servers that are started, such as workers=1; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
@@ -150,9 +153,15 @@ impl Bench {
                     settings: settings.clone(),
                     data: data.clone(),
                     cpu: self.server_cpu,
-                    ..Launch::default()
+                    under: (self.under.iter())
+                        .flat_map(|under| under.split_whitespace().map(str::to_owned))
+                        .collect(),
                 })?;
                 readings.push((name, scenario.run(stage, &server)?));
+                if self.under.is_some() {
+                    // A profiler writes its findings at the end.
+                    server.stop()?;
+                }
             }
             stage
                 .progress

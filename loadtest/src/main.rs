@@ -183,3 +183,15 @@ fn measure(bench: &Bench, mut scenario: impl Scenario) -> anyhow::Result<ExitCod
     bench.run(&mut scenario)?;
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

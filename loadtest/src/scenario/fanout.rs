@@ -16,6 +16,7 @@ const WARM_UP: u64 = 30;
 
 /// One member of each room speaks, every member hears it.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Fanout {
     /// How many rooms
     #[arg(long, default_value_t = 1)]

@@ -18,6 +18,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 /// Joined sessions, each with friends and three rooms, and nothing to do.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Idle {
     /// The first reading of memory is taken at so many sessions
     #[arg(long, default_value_t = 2_000)]

@@ -16,6 +16,7 @@ use crate::{
 /// The server runs under callgrind twice, for few and for many deliveries; what the second run
 /// took more, by the deliveries it had more, is the cost of one.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Instructions {
     /// The server program, with debug symbols if the profile is to be read
     #[arg(long, value_name = "PROGRAM")]

@@ -25,6 +25,7 @@ const PROBE_IN_FLIGHT: u64 = 16;
 
 /// Messages at fixed times, timed until the last member has them.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Latency {
     /// How many rooms
     #[arg(long, default_value_t = 1)]

@@ -23,6 +23,7 @@ const TOO_SLOW: u16 = 4008;
 
 /// Some members of a large room stop reading.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Stalled {
     /// How many members
     #[arg(long, default_value_t = 1000)]
@@ -37,7 +38,7 @@ pub struct Stalled {
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
     /// How long a message is, in bytes; large ones fill the buffers on the way sooner
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 3900)]
     text: usize,
 }
 
@@ -104,6 +105,7 @@ impl Scenario for Stalled {
 
 /// A hot room at full speed beside a quiet one.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Hot {
     /// How many members the hot room has
     #[arg(long, default_value_t = 500)]

@@ -15,6 +15,7 @@ use crate::{
 
 /// Every member of every room keeps some sends under way.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Send {
     /// How many rooms
     #[arg(long, default_value_t = 100)]
