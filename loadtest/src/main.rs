@@ -8,7 +8,9 @@ use loadtest::{
     Recorder,
     bench::Bench,
     check, drive, record,
-    scenario::{Fanout, Hot, Idle, Instructions, Latency, Scenario, Send, Stalled, serve_floor},
+    scenario::{
+        Fanout, Hot, Idle, Instructions, Latency, Scenario, Send, Stalled, Storm, serve_floor,
+    },
 };
 
 /// Drives a Fireside server and judges what its clients saw.
@@ -62,6 +64,13 @@ enum Task {
         bench: Bench,
         #[command(flatten)]
         scenario: Hot,
+    },
+    /// Cut every socket at once and let everybody resume: the CPU of all the resumes
+    Storm {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Storm,
     },
     /// Count the instructions of a delivery with callgrind, in both encodings
     Instructions(Instructions),
@@ -121,6 +130,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Idle { bench, scenario } => measure(&bench, scenario),
         Task::Stalled { bench, scenario } => measure(&bench, scenario),
         Task::Hot { bench, scenario } => measure(&bench, scenario),
+        Task::Storm { bench, scenario } => measure(&bench, scenario),
         Task::Instructions(instructions) => {
             instructions.run()?;
             Ok(ExitCode::SUCCESS)

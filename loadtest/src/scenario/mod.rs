@@ -8,6 +8,7 @@ mod instructions;
 mod latency;
 mod pressure;
 mod send;
+mod storm;
 mod talk;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use instructions::Instructions;
 pub use latency::Latency;
 pub use pressure::{Hot, Stalled};
 pub use send::Send;
+pub use storm::Storm;
 
 use crate::{
     measure::{Figure, Progress, Unit},

@@ -1,0 +1,80 @@
+//! The load generator against the real `fireside`, a few dozen sessions each: do its scenarios
+//! succeed, find that everything was delivered, and return figures? How good the figures are is
+//! measured elsewhere, on an idle machine.
+
+#![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+use loadtest::{
+    measure::{Figure, Progress},
+    scenario::{Fanout, Scenario, Stage, Storm},
+    target::{Launch, Server},
+};
+use shared::protocol::codec::Encoding;
+
+const FIRESIDE: &str = env!("CARGO_BIN_EXE_fireside");
+
+/// A scenario's options as the command line takes them.
+#[derive(Debug, Parser)]
+struct Options<S: Args> {
+    #[command(flatten)]
+    scenario: S,
+}
+
+/// The figures of one run, on a server of its own that begins with what the scenario prepares.
+fn run<S: Scenario + Args>(encoding: Encoding, options: &str) -> Vec<Figure> {
+    let words = std::iter::once("load").chain(options.split_whitespace());
+    let mut scenario = Options::<S>::try_parse_from(words).unwrap().scenario;
+    let stage = Stage {
+        encoding,
+        deflate: false,
+        server_cpu: None,
+        progress: Progress::begin(),
+    };
+    let mut launch = Launch {
+        program: PathBuf::from(FIRESIDE),
+        settings: scenario.settings(),
+        ..Launch::default()
+    };
+    let mut prepared = None;
+    if scenario.prepares() {
+        let server = Server::start(&launch).unwrap();
+        scenario.prepare(&stage, &server).unwrap();
+        prepared = server.stop().unwrap();
+    }
+    launch.data = prepared.as_ref().map(Server::data_of);
+    let server = Server::start(&launch).unwrap();
+    let figures = scenario.run(&stage, &server).unwrap();
+    for figure in &figures {
+        let fine = figure.value.is_finite() && figure.value >= 0.0;
+        assert!(fine, "{figure:?}");
+    }
+    figures
+}
+
+fn value(figures: &[Figure], name: &str) -> f64 {
+    let found = figures.iter().find(|figure| figure.name == name);
+    found
+        .unwrap_or_else(|| panic!("no {name:?} among {figures:?}"))
+        .value
+}
+
+#[test]
+fn a_message_reaches_every_member() {
+    let options = "--rooms 2 --members 10 --in-flight 1,4 --deliveries 200";
+    let figures = run::<Fanout>(Encoding::Json, options);
+    for in_flight in [1, 4] {
+        let rate = value(&figures, &format!("{in_flight} in flight: rate"));
+        assert!(rate > 0.0);
+    }
+}
+
+#[test]
+fn who_drops_comes_back_and_has_missed_nothing() {
+    let options = "--sessions 45 --members 10 --missed 3 --at-once 8";
+    let figures = run::<Storm>(Encoding::MsgPack, options);
+    assert!((value(&figures, "events replayed") - 45.0 * 3.0).abs() < 0.5);
+    assert!(value(&figures, "until the last is back") > 0.0);
+}
