@@ -4,11 +4,12 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use chat_node::{METRICS, Node, NodeParts, NodeSettings, friends::HttpFriends};
 use shared::{
-    auth::{Auth, Revocations, TokenSettings},
-    lifecycle::{ExitReason, Lifecycle},
+    auth::{Algorithm, Auth, Revocations, TokenSettings},
+    lifecycle::ExitReason,
     problem,
-    settings::{Loader, Report, ServerSettings, Settings, Sources},
-    telemetry::{AdminServer, LogSettings, Metrics},
+    program::{self, Program, ProgramSettings},
+    settings::{Loader, Report, ServerSettings, Settings},
+    telemetry::LogSettings,
 };
 
 #[global_allocator]
@@ -40,6 +41,7 @@ struct ServiceSettings {
 impl Settings for ServiceSettings {
     fn validate(&self, report: &mut Report) {
         self.server.validate(report);
+        self.log.validate(report);
         self.token.validate(report);
         self.node.validate(report);
         let known = self.node.service_token.is_some();
@@ -48,6 +50,29 @@ impl Settings for ServiceSettings {
             "service_token",
             "is needed to ask store-api about friends",
         );
+        let url = reqwest::Url::parse(&self.store_url);
+        let http = url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        report.require(
+            http,
+            "store_url",
+            format!("`{}` is no http:// address", self.store_url),
+        );
+        // This program signs nothing: a key of its own would believe nobody.
+        let (setting, given) = match self.token.jwt_algorithm {
+            Algorithm::Hs256 => ("jwt_secret", self.token.jwt_secret.is_some()),
+            Algorithm::EdDsa => ("jwks_url", self.token.jwks_url.is_some()),
+        };
+        report.require(given, setting, "is needed to check what store-api signs");
+    }
+}
+
+impl ProgramSettings for ServiceSettings {
+    fn server(&self) -> &ServerSettings {
+        &self.server
+    }
+
+    fn log(&self) -> &LogSettings {
+        &self.log
     }
 }
 
@@ -61,45 +86,11 @@ fn loader() -> Loader {
 }
 
 fn main() -> ExitCode {
-    let loaded = match loader().load::<ServiceSettings>(Sources::process()) {
-        Ok(loaded) => loaded,
-        Err(error) => return error.report(),
-    };
-    if let Err(error) = loaded.settings.log.start() {
-        eprintln!("chat-node: {error}");
-        return ExitCode::FAILURE;
-    }
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    match actix_rt::System::new().block_on(run(loaded.settings)) {
-        Ok(reason) => {
-            tracing::info!(%reason, "stopped");
-            reason.exit_code()
-        }
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(&loader(), METRICS, run)
 }
 
-async fn run(settings: ServiceSettings) -> anyhow::Result<ExitReason> {
-    let metrics = Metrics::install(METRICS)?;
-    Metrics::build_info("chat-node", env!("CARGO_PKG_VERSION"));
-    let lifecycle = Lifecycle::new();
-    actix_rt::spawn({
-        let lifecycle = lifecycle.clone();
-        async move { lifecycle.follow_signals().await }
-    });
-    let server = &settings.server;
-    let admin = server
-        .admin_listen
-        .map(|address| AdminServer::bind(address, lifecycle.clone(), metrics))
-        .transpose()?
-        .map(AdminServer::start);
-
-    server.prepare_data_dir()?;
+async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<ExitReason> {
+    let server = settings.server;
     let verifier = settings.token.remote_verifier()?;
     actix_rt::spawn({
         let verifier = verifier.clone();
@@ -109,13 +100,13 @@ async fn run(settings: ServiceSettings) -> anyhow::Result<ExitReason> {
     let token = token.ok_or_else(|| anyhow::anyhow!("`service_token` is not set"))?;
     let node = Node::start(NodeParts {
         friends: Arc::new(HttpFriends::new(&settings.store_url, token)?),
-        settings: settings.node.clone(),
-        data_dir: server.data_dir.clone(),
+        settings: settings.node,
+        data_dir: server.data_dir,
         auth: Auth {
             verifier,
             revocations: Revocations::new(),
         },
-        lifecycle: lifecycle.clone(),
+        lifecycle: program.lifecycle().clone(),
     })
     .await?;
     let address = node
@@ -124,18 +115,11 @@ async fn run(settings: ServiceSettings) -> anyhow::Result<ExitReason> {
         })
         .await?;
     tracing::info!(%address, "serving");
-    lifecycle.ready();
-
-    let reason = lifecycle
-        .drain_within(server.shutdown_grace, || async {
-            node.drain(server.shutdown_grace).await;
-            node.close().await;
-        })
-        .await;
-    if let Some(admin) = admin {
-        admin.stop(false).await;
-    }
-    Ok(reason)
+    let drain = || async {
+        node.drain(server.shutdown_grace).await;
+        node.close().await;
+    };
+    Ok(program.serve(drain).await)
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 //! A module is admitted here only when two crates use it. [`id`] holds the newtypes every layer
 //! passes around; [`protocol`] is the wire contract (one schema, two encodings); [`codes`] is the
 //! one table of error and close codes, and [`problem`] is how REST says them; [`events`] is what the
-//! store tells chat nodes. The rest is what running a service takes: [`settings`], [`auth`],
-//! [`limits`], [`telemetry`], [`lifecycle`].
+//! store tells chat nodes. The rest is what running a service takes: [`program`] (the start and the
+//! end of each), [`settings`], [`auth`], [`limits`], [`network`], [`openapi`], [`telemetry`],
+//! [`lifecycle`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -14,7 +15,10 @@ pub mod events;
 pub mod id;
 pub mod lifecycle;
 pub mod limits;
+pub mod network;
+pub mod openapi;
 pub mod problem;
+pub mod program;
 pub mod protocol;
 pub mod settings;
 pub mod telemetry;

@@ -1,13 +1,10 @@
 //! Wiring: the store and a chat node in one process, on one port.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use actix_web::web::ServiceConfig;
 use chat_node::{Node, NodeParts};
-use shared::{
-    lifecycle::{ExitReason, Lifecycle},
-    telemetry::{AdminServer, Metrics},
-};
+use shared::{lifecycle::ExitReason, program::Program};
 use store_api::{EventTarget, HttpOptions, Routes, Store};
 
 use crate::{
@@ -17,28 +14,11 @@ use crate::{
 };
 
 /// Runs until a signal ends it.
-pub(crate) async fn run(settings: FiresideSettings) -> anyhow::Result<ExitReason> {
-    let tables: Vec<_> = chat_node::METRICS
-        .iter()
-        .copied()
-        .chain([store_api::METRICS])
-        .collect();
-    let metrics = Metrics::install(&tables)?;
-    Metrics::build_info("fireside", env!("CARGO_PKG_VERSION"));
-    let lifecycle = Lifecycle::new();
-    actix_web::rt::spawn({
-        let lifecycle = lifecycle.clone();
-        async move { lifecycle.follow_signals().await }
-    });
-    let admin = settings
-        .server
-        .admin_listen
-        .map(|address| AdminServer::bind(address, lifecycle.clone(), metrics))
-        .transpose()?
-        .map(AdminServer::start);
-
+pub(crate) async fn run(
+    settings: FiresideSettings,
+    program: Program,
+) -> anyhow::Result<ExitReason> {
     let server = &settings.server;
-    server.prepare_data_dir()?;
     let key = settings.token.signing_key(&server.data_dir)?;
     let issuer = &settings.token.jwt_issuer;
     let store = Store::open(&settings.store, &server.data_dir, &key, issuer).await?;
@@ -47,7 +27,7 @@ pub(crate) async fn run(settings: FiresideSettings) -> anyhow::Result<ExitReason
         data_dir: server.data_dir.clone(),
         friends: Arc::new(StoreFriends(store.clone())),
         auth: chat_node::auth(&key, issuer),
-        lifecycle: lifecycle.clone(),
+        lifecycle: program.lifecycle().clone(),
     })
     .await?;
     let background = store.start(vec![EventTarget::new(
@@ -60,7 +40,7 @@ pub(crate) async fn run(settings: FiresideSettings) -> anyhow::Result<ExitReason
         HttpOptions {
             rate_limits: settings.store.rate_limits(),
             service_token: settings.node.service_token.clone(),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: settings.node.connections.trusted_proxies.clone(),
         },
     );
     let address = node
@@ -69,20 +49,43 @@ pub(crate) async fn run(settings: FiresideSettings) -> anyhow::Result<ExitReason
             web::configure(app);
         })
         .await?;
-    lifecycle.ready();
-    println!("Fireside is ready: open http://{address}/ in your browser");
+    println!(
+        "Fireside is ready: open http://{}/ in your browser",
+        reachable(address)
+    );
+    let drain = || async {
+        node.drain(server.shutdown_grace).await;
+        // After the last request: what it changed is still told.
+        background.stop().await;
+        store.close().await;
+        node.close().await;
+    };
+    Ok(program.serve(drain).await)
+}
 
-    let reason = lifecycle
-        .drain_within(server.shutdown_grace, || async {
-            node.drain(server.shutdown_grace).await;
-            // After the last request: what it changed is still told.
-            background.stop().await;
-            store.close().await;
-            node.close().await;
-        })
-        .await;
-    if let Some(admin) = admin {
-        admin.stop(false).await;
+/// Where a browser on this machine finds `address`: "any" is nowhere to go.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => [127, 0, 0, 1].into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        _ => return address,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_address_is_one_to_open() {
+        for (bound, shown) in [
+            ("127.0.0.1:8102", "127.0.0.1:8102"),
+            ("0.0.0.0:8102", "127.0.0.1:8102"),
+            ("[::]:8102", "[::1]:8102"),
+            ("192.0.2.7:80", "192.0.2.7:80"),
+        ] {
+            assert_eq!(reachable(bound.parse().unwrap()).to_string(), shown);
+        }
     }
-    Ok(reason)
 }

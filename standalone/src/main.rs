@@ -12,8 +12,7 @@ mod web;
 
 use std::process::ExitCode;
 
-use settings::FiresideSettings;
-use shared::settings::{Loader, Sources};
+use shared::{program, settings::Loader, telemetry::Metric};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,33 +26,21 @@ fn loader() -> Loader {
     )
 }
 
+/// The metrics of everything it contains.
+fn metrics() -> Vec<&'static [Metric]> {
+    let mut tables = chat_node::METRICS.to_vec();
+    tables.push(store_api::METRICS);
+    tables
+}
+
 fn main() -> ExitCode {
-    let loaded = match loader().load::<FiresideSettings>(Sources::process()) {
-        Ok(loaded) => loaded,
-        Err(error) => return error.report(),
-    };
-    if let Err(error) = loaded.settings.log.start() {
-        eprintln!("fireside: {error}");
-        return ExitCode::FAILURE;
-    }
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    match actix_web::rt::System::new().block_on(app::run(loaded.settings)) {
-        Ok(reason) => {
-            tracing::info!(%reason, "stopped");
-            reason.exit_code()
-        }
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(&loader(), &metrics(), app::run)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::FiresideSettings;
 
     const PAGE: &str = include_str!("../../docs/operations.md");
 
@@ -72,11 +59,7 @@ mod tests {
 
     #[test]
     fn every_metric_is_documented() {
-        let tables = chat_node::METRICS
-            .iter()
-            .copied()
-            .chain([store_api::METRICS]);
-        let missing = missing(tables.flatten().map(shared::telemetry::Metric::row));
+        let missing = missing(metrics().into_iter().flatten().map(Metric::row));
         assert!(missing.is_empty(), "docs/operations.md misses:\n{missing}");
     }
 }

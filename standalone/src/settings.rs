@@ -3,6 +3,7 @@
 use chat_node::NodeSettings;
 use shared::{
     auth::TokenSettings,
+    program::ProgramSettings,
     settings::{Report, ServerSettings, Settings},
     telemetry::LogSettings,
 };
@@ -28,9 +29,20 @@ pub(crate) struct FiresideSettings {
     pub(crate) store: StoreSettings,
 }
 
+impl ProgramSettings for FiresideSettings {
+    fn server(&self) -> &ServerSettings {
+        &self.server
+    }
+
+    fn log(&self) -> &LogSettings {
+        &self.log
+    }
+}
+
 impl Settings for FiresideSettings {
     fn validate(&self, report: &mut Report) {
         self.server.validate(report);
+        self.log.validate(report);
         self.token.validate(report);
         self.node.validate(report);
         self.store.validate(report);

@@ -1,10 +1,12 @@
 //! Settings of the store. The ones of listening, logging and tokens are shared by all services.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use shared::{
     auth::TokenSettings,
     limits::Quota,
+    network::Network,
+    program::ProgramSettings,
     settings::{Report, Secret, ServerSettings, Settings, duration},
     telemetry::LogSettings,
 };
@@ -110,9 +112,10 @@ pub struct ServiceSettings {
     /// The secret that our services show each other, at least 32 characters
     #[arg(long)]
     pub service_token: Option<Secret>,
-    /// Proxies whose X-Forwarded-For is believed, by address
-    #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Addresses (or networks, such as 10.0.0.0/8) of balancers: limits by address do not bind
+    /// them, and their `X-Forwarded-For` is believed
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.0/8,::1")]
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl StoreSettings {
@@ -207,9 +210,20 @@ impl Settings for StoreSettings {
     }
 }
 
+impl ProgramSettings for ServiceSettings {
+    fn server(&self) -> &ServerSettings {
+        &self.server
+    }
+
+    fn log(&self) -> &LogSettings {
+        &self.log
+    }
+}
+
 impl Settings for ServiceSettings {
     fn validate(&self, report: &mut Report) {
         self.server.validate(report);
+        self.log.validate(report);
         self.token.validate(report);
         self.store.validate(report);
         let strong = self

@@ -3,11 +3,13 @@
 use std::{process::ExitCode, time::Duration};
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
+use anyhow::Context as _;
 use shared::{
-    lifecycle::{Check, ExitReason, Lifecycle},
+    lifecycle::{Check, ExitReason},
     problem,
-    settings::{Loader, Sources},
-    telemetry::{self, AdminServer, Metrics},
+    program::{self, Program},
+    settings::Loader,
+    telemetry,
 };
 use store_api::{HttpOptions, METRICS, NodeSink, Routes, ServiceSettings, Store};
 
@@ -26,44 +28,10 @@ fn main() -> ExitCode {
         "Accounts, users and friends of Fireside",
     )
     .default_for("listen", "127.0.0.1:8104");
-    let loaded = match loader.load::<ServiceSettings>(Sources::process()) {
-        Ok(loaded) => loaded,
-        Err(error) => return error.report(),
-    };
-    if let Err(error) = loaded.settings.log.start() {
-        eprintln!("store-api: {error}");
-        return ExitCode::FAILURE;
-    }
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    match actix_web::rt::System::new().block_on(run(loaded.settings)) {
-        Ok(reason) => {
-            tracing::info!(%reason, "stopped");
-            reason.exit_code()
-        }
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(&loader, &[METRICS], run)
 }
 
-async fn run(settings: ServiceSettings) -> anyhow::Result<ExitReason> {
-    let metrics = Metrics::install(&[METRICS])?;
-    Metrics::build_info("store-api", env!("CARGO_PKG_VERSION"));
-    let lifecycle = Lifecycle::new();
-    actix_web::rt::spawn({
-        let lifecycle = lifecycle.clone();
-        async move { lifecycle.follow_signals().await }
-    });
-    let admin = settings
-        .server
-        .admin_listen
-        .map(|address| AdminServer::bind(address, lifecycle.clone(), metrics))
-        .transpose()?
-        .map(AdminServer::start);
-
+async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<ExitReason> {
     let key = settings.token.signing_key(&settings.server.data_dir)?;
     let store = Store::open(
         &settings.store,
@@ -99,28 +67,22 @@ async fn run(settings: ServiceSettings) -> anyhow::Result<ExitReason> {
     })
     .disable_signals()
     .shutdown_timeout(settings.server.shutdown_grace.as_secs())
-    .bind(settings.server.listen)?;
+    .bind(settings.server.listen)
+    .with_context(|| format!("cannot listen on {} (--listen)", settings.server.listen))?;
     for address in server.addrs() {
         tracing::info!(%address, "serving");
     }
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(server);
-    actix_web::rt::spawn(watch(store.clone(), lifecycle.check("database")));
-    lifecycle.ready();
-
-    let reason = lifecycle
-        .drain_within(settings.server.shutdown_grace, || async {
-            handle.stop(true).await;
-            // After the last request: what it changed is still told.
-            background.stop().await;
-            store.close().await;
-        })
-        .await;
-    if let Some(admin) = admin {
-        admin.stop(false).await;
-    }
-    Ok(reason)
+    actix_web::rt::spawn(watch(store.clone(), program.lifecycle().check("database")));
+    let drain = || async {
+        handle.stop(true).await;
+        // After the last request: what it changed is still told.
+        background.stop().await;
+        store.close().await;
+    };
+    Ok(program.serve(drain).await)
 }
 
 /// Tells readiness whether the database is there, for as long as the process lives.

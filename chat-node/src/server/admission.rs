@@ -11,10 +11,10 @@ use std::{
 
 use dashmap::DashMap;
 use metrics::gauge;
-use shared::limits::address_key;
+use shared::{limits::address_key, network::Network};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{ConnectionSettings, Network};
+use super::ConnectionSettings;
 
 /// The counts, shared by all workers. Bound of the map: one entry for every address that has a
 /// connection right now.

@@ -13,7 +13,6 @@ mod admission;
 mod bind;
 mod connection;
 mod http;
-mod network;
 mod settings;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -30,7 +29,6 @@ pub use admission::{Admission, Permit, TurnedAway};
 pub use bind::{BindError, Bound};
 pub(crate) use connection::Connection;
 pub use http::StackError;
-pub use network::{InvalidNetwork, Network, client_address};
 pub use settings::ConnectionSettings;
 
 use crate::upgrade::Upgrades;

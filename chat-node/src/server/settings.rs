@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use shared::settings::{ByteSize, Report, Settings, duration};
-
-use super::Network;
+use shared::{
+    network::Network,
+    settings::{ByteSize, Report, Settings, duration},
+};
 
 /// The settings of the listener and of connections before they are sessions.
 #[derive(Debug, Clone, clap::Args)]

@@ -27,13 +27,14 @@ use shared::{
     auth::{Auth, Claims, TokenError, bearer_from_protocols},
     id::UserId,
     limits::{Limiter, Quota, address_key},
+    network::{Network, client_address},
     protocol::codec::Encoding,
     settings::{Report, Settings},
     telemetry::Metric,
 };
 use tokio::net::TcpStream;
 
-use crate::server::{Connection, Network, Permit, client_address};
+use crate::server::{Connection, Permit};
 
 pub use origin::{InvalidOrigin, Origin};
 pub use refusal::Refusal;

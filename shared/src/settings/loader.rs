@@ -92,6 +92,16 @@ impl Loader {
         self
     }
 
+    /// The program's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The program's version.
+    pub fn version(&self) -> &'static str {
+        self.version
+    }
+
     /// Reads all layers, checks them, and gives the typed settings.
     pub fn load<T: Settings>(&self, sources: Sources) -> Result<Loaded<T>, SettingsError> {
         let command = self.command::<T>();

@@ -68,7 +68,7 @@ pub(super) enum RevocationBody {
 }
 
 /// The friend graph of one person.
-#[utoipa::path(get, path = "/v1/internal/users/{id}/friends", tag = "internal", security(("bearer" = [])), params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/v1/internal/users/{id}/friends", tag = "internal", security(("service" = [])), params(("id" = String, Path)), responses(
     (status = 200, body = GraphBody), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn graph(store: Store, _: Service, id: web::Path<UserId>) -> Answer {
     let graph = store.friend_graph(&id).await?;
@@ -81,7 +81,7 @@ pub(super) async fn graph(store: Store, _: Service, id: web::Path<UserId>) -> An
 }
 
 /// Names of people.
-#[utoipa::path(post, path = "/v1/internal/names", tag = "internal", security(("bearer" = [])), request_body = NamesRequest, responses(
+#[utoipa::path(post, path = "/v1/internal/names", tag = "internal", security(("service" = [])), request_body = NamesRequest, responses(
     (status = 200, body = NamesBody), (status = 400, body = Problem), (status = 401, body = Problem),
     (status = 403, body = Problem)))]
 pub(super) async fn names(store: Store, _: Service, body: web::Json<NamesRequest>) -> Answer {
@@ -94,7 +94,7 @@ pub(super) async fn names(store: Store, _: Service, body: web::Json<NamesRequest
 }
 
 /// Every revocation in force.
-#[utoipa::path(get, path = "/v1/internal/revocations", tag = "internal", security(("bearer" = [])), responses(
+#[utoipa::path(get, path = "/v1/internal/revocations", tag = "internal", security(("service" = [])), responses(
     (status = 200, body = RevocationsBody), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn revocations(store: Store, _: Service) -> Answer {
     let items = store

@@ -1,9 +1,7 @@
 //! REST: thin handlers that read a request, ask the [`Store`] and spell the answer.
 
-use std::net::IpAddr;
-
 use actix_web::web;
-use shared::settings::Secret;
+use shared::{network::Network, settings::Secret};
 
 use limits::Limits;
 pub use limits::RateLimits;
@@ -33,7 +31,7 @@ pub struct HttpOptions {
     /// `server` are.
     pub service_token: Option<Secret>,
     /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// The routes of a store. Clones share the rate limits, so hand one to all workers.
@@ -47,25 +45,18 @@ struct Http {
     store: Store,
     limits: Limits,
     service_token: Option<Secret>,
-    trusted_proxies: Vec<IpAddr>,
+    trusted_proxies: Vec<Network>,
 }
 
 impl Routes {
     /// The routes of `store`.
     pub fn new(store: Store, options: HttpOptions) -> Self {
-        let trusted_proxies = options
-            .trusted_proxies
-            .iter()
-            .map(IpAddr::to_canonical)
-            .collect();
-        let limits = Limits::new(&options.rate_limits);
-        let service_token = options.service_token;
         Self {
             http: web::Data::new(Http {
                 store,
-                limits,
-                service_token,
-                trusted_proxies,
+                limits: Limits::new(&options.rate_limits),
+                service_token: options.service_token,
+                trusted_proxies: options.trusted_proxies,
             }),
         }
     }
@@ -77,5 +68,6 @@ impl Routes {
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         config.app_data(self.http.clone());
         routes::mount(config);
+        routes::mount_keys(config);
     }
 }

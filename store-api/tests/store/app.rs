@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU32, Ordering},
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 use shared::{
     auth::{SigningKey, TokenIssuer},
     id::{Timestamp, UserId},
+    network::Network,
     problem,
     settings::{Loader, Secret, Settings, Sources},
 };
@@ -45,7 +45,7 @@ impl Settings for Only {}
 /// A running store.
 pub struct TestApp {
     pub settings: StoreSettings,
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<Network>,
     pub nodes: Vec<Node>,
     backend: Backend,
     data_dir: TempDir,

@@ -1,7 +1,5 @@
 //! How often is too often.
 
-use std::net::IpAddr;
-
 use reqwest::Method;
 use serde_json::json;
 
@@ -98,7 +96,7 @@ async fn an_address_is_what_the_socket_says_or_a_proxy_of_ours(mut app: TestApp)
     app.settings.login_address_rate = "1/h burst 1".parse().unwrap();
     for (trusted, last) in [(false, 429), (true, 401)] {
         app.trusted_proxies = if trusted {
-            vec![IpAddr::from([127, 0, 0, 1])]
+            vec!["127.0.0.0/8".parse().unwrap()]
         } else {
             Vec::new()
         };
