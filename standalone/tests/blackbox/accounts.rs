@@ -147,3 +147,19 @@ async fn a_new_password_ends_the_other_logins_and_withdrawal_all() {
     socket.closed_with(CloseCode::Revoked).await.unwrap();
     assert!(app.rest.login(&renewed).await.is_err());
 }
+
+/// Behind a balancer everybody comes from one socket's address: limits count who it speaks for.
+#[tokio::test]
+async fn a_trusted_balancer_is_believed_about_who_logs_in() {
+    let limit = ("FIRESIDE_LOGIN_ADDRESS_RATE", "1/h burst 1");
+    for (proxies, second) in [("127.0.0.0/8", 401), ("192.0.2.0/24", 429)] {
+        let app = TestApp::with(&[limit, ("FIRESIDE_TRUSTED_PROXIES", proxies)]).await;
+        for (client, status) in [("198.51.100.1", 401), ("198.51.100.2", second)] {
+            let body = json!({"email": format!("{client}@example.org"), "password": "wrong"});
+            let from = [("x-forwarded-for", client)];
+            let path = "/v1/auth/login";
+            let call = app.rest.call_with(Method::POST, path, Some(&body), &from);
+            assert_eq!(call.await.unwrap().status, status, "{client} by {proxies}");
+        }
+    }
+}

@@ -1,16 +1,12 @@
 //! The real `fireside`, started on free ports with a data directory of its own.
 
 use std::{
-    fs::{self, File},
-    net::TcpListener,
-    os::unix::process::ExitStatusExt as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU16, AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    ops::{Deref, DerefMut},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
-use loadtest::{Connector, WsClient, accounts::Account, accounts::Rest};
+use loadtest::{Connector, WsClient, accounts::Account};
 use shared::{
     auth::{SigningKey, TokenIssuer},
     id::{RoomId, UserId},
@@ -22,18 +18,16 @@ use shared::{
         room::RoomView,
     },
 };
-use tempfile::TempDir;
+
+use crate::server::Server;
 
 /// Both encodings: what is shown for one must hold for the other.
 pub(crate) const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::MsgPack];
 /// The secret that tokens are signed with, so that tests can make tokens of their own.
 pub(crate) const SECRET: &str = "a secret of the black-box tests, longer than 32 bytes";
 
-/// How long the server may take to get ready; a debug build on a busy machine is slow.
-const READY_WITHIN: Duration = Duration::from_secs(30);
-
 /// Limits by address would count all tests' clients as one.
-const SETTINGS: &[(&str, &str)] = &[
+pub(crate) const SETTINGS: &[(&str, &str)] = &[
     ("FIRESIDE_JWT_SECRET", SECRET),
     ("FIRESIDE_LOG", "info,access=warn"),
     ("FIRESIDE_REGISTRATION_RATE", "100000/s"),
@@ -45,19 +39,21 @@ const SETTINGS: &[(&str, &str)] = &[
     ("FIRESIDE_PASSWORD_HASH_MEMORY_KIB", "1024"),
 ];
 
-/// One running product.
-pub(crate) struct TestApp {
-    /// `http://host:port` of everything a client reaches.
-    pub(crate) origin: String,
-    /// The same without the scheme.
-    pub(crate) address: String,
-    /// REST there.
-    pub(crate) rest: Rest,
-    admin: String,
-    data: TempDir,
-    settings: Vec<(String, String)>,
-    child: Option<Child>,
-    ports: (u16, u16),
+/// One running product: the process, and what a test does with it.
+pub(crate) struct TestApp(Server);
+
+impl Deref for TestApp {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.0
+    }
+}
+
+impl DerefMut for TestApp {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.0
+    }
 }
 
 impl TestApp {
@@ -68,119 +64,16 @@ impl TestApp {
 
     /// With further settings, as variables of the environment.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        let ports = (free_port(), free_port());
-        let address = format!("127.0.0.1:{}", ports.0);
-        let origin = format!("http://{address}");
-        let all = SETTINGS.iter().chain(settings);
-        let mut app = Self {
-            rest: Rest::new(&origin).unwrap(),
-            origin,
-            address,
-            admin: format!("http://127.0.0.1:{}", ports.1),
-            data: tempfile::tempdir().unwrap(),
-            settings: all
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-            child: None,
-            ports,
-        };
-        app.boot().await;
-        app
-    }
-
-    /// Starts the process and waits until it is ready.
-    pub(crate) async fn boot(&mut self) {
-        let began = Instant::now();
-        self.spawn();
-        let admin = Rest::new(&self.admin).unwrap();
-        loop {
-            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-                panic!("fireside ended with {status}:\n{}", self.log());
-            }
-            let ready = admin
-                .call(reqwest::Method::GET, "/readyz", None, None)
-                .await;
-            if ready.is_ok_and(|answer| answer.status == 200) {
-                return;
-            }
-            assert!(began.elapsed() < READY_WITHIN, "not ready:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn spawn(&mut self) {
-        let open = || {
-            let log = File::options()
-                .create(true)
-                .append(true)
-                .open(self.log_file());
-            Stdio::from(log.unwrap())
-        };
-        let child = Command::new(env!("CARGO_BIN_EXE_fireside"))
-            .args(["--listen", &self.address])
-            .args(["--admin-listen", &self.admin["http://".len()..]])
-            .arg("--data-dir")
-            .arg(self.data_dir())
-            .env_clear()
-            .env("RUST_BACKTRACE", "1")
-            .envs(self.settings.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(open())
-            .stderr(open())
-            .spawn();
-        self.child = Some(child.unwrap());
-    }
-
-    /// kill -9.
-    pub(crate) fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
-        let status = child.wait().unwrap();
-        assert_eq!(
-            status.signal(),
-            Some(9),
-            "it had ended before: {}",
-            self.log()
-        );
-    }
-
-    /// SIGTERM, and how the process ended.
-    pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        let mut child = self.child.take().unwrap();
-        let pid = child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        tokio::task::spawn_blocking(move || child.wait().unwrap())
-            .await
-            .unwrap()
-    }
-
-    /// Where the process keeps its databases and keys.
-    pub(crate) fn data_dir(&self) -> PathBuf {
-        self.data.path().join("data")
-    }
-
-    /// What the process wrote.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.log_file()).unwrap_or_default()
-    }
-
-    fn log_file(&self) -> PathBuf {
-        self.data.path().join("fireside.log")
+        let mut server = Server::new("fireside");
+        server.set(SETTINGS);
+        server.set(settings);
+        server.boot().await;
+        Self(server)
     }
 
     /// Registers an account under a name of its own.
     pub(crate) async fn account(&self, name: &str) -> Account {
-        static COUNTER: AtomicUsize = AtomicUsize::new(0);
-        let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{name}{n}");
-        let email = format!("{name}@example.org");
-        self.rest.register(&name, &email).await.unwrap()
+        account(self, name).await
     }
 
     /// Two accounts that are friends.
@@ -217,15 +110,12 @@ impl TestApp {
 
     /// How to connect with a token.
     pub(crate) fn connector(&self, token: &str, encoding: Encoding) -> Connector {
-        Connector::new(&self.address)
-            .token(token)
-            .encoding(encoding)
+        connector(self, token, encoding)
     }
 
     /// A socket with a session.
     pub(crate) async fn session(&self, token: &str, encoding: Encoding) -> (WsClient, Started) {
-        self.session_as(token, encoding, &SessionStart::default())
-            .await
+        session(self, token, encoding).await
     }
 
     /// A socket with a session that was started so.
@@ -238,37 +128,6 @@ impl TestApp {
         let mut socket = self.connector(token, encoding).connect().await.unwrap();
         let started = socket.start(start).await.unwrap();
         (socket, started)
-    }
-
-    /// The value of a metric, added up over its labels.
-    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
-        let text = reqwest::get(format!("{}/metrics", self.admin))
-            .await
-            .unwrap();
-        let text = text.text().await.unwrap();
-        let of_name = |line: &&str| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with([' ', '{']))
-        };
-        let values: Vec<f64> = text
-            .lines()
-            .filter(of_name)
-            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-            .collect();
-        (!values.is_empty()).then(|| values.iter().sum())
-    }
-
-    /// Memory of the process that is in RAM, in bytes.
-    pub(crate) fn rss(&self) -> u64 {
-        let pid = self.child.as_ref().unwrap().id();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            * 1024
     }
 
     /// Holds that the server serves a newcomer and that nothing in it panicked.
@@ -285,37 +144,32 @@ impl TestApp {
     }
 }
 
-impl Drop for TestApp {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        if std::thread::panicking() {
-            let log = self.log();
-            let start = log.len().saturating_sub(4000);
-            let start = (start..log.len()).find(|i| log.is_char_boundary(*i));
-            eprintln!(
-                "-- log of fireside on {}:\n{}",
-                self.ports.0,
-                &log[start.unwrap_or(0)..]
-            );
-        }
-    }
+/// Registers an account there under a name of its own.
+pub(crate) async fn account(server: &Server, name: &str) -> Account {
+    static COUNTER: AtomicUsize = AtomicUsize::new(0);
+    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{name}{n}");
+    let email = format!("{name}@example.org");
+    server.rest.register(&name, &email).await.unwrap()
 }
 
-/// A port nobody listens on, below those the system gives to connections of its own: the server
-/// has to come back to it after a restart.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let start = (std::process::id() % 1000) as u16 * 16;
-        let port = 12_000 + (start + n) % 18_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
+/// How to connect there with a token.
+pub(crate) fn connector(server: &Server, token: &str, encoding: Encoding) -> Connector {
+    Connector::new(&server.address)
+        .token(token)
+        .encoding(encoding)
+}
+
+/// A socket there with a session.
+pub(crate) async fn session(
+    server: &Server,
+    token: &str,
+    encoding: Encoding,
+) -> (WsClient, Started) {
+    let connector = connector(server, token, encoding);
+    let mut socket = connector.connect().await.unwrap();
+    let started = socket.start(&SessionStart::default()).await.unwrap();
+    (socket, started)
 }
 
 /// A room made by `owner`.
@@ -341,21 +195,4 @@ pub(crate) async fn friend_state(socket: &mut WsClient, other: &UserId) -> Frien
         .await
         .unwrap();
     serde_json::from_value(event.d["state"].clone()).unwrap()
-}
-
-/// Another program of the workspace, of the same build as `fireside`. Cargo builds those of all
-/// packages when it tests the workspace, and only this one's when it tests this package: then it
-/// is asked to.
-pub(crate) fn program(name: &str) -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_fireside")).with_file_name(name);
-    if !program.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--locked", "-p", name]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success());
-    }
-    assert!(program.exists(), "cargo build -p {name}");
-    program
 }

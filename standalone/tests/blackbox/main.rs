@@ -1,4 +1,4 @@
-//! The whole product from outside: the real binary, REST and WebSocket, nothing else.
+//! The whole product from outside: the real binaries, REST and WebSocket, nothing else.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,6 +18,7 @@ mod rest;
 mod resume;
 mod ring;
 mod rooms;
+mod server;
 mod server_api;
 mod services;
 mod session;

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use loadtest::record::{self, Happened};
 use shared::protocol::room::EntryBody;
 
-use crate::app::{TestApp, program};
+use crate::{app::TestApp, server::program};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(program("loadtest"))
