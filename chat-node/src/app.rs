@@ -3,10 +3,12 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use actix_web::web::ServiceConfig;
+use anyhow::Context as _;
 use shared::{
     auth::{Auth, Revocations, SigningKey, TokenVerifier},
     id::{NodeId, Timestamp},
     lifecycle::{Check, Lifecycle, Phase},
+    settings::private_file,
 };
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -95,6 +97,8 @@ impl Node {
         let workers = Workers::start(settings.worker_count(), relays.clone()).await?;
 
         let path = data_dir.join("history.db");
+        // It holds what everybody said to each other.
+        private_file(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let history = Arc::new(SqliteHistory::open(&path, &settings.history)?);
         history.report_to(&overload);
         let (bus, heard) = LocalBus::new().node(id.clone(), BUS_CAPACITY);

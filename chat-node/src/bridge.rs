@@ -177,6 +177,10 @@ pub const METRICS: &[Metric] = &[
         "Messages from other nodes that wait to be taken",
     ),
     Metric::gauge("fireside_bus_topics", "Topics this node hears"),
+    Metric::gauge(
+        "fireside_revocations",
+        "Revocations that may still deny a token, as of the last minute",
+    ),
     Metric::counter(
         "fireside_store_events_total",
         "Events of the store made to happen here",

@@ -1,9 +1,10 @@
 //! What the store tells chat nodes, so that what happens to accounts and friendships reaches live
 //! sockets.
 //!
-//! Delivery is at least once and in no promised order, over HTTP or in process. A receiver drops an
-//! id it has seen (see [`SeenEvents`]) and treats every event as news of a state, not as a step:
-//! each carries what holds now, so that a late one at worst causes a look at the store.
+//! Delivery is at least once, over HTTP or in process; the store sends what concerns one person in
+//! order, but between nodes the order is not promised. A receiver drops an id it has seen (see
+//! [`SeenEvents`]) and treats every event as news of a state, not as a step: each carries what holds
+//! now, so that a late one at worst causes a look at the store.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -80,6 +81,9 @@ pub enum StoreEventKind {
         /// Whose.
         user: UserId,
     },
+    /// Events for this receiver were dropped, because it did not take them for too long: whatever it
+    /// believes of people, it asks again.
+    Missed,
     /// A kind that only a newer store knows. During a rolling update a node lets it pass instead of
     /// refusing the batch.
     #[serde(other)]
@@ -161,7 +165,7 @@ impl StoreEventKind {
             Self::TokenRevoked { user, .. }
             | Self::UserTokensRevoked { user, .. }
             | Self::UserWithdrawn { user } => vec![user],
-            Self::Unknown => Vec::new(),
+            Self::Missed | Self::Unknown => Vec::new(),
         }
     }
 }

@@ -1,8 +1,13 @@
 //! Wiring: the only place that knows how a store is put together.
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path, sync::Arc};
+use std::{io, path::Path, str::FromStr as _, sync::Arc};
 
-use shared::{auth::SigningKey, id::Timestamp};
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
+use shared::{
+    auth::SigningKey,
+    id::Timestamp,
+    settings::{private_dir, private_file},
+};
 
 use crate::{
     accounts::{Hasher, Tokens},
@@ -50,9 +55,7 @@ impl Store {
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let url = settings.url(data_dir);
-        if settings.database_url.is_none() {
-            keep_private(data_dir)?;
-        }
+        keep_private(&url, data_dir)?;
         let database = Database::open(&url, settings.database_connections)
             .await
             .map_err(StoreError::from)?;
@@ -70,18 +73,17 @@ impl Store {
     }
 }
 
-/// Makes the database file before SQLite does, which would let everybody on the machine read it.
-fn keep_private(data_dir: &Path) -> Result<(), OpenError> {
-    let file = data_dir.join(crate::config::DATABASE_FILE);
-    fs::create_dir_all(data_dir)
-        .and_then(|()| {
-            fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o600)
-                .open(&file)
-                .map(drop)
-        })
+/// Makes the database file of SQLite before SQLite does, which would let everybody on the machine
+/// read it, wherever the settings put it.
+fn keep_private(url: &str, data_dir: &Path) -> Result<(), OpenError> {
+    if !url.starts_with("sqlite:") {
+        return Ok(());
+    }
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|error| StoreError::Internal(format!("database_url: {error}")))?;
+    let file = options.get_filename();
+    private_dir(data_dir)
+        .and_then(|()| private_file(file))
         .map_err(|source| OpenError::File {
             path: file.display().to_string(),
             source,

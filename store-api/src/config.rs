@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use shared::{
-    auth::TokenSettings,
+    auth::{MAX_TOKEN_LIFETIME, TokenSettings},
     limits::Quota,
     network::Network,
     program::ProgramSettings,
@@ -200,6 +200,21 @@ impl Settings for StoreSettings {
             "between those of access and log-in",
         );
         report.require(self.max_logins > 0, "max_logins", "at least 1");
+        report.require(
+            self.access_token_lifetime <= MAX_TOKEN_LIFETIME,
+            "access_token_lifetime",
+            "at most 24h: for so long are revocations remembered",
+        );
+        let volatile = self.database_url.as_ref().is_some_and(|url| {
+            let url = url.expose();
+            url.starts_with("sqlite:") && (url.contains(":memory:") || url.contains("mode=memory"))
+        });
+        report.require(!volatile, "database_url", "needs a file, not memory");
+        report.require(
+            self.password_hashes_waiting > 0,
+            "password_hashes_waiting",
+            "at least 1: everybody waits for a moment",
+        );
         report.require(
             self.password_hash_passes > 0,
             "password_hash_passes",

@@ -12,6 +12,11 @@ use crate::migration;
 
 /// How long a request waits for a connection before it answers `unavailable`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections to PostgreSQL that deliveries hold while a chat node takes its time. They are not
+/// those of requests, or nodes that hang would make the store hang.
+const DELIVERIES: u32 = 16;
+/// How long a connection for deliveries outlives its use.
+const DELIVERY_IDLE: Duration = Duration::from_mins(1);
 /// How long a statement waits for a lock that another process holds on the SQLite file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that only read the SQLite file; in WAL mode the writer does not hold them up.
@@ -22,6 +27,7 @@ const SQLITE_READERS: u32 = 2;
 pub(crate) struct Database {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
+    deliveries: DatabaseConnection,
 }
 
 impl Database {
@@ -32,12 +38,21 @@ impl Database {
             // which an unlucky writer times out.
             let writer = sea_orm::Database::connect(sqlite(url, 1)).await?;
             let reader = sea_orm::Database::connect(sqlite(url, SQLITE_READERS)).await?;
-            Self { reader, writer }
+            Self {
+                reader,
+                deliveries: writer.clone(),
+                writer,
+            }
         } else {
             let pool = sea_orm::Database::connect(postgres(url, connections)?).await?;
+            let mut few = postgres(url, DELIVERIES)?;
+            few.connect_lazy(true)
+                .min_connections(0)
+                .idle_timeout(DELIVERY_IDLE);
             Self {
                 reader: pool.clone(),
                 writer: pool,
+                deliveries: sea_orm::Database::connect(few).await?,
             }
         };
         let tx = database.begin().await?;
@@ -54,13 +69,12 @@ impl Database {
     /// Begins a transaction that may write. On SQLite it takes the write lock at once: a
     /// transaction that reads first and writes later could fail half way with "busy".
     pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        self.writer
-            .begin_with_options(TransactionOptions {
-                isolation_level: None,
-                access_mode: None,
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            })
-            .await
+        begin(&self.writer).await
+    }
+
+    /// Begins a transaction that may be held for as long as a delivery takes.
+    pub(crate) async fn begin_delivery(&self) -> Result<DatabaseTransaction, DbErr> {
+        begin(&self.deliveries).await
     }
 
     /// Whether several processes may share the database.
@@ -71,8 +85,19 @@ impl Database {
     /// Closes every connection; on SQLite this folds the write-ahead log back into the file.
     pub(crate) async fn close(&self) -> Result<(), DbErr> {
         self.reader.clone().close().await?;
+        self.deliveries.clone().close().await?;
         self.writer.clone().close().await
     }
+}
+
+async fn begin(connection: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    connection
+        .begin_with_options(TransactionOptions {
+            isolation_level: None,
+            access_mode: None,
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        })
+        .await
 }
 
 fn sqlite(url: &str, connections: u32) -> ConnectOptions {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use shared::{
     auth::{Revocation, Revocations},
     events::{self, FriendChange, Person, Profile, SeenEvents, StoreEvent, StoreEventKind},
-    id::UserId,
+    id::{Timestamp, UserId},
     protocol::{
         codec::SharedEvent,
         event::{Event, FriendState},
@@ -39,6 +39,8 @@ const WAITING: usize = 1024;
 const READS: usize = 32;
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often revocations are looked through for those that have had their time.
+const TIDY: Duration = Duration::from_mins(1);
 
 /// Takes in what happens in the store. Share it behind an [`Arc`].
 pub struct StoreEvents {
@@ -104,9 +106,14 @@ impl StoreEvents {
         }
         if self.waiting.try_send(event).is_err() {
             metrics::counter!("fireside_store_events_dropped_total").increment(1);
-            self.friends.doubt_all();
-            self.reread_revocations();
+            self.missed();
         }
+    }
+
+    /// Events were missed: what they would have changed is asked of store-api again.
+    fn missed(&self) {
+        self.friends.doubt_all();
+        self.reread_revocations();
     }
 
     /// Events may have been missed: what is revoked is asked of store-api again.
@@ -131,6 +138,7 @@ impl StoreEvents {
             () = queued => {}
             () = self.keep_graphs() => {}
             () = self.keep_revocations() => {}
+            () = self.forget_revocations() => {}
             () = stop.cancelled() => {}
         }
     }
@@ -147,6 +155,7 @@ impl StoreEvents {
             StoreEventKind::Unblocked { by, user } => self.unblock(event, by, user).await,
             StoreEventKind::ProfileChanged(profile) => self.profile(event, profile),
             StoreEventKind::UserWithdrawn { user } => self.withdrawal(event, user),
+            StoreEventKind::Missed => self.missed(),
             StoreEventKind::TokenRevoked { .. }
             | StoreEventKind::UserTokensRevoked { .. }
             | StoreEventKind::Unknown => {}
@@ -173,7 +182,8 @@ impl StoreEvents {
                 }
             }
             // Friends of theirs may be anywhere, and a token presented anywhere.
-            StoreEventKind::ProfileChanged(_)
+            StoreEventKind::Missed
+            | StoreEventKind::ProfileChanged(_)
             | StoreEventKind::UserWithdrawn { .. }
             | StoreEventKind::TokenRevoked { .. }
             | StoreEventKind::UserTokensRevoked { .. } => {
@@ -349,6 +359,14 @@ impl StoreEvents {
         let hidden = |id: &&UserId| before.befriended(id) && !after.unblocked(id);
         for id in before.friends.keys().filter(hidden) {
             self.presence.conceal(user, id).await;
+        }
+    }
+
+    async fn forget_revocations(&self) {
+        loop {
+            self.revocations.purge(Timestamp::now());
+            metrics::gauge!("fireside_revocations").set(self.revocations.len() as f64);
+            tokio::time::sleep(TIDY).await;
         }
     }
 

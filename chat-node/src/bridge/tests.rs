@@ -42,6 +42,7 @@ struct Node {
     friends: Arc<FriendCache>,
     presence: Presence,
     store_events: Arc<StoreEvents>,
+    revocations: Revocations,
     link: Arc<Link>,
     heard: Arc<Heard>,
     stop: CancellationToken,
@@ -172,12 +173,13 @@ impl Cluster {
             PresenceSettings::default(),
         );
         let heard = Arc::new(Heard::default());
+        let revocations = Revocations::new();
         let store_events = Arc::new(StoreEvents::new(
             Arc::clone(&bridge),
             Arc::clone(&friends),
             relays.clone(),
             presence.clone(),
-            Revocations::new(),
+            revocations.clone(),
             Arc::clone(&heard) as Arc<dyn SessionControl>,
         ));
         let inbound = Inbound {
@@ -209,6 +211,7 @@ impl Cluster {
             friends,
             presence,
             store_events,
+            revocations,
             link,
             heard,
             stop,
@@ -718,6 +721,45 @@ async fn an_event_counts_as_seen_when_it_has_happened() {
     drop(turn);
     one.store_events.intake(vec![revoked]).await;
     assert_eq!(*one.heard.closed.lock(), ["jti"]);
+}
+
+/// An outage so long that the store dropped what it had for this node.
+#[actix_rt::test]
+async fn who_missed_events_asks_the_store_again() {
+    let cluster = Cluster::new();
+    let one = cluster.node("one").await;
+    let mut a = one.session("a", online()).await;
+    let _b = one.session("b", online()).await;
+    secs(5).await;
+    a.events();
+    cluster.befriend("a", "b");
+    cluster.store.revoked.lock().push(Revocation::Token {
+        jti: "j".into(),
+        expires: Timestamp::from_millis(i64::MAX),
+    });
+    let missed = StoreEvent::new(StoreEventKind::Missed);
+    one.store_events.intake(vec![missed]).await;
+    secs(5).await;
+    assert_eq!(*one.heard.closed.lock(), ["j"]);
+    assert_eq!(a.events()[0].1["state"], "friend");
+}
+
+#[actix_rt::test]
+async fn revocations_that_had_their_time_are_forgotten() {
+    let cluster = Cluster::new();
+    let one = cluster.node("one").await;
+    let ended = |jti: &str, exp| {
+        StoreEvent::new(StoreEventKind::TokenRevoked {
+            user: user("a"),
+            jti: jti.into(),
+            exp: Timestamp::from_millis(exp),
+        })
+    };
+    let events = vec![ended("old", 1), ended("new", i64::MAX)];
+    one.store_events.intake(events).await;
+    assert_eq!(one.revocations.len(), 2);
+    secs(70).await;
+    assert_eq!(one.revocations.len(), 1);
 }
 
 #[actix_rt::test]

@@ -293,6 +293,7 @@ impl FriendCache {
             // About tokens, or of a kind that a newer store-api has: not about friends.
             StoreEventKind::TokenRevoked { .. }
             | StoreEventKind::UserTokensRevoked { .. }
+            | StoreEventKind::Missed
             | StoreEventKind::Unknown => Vec::new(),
         }
     }

@@ -13,6 +13,10 @@ use super::{Jwks, KeyError, KeyRing, RefreshKeys};
 /// request.
 const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The same after a request that brought nothing: services start in any order, and whoever logs in
+/// first should not wait long for the keys.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A key set is a few hundred bytes a key.
 const MAX_BYTES: usize = 64 * 1024;
 
@@ -34,6 +38,18 @@ pub struct JwksFetcher {
 struct Attempt {
     finished: Instant,
     succeeded: bool,
+}
+
+impl Attempt {
+    /// Whether it is too early for another at `now`.
+    fn is_fresh(&self, now: Instant, min_interval: Duration) -> bool {
+        let rest = if self.succeeded {
+            min_interval
+        } else {
+            min_interval.min(RETRY_INTERVAL)
+        };
+        self.finished + rest > now
+    }
 }
 
 /// Why a fetch brought nothing.
@@ -59,6 +75,8 @@ impl JwksFetcher {
             .timeout(Duration::from_secs(5))
             // A key set that moves is a change of configuration, not something to follow.
             .redirect(reqwest::redirect::Policy::none())
+            // Settings are read in one place, and who believes whom is one of them.
+            .no_proxy()
             .build()
             .map_err(|error| KeyError::Client(error.to_string()))?;
         let last = Mutex::new(None);
@@ -104,7 +122,7 @@ impl JwksFetcher {
                 // Somebody else's request ended while this call waited for it.
                 return attempt.succeeded;
             }
-            if attempt.finished + self.min_interval > asked {
+            if attempt.is_fresh(asked, self.min_interval) {
                 return false;
             }
         }
@@ -229,6 +247,20 @@ mod tests {
         }
         assert_eq!(publisher.asked.load(Ordering::SeqCst), 1);
         assert!(verifier.verify(&token(&published)).is_ok());
+    }
+
+    #[test]
+    fn what_brought_nothing_is_tried_again_sooner() {
+        let finished = Instant::now();
+        let attempt = |succeeded| Attempt {
+            finished,
+            succeeded,
+        };
+        let after = |millis| finished + Duration::from_millis(millis);
+        assert!(attempt(true).is_fresh(after(9_999), MIN_INTERVAL));
+        assert!(!attempt(true).is_fresh(after(10_000), MIN_INTERVAL));
+        assert!(attempt(false).is_fresh(after(999), MIN_INTERVAL));
+        assert!(!attempt(false).is_fresh(after(1_000), MIN_INTERVAL));
     }
 
     #[actix_web::test]

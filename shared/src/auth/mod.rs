@@ -9,16 +9,15 @@
 //! when a token names a key nobody has seen.
 //!
 //! A signature says what was true when it was made. What has changed since (logged out, banned) is
-//! in [`Revocations`], fed by events and asked on every request. [`Caller`] and [`ServiceCaller`]
-//! do all of that for an actix-web handler.
+//! in [`Revocations`], fed by events and asked on every request. [`Auth`] asks both.
 
 mod bearer;
-mod caller;
 mod claims;
 mod error;
 #[cfg(feature = "http-client")]
 mod fetch;
 mod issuer;
+mod judge;
 mod jwks;
 mod key;
 mod revocations;
@@ -26,14 +25,14 @@ mod settings;
 mod verifier;
 
 pub use bearer::{bearer_from_protocols, bearer_token};
-pub use caller::{Auth, Caller, ServiceCaller};
 pub use claims::{AUDIENCE, Claims, SERVER_SCOPE};
 pub use error::{KeyError, TokenError};
 #[cfg(feature = "http-client")]
 pub use fetch::JwksFetcher;
 pub use issuer::{IssuedToken, TokenIssuer};
+pub use judge::Auth;
 pub use jwks::{Jwk, Jwks, KeyRing};
 pub use key::{Algorithm, SigningKey};
-pub use revocations::{Revocation, Revocations};
+pub use revocations::{MAX_TOKEN_LIFETIME, Revocation, Revocations};
 pub use settings::TokenSettings;
 pub use verifier::{LEEWAY, RefreshKeys, TokenVerifier};

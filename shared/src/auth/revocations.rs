@@ -4,16 +4,21 @@
 //! or before a moment, for as long as such a token could still be unexpired. Both are applied from
 //! events, any number of times and in any order, with the same result.
 //!
-//! Bound: an entry leaves when the tokens it denies have expired, so the list holds the revocations
-//! of one token lifetime.
+//! Bound: an entry leaves when the tokens it denies have expired ([`Revocations::purge`]), so the list
+//! holds the revocations of one token lifetime; of whole users, those of [`MAX_TOKEN_LIFETIME`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
 use super::{Claims, LEEWAY};
 use crate::id::{Timestamp, UserId};
+
+/// The longest that a person's token may last: a revocation of all of somebody's tokens is kept for
+/// as long as one of them could still hold.
+pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 /// One revocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,17 +91,18 @@ impl Revocations {
                 .is_some_and(|moment| claims.issued_at() <= *moment)
     }
 
-    /// Lets go of what no longer matters at `now`, given that no token lives longer than
-    /// `lifetime_ms`. Call it now and then (a minute will do); it visits every entry.
-    pub fn purge(&self, now: Timestamp, lifetime_ms: i64) {
-        let leeway = i64::try_from(LEEWAY.as_millis()).unwrap_or_default();
+    /// Lets go of what no longer matters at `now`. Call it now and then (a minute will do); it visits
+    /// every entry.
+    pub fn purge(&self, now: Timestamp) {
+        let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or_default();
+        let (leeway, lifetime) = (millis(LEEWAY), millis(MAX_TOKEN_LIFETIME));
         let mut lists = self.shared.write();
         lists
             .tokens
             .retain(|_, expires| expires.plus_millis(leeway) > now);
         lists
             .users
-            .retain(|_, moment| moment.plus_millis(lifetime_ms + leeway) > now);
+            .retain(|_, moment| moment.plus_millis(lifetime + leeway) > now);
     }
 
     /// How many entries there are, for a gauge.
@@ -177,11 +183,18 @@ mod tests {
             jti: token.jti.clone(),
             expires,
         });
-        revocations.apply(of_user("u2", 1_000_000));
         let leeway = LEEWAY.as_millis() as i64;
-        revocations.purge(expires.plus_millis(leeway - 1), 600_000);
-        assert_eq!(revocations.len(), 2);
-        revocations.purge(expires.plus_millis(leeway), 600_000);
+        revocations.purge(expires.plus_millis(leeway - 1));
+        assert_eq!(revocations.len(), 1);
+        revocations.purge(expires.plus_millis(leeway));
+        assert!(revocations.is_empty());
+
+        let moment = Timestamp::from_millis(1_000_000);
+        revocations.apply(of_user("u2", moment.as_millis()));
+        let last = moment.plus_millis(MAX_TOKEN_LIFETIME.as_millis() as i64 + leeway);
+        revocations.purge(last.plus_millis(-1));
+        assert_eq!(revocations.len(), 1, "a token of that time may still hold");
+        revocations.purge(last);
         assert!(revocations.is_empty());
     }
 

@@ -191,9 +191,18 @@ impl From<Decision> for Problem {
 
 /// Lets a request pass if its bucket allows: `problem::admit(&request, limiter.check(&key))?`.
 ///
-/// [`fill`] then tells the client how much of the allowance is left, whether or not it passed.
+/// [`fill`] then tells the client how much of the allowance is left, whether or not it passed; of
+/// several, that of the one that will be reached first.
 pub fn admit(request: &impl HttpMessage, decision: Decision) -> Result<(), Problem> {
-    request.extensions_mut().insert(decision);
+    {
+        let mut extensions = request.extensions_mut();
+        let tightest = extensions
+            .get::<Decision>()
+            .is_none_or(|other| decision.remaining() < other.remaining() || !decision.is_allowed());
+        if tightest {
+            extensions.insert(decision);
+        }
+    }
     if decision.is_allowed() {
         Ok(())
     } else {

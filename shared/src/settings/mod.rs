@@ -29,8 +29,7 @@ pub use loader::{Loaded, Loader, Origin, Sources};
 pub use nearest::nearest;
 pub use reference::{SettingDoc, reference};
 pub use secret::Secret;
-pub use server::ServerSettings;
-pub(crate) use server::private_dir;
+pub use server::{ServerSettings, private_dir, private_file};
 pub use size::{ByteSize, ByteSizeError};
 
 use std::time::Duration;

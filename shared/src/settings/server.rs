@@ -32,8 +32,20 @@ impl ServerSettings {
     }
 }
 
+/// Makes a file with mode 600 where there is none, before somebody makes it who lets everybody on the
+/// machine read it. SQLite gives the files beside a database the database's mode.
+pub fn private_file(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}
+
 /// Makes a directory and its parents with mode 700, where they are missing.
-pub(crate) fn private_dir(path: &Path) -> std::io::Result<()> {
+pub fn private_dir(path: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -76,6 +88,18 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_file_is_private_from_its_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        private_file(&path).unwrap();
+        std::fs::write(&path, "kept").unwrap();
+        private_file(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read(&path).unwrap(), b"kept");
     }
 
     #[test]

@@ -37,6 +37,16 @@ pub struct NewAccount {
     pub password: String,
 }
 
+/// The name under which guesses at an account are counted, however its address is spelled: what
+/// logs in alike counts alike.
+pub(crate) fn login_key(email: &str) -> String {
+    match Email::parse(email) {
+        Ok(email) => email.as_str().to_owned(),
+        // Nobody's, but an answer of its own would tell.
+        Err(_) => email.trim().to_lowercase(),
+    }
+}
+
 /// One answer to every log-in that fails, whatever the reason.
 const WRONG: StoreError =
     StoreError::Unauthenticated("the e-mail address or the password is wrong");
@@ -134,7 +144,8 @@ impl Store {
             }
         };
         let logged_in = self.start_session(&tx, &row).await?;
-        tx.commit().await?;
+        // The new session may have ended an old one, of which nodes are told.
+        self.commit(tx).await?;
         Ok(logged_in)
     }
 

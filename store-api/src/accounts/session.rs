@@ -249,7 +249,7 @@ impl Store {
     ) -> Result<Vec<StoreEventKind>, StoreError> {
         let tokens = access_token::Entity::find()
             .filter(access_token::Column::SessionId.eq(&session.id))
-            .filter(access_token::Column::ExpiresAt.gt(self.now().as_millis()))
+            .filter(access_token::Column::ExpiresAt.gt(self.ended().as_millis()))
             .all(tx)
             .await?;
         session::Entity::delete_by_id(&session.id).exec(tx).await?;

@@ -17,7 +17,7 @@ pub struct Model {
     pub password_hash: Option<String>,
     pub avatar_url: Option<String>,
     pub status_text: Option<String>,
-    /// Access tokens issued before this second do not hold.
+    /// Access tokens issued before this, in milliseconds since the epoch, do not hold.
     pub tokens_not_before: i64,
     pub created_at: i64,
     pub withdrawn_at: Option<i64>,

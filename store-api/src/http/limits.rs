@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 
-use actix_web::{HttpMessage as _, HttpRequest};
+use actix_web::HttpRequest;
 use sha2::{Digest as _, Sha256};
 use shared::{
     id::UserId,
     limits::{Decision, Limiter, Quota, address_key},
-    problem::Problem,
+    problem::{self, Problem},
 };
+
+use crate::accounts::login_key;
 
 /// Buckets kept for each kind before newcomers share.
 const KEYS: usize = 100_000;
@@ -56,7 +58,7 @@ impl Limits {
     /// that was written, so its filling tells nothing.
     pub(super) fn of_account(&self, request: &HttpRequest, account: &str) -> Result<(), Problem> {
         // By hash: what is written is as long as its writer likes.
-        let digest = Sha256::digest(account.trim().to_lowercase());
+        let digest = Sha256::digest(login_key(account));
         let mut key = [0; 16];
         key.copy_from_slice(&digest[..16]);
         allow(request, "account", self.account.check(&key))
@@ -108,19 +110,8 @@ impl Limits {
 }
 
 fn allow(request: &HttpRequest, limit: &'static str, decision: Decision) -> Result<(), Problem> {
-    let mut extensions = request.extensions_mut();
-    // Of several limits the answer tells of the one that is reached first: `problem::fill` finds
-    // it here.
-    let tightest = extensions
-        .get::<Decision>()
-        .is_none_or(|other| decision.remaining() < other.remaining());
-    if tightest {
-        extensions.insert(decision);
+    if !decision.is_allowed() {
+        metrics::counter!("fireside_store_rate_limited_total", "limit" => limit).increment(1);
     }
-    drop(extensions);
-    if decision.is_allowed() {
-        return Ok(());
-    }
-    metrics::counter!("fireside_store_rate_limited_total", "limit" => limit).increment(1);
-    Err(decision.into())
+    problem::admit(request, decision)
 }

@@ -15,9 +15,14 @@ use async_trait::async_trait;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, DatabaseTransaction, EntityTrait, FromQueryResult, QueryFilter, QuerySelect,
+    Select,
 };
-use shared::{events::StoreEvent, id::Timestamp};
+use shared::{
+    events::{StoreEvent, StoreEventKind},
+    id::Timestamp,
+};
 use tokio::sync::Notify;
+use ulid::Ulid;
 
 use crate::{database::Database, entity::outbox, error::StoreError};
 
@@ -98,28 +103,12 @@ impl Outbox {
         tx: &DatabaseTransaction,
         events: &[StoreEvent],
     ) -> Result<(), StoreError> {
-        let mut rows = Vec::with_capacity(events.len() * self.targets().len());
-        for event in events {
-            let text = serde_json::to_string(event)
-                .map_err(|error| StoreError::Internal(format!("event: {error}")))?;
-            rows.extend(
-                self.targets()
-                    .iter()
-                    .map(|(target, _)| outbox::ActiveModel {
-                        id: NotSet,
-                        target: Set(target.clone()),
-                        event: Set(text.clone()),
-                        created_at: Set(event.ts.as_millis()),
-                    }),
-            );
-        }
-        // In pieces: a person with a thousand friends who leaves is thousands of bound values.
-        for piece in rows.chunks(500) {
-            outbox::Entity::insert_many(piece.to_vec())
-                .exec_without_returning(tx)
-                .await?;
-        }
-        Ok(())
+        let names = self.targets().iter().map(|(name, _)| name.as_str());
+        write(tx, events, names).await
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.targets().iter().any(|(target, _)| target == name)
     }
 
     /// Wakes the relays; called after the commit, so that an event takes milliseconds.
@@ -137,11 +126,25 @@ impl Outbox {
     ) -> Result<(), StoreError> {
         let oldest = now.as_millis() - RETENTION.as_millis() as i64;
         let tx = database.begin().await?;
+        let late: Vec<Pending> = pending()
+            .filter(outbox::Column::CreatedAt.lt(oldest))
+            .into_model()
+            .all(&tx)
+            .await?;
         let dropped = outbox::Entity::delete_many()
             .filter(outbox::Column::CreatedAt.lt(oldest))
             .exec(&tx)
             .await?
             .rows_affected;
+        // Whoever comes back after that learns that there was more.
+        let missed = StoreEvent {
+            id: Ulid::new(),
+            ts: now,
+            kind: StoreEventKind::Missed,
+        };
+        let names = late.into_iter().map(|row| row.target);
+        let names: Vec<String> = names.filter(|name| self.has(name)).collect();
+        write(&tx, &[missed], names.iter().map(String::as_str)).await?;
         tx.commit().await?;
         if dropped > 0 {
             metrics::counter!("fireside_store_outbox_dropped_total").increment(dropped);
@@ -150,11 +153,7 @@ impl Outbox {
                 "events that no target took within an hour are dropped"
             );
         }
-        let pending: HashMap<String, i64> = outbox::Entity::find()
-            .select_only()
-            .column(outbox::Column::Target)
-            .column_as(outbox::Column::Id.count(), "pending")
-            .group_by(outbox::Column::Target)
+        let pending: HashMap<String, i64> = pending()
             .into_model::<Pending>()
             .all(database.reader())
             .await?
@@ -168,6 +167,40 @@ impl Outbox {
         }
         Ok(())
     }
+}
+
+async fn write(
+    tx: &DatabaseTransaction,
+    events: &[StoreEvent],
+    targets: impl Iterator<Item = &str> + Clone,
+) -> Result<(), StoreError> {
+    let mut rows = Vec::new();
+    for event in events {
+        let text = serde_json::to_string(event)
+            .map_err(|error| StoreError::Internal(format!("event: {error}")))?;
+        rows.extend(targets.clone().map(|target| outbox::ActiveModel {
+            id: NotSet,
+            target: Set(target.to_owned()),
+            event: Set(text.clone()),
+            created_at: Set(event.ts.as_millis()),
+        }));
+    }
+    // In pieces: a person with a thousand friends who leaves is thousands of bound values.
+    for piece in rows.chunks(500) {
+        outbox::Entity::insert_many(piece.to_vec())
+            .exec_without_returning(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// How much waits for each target.
+fn pending() -> Select<outbox::Entity> {
+    outbox::Entity::find()
+        .select_only()
+        .column(outbox::Column::Target)
+        .column_as(outbox::Column::Id.count(), "pending")
+        .group_by(outbox::Column::Target)
 }
 
 #[derive(FromQueryResult)]

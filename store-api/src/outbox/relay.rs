@@ -17,13 +17,15 @@ use crate::{database::Database, entity::outbox, error::StoreError};
 const BATCH: u64 = 100;
 /// How often to look without having been woken, where another process may have written.
 const POLL_SHARED: Duration = Duration::from_millis(250);
-/// How often to look where nobody else writes, should a wake-up ever be lost.
-const POLL_OWN: Duration = Duration::from_secs(5);
+/// How often to look where nobody else writes: a request that is given up while its change is being
+/// committed wakes nobody, and a revocation has a second.
+const POLL_OWN: Duration = Duration::from_millis(500);
 /// How long a target may take over a delivery.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pauses after failed deliveries: doubled from the first to the last.
+/// Pauses after failed deliveries: doubled from the first to the last, which is short enough for a
+/// node that is back to hear of a revocation within a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(5);
+const LAST_PAUSE: Duration = Duration::from_millis(800);
 
 /// Delivers the events of one target.
 pub(crate) struct Relay {
@@ -106,7 +108,7 @@ impl Relay {
         if self.read(self.database.reader(), false).await?.is_empty() {
             return Ok(Look::Empty);
         }
-        let tx = self.database.begin().await?;
+        let tx = self.database.begin_delivery().await?;
         let rows = self.read(&tx, true).await?;
         let look = self.deliver(&tx, rows, false).await?;
         tx.commit().await?;

@@ -15,6 +15,8 @@ both!(
     a_node_that_is_away_holds_up_nobody_else,
     what_was_not_delivered_is_delivered_after_a_restart,
     many_changes_at_once_arrive_whole_and_in_order,
+    who_was_away_too_long_is_told_so,
+    nodes_that_hang_do_not_make_the_store_hang,
 );
 
 async fn turn(app: &TestApp, ann: &User, bob: &User, times: usize) {
@@ -107,5 +109,58 @@ async fn many_changes_at_once_arrive_whole_and_in_order(app: TestApp) -> TestApp
             .collect();
         assert_eq!(states(&of_pair), ["outgoing", "none"].repeat(10));
     }
+    app
+}
+
+async fn who_was_away_too_long_is_told_so(mut app: TestApp) -> TestApp {
+    app.nodes.push(Node::start());
+    app.restart().await;
+    let (ann, bob) = (app.user("Ann").await, app.user("Bob").await);
+    let [away, there] = [app.nodes[0].clone(), app.nodes[1].clone()];
+    away.answer(503);
+    turn(&app, &ann, &bob, 2).await;
+    away.wait_for_refusal().await;
+    settle(&there, 4).await;
+    app.advance(Duration::from_mins(61));
+    // Looks through the outbox as it starts.
+    app.restart().await;
+    let body = app.refresh(&ann.refresh).await.expect(200);
+    let ann = User::of(&body, ann.email.clone());
+    turn(&app, &ann, &bob, 1).await;
+    away.answer(204);
+    away.wait_for(|event| event["kind"] == "missed").await;
+    settle(&away, 3).await;
+    let mut events = away.events();
+    events.retain(|event| event["kind"] != "missed");
+    assert_eq!(states(&events), ["outgoing", "none"]);
+    settle(&there, 6).await;
+    assert_eq!(
+        states(&there.events()),
+        ["outgoing", "none"].repeat(3),
+        "who was there missed nothing"
+    );
+    app
+}
+
+async fn nodes_that_hang_do_not_make_the_store_hang(mut app: TestApp) -> TestApp {
+    // More of them than there are connections to the database.
+    for _ in 0..5 {
+        app.nodes.push(Node::start());
+    }
+    app.restart().await;
+    for node in &app.nodes {
+        node.hang();
+    }
+    let (ann, bob) = (app.user("Ann").await, app.user("Bob").await);
+    turn(&app, &ann, &bob, 1).await;
+    for node in &app.nodes {
+        node.wait_for_delivery().await;
+    }
+    let began = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(app.me_status(&ann.access).await, 200);
+    }
+    // A request that waits for a delivery waits for seconds.
+    assert!(began.elapsed() < Duration::from_secs(3), "{began:?}");
     app
 }

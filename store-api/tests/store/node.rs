@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 
 use crate::app::SERVICE_TOKEN;
 
+/// What `answer` says to let deliveries wait for ever.
+const HANG: u16 = 0;
+
 /// Listens where the store delivers, and notes what comes.
 #[derive(Clone)]
 pub struct Node {
@@ -26,6 +29,7 @@ struct Heard {
     events: Mutex<Vec<Value>>,
     refused: AtomicU16,
     answer: AtomicU16,
+    begun: AtomicU16,
     news: Notify,
 }
 
@@ -55,6 +59,18 @@ impl Node {
     /// Answers every delivery so from now on.
     pub fn answer(&self, status: u16) {
         self.heard.answer.store(status, Ordering::Relaxed);
+    }
+
+    /// Answers no delivery any more.
+    pub fn hang(&self) {
+        self.answer(HANG);
+    }
+
+    /// Waits until a delivery has begun.
+    pub async fn wait_for_delivery(&self) {
+        while self.heard.begun.load(Ordering::Relaxed) == 0 {
+            self.heard.news.notified().await;
+        }
     }
 
     /// How many deliveries were answered with an error.
@@ -105,6 +121,11 @@ async fn take(
         .to_str()
         .unwrap();
     assert_eq!(authorization, format!("Bearer {SERVICE_TOKEN}"));
+    heard.begun.fetch_add(1, Ordering::Relaxed);
+    if heard.answer.load(Ordering::Relaxed) == HANG {
+        heard.news.notify_one();
+        std::future::pending::<()>().await;
+    }
     let status = StatusCode::from_u16(heard.answer.load(Ordering::Relaxed)).unwrap();
     if status.is_success() {
         let events = body["events"].as_array().unwrap().clone();

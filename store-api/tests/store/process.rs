@@ -126,6 +126,23 @@ async fn keys_and_accounts_are_for_their_owner_only() {
     assert_eq!(keys["keys"][0]["alg"], "EdDSA");
 }
 
+#[tokio::test]
+async fn a_database_elsewhere_is_for_its_owner_only_too() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let (data, elsewhere) = (dir.path().join("data"), dir.path().join("people.db"));
+    let url = format!("sqlite:{}", elsewhere.display());
+    let secret = "a secret of more than thirty-two bytes";
+    let settings = [
+        ("FIRESIDE_DATABASE_URL", url.as_str()),
+        ("FIRESIDE_JWT_SECRET", secret),
+    ];
+    let _program = Program::start(&data, &settings);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&elsewhere), 0o600);
+    assert_eq!(mode(&data), 0o700);
+}
+
 #[test]
 fn settings_that_make_no_sense_are_refused_before_anything_starts() {
     let dir = tempfile::tempdir().unwrap();
@@ -140,6 +157,11 @@ fn settings_that_make_no_sense_are_refused_before_anything_starts() {
         String::from_utf8(output.stderr).unwrap()
     };
     assert!(refused(&[("FIRESIDE_DATABASE_URL", "mysql://x")]).contains("database_url"));
+    assert!(refused(&[("FIRESIDE_DATABASE_URL", "sqlite::memory:")]).contains("database_url"));
+    assert!(refused(&[("FIRESIDE_LOG", "info,access=loud")]).contains("log"));
+    let too_long = refused(&[("FIRESIDE_ACCESS_TOKEN_LIFETIME", "25h")]);
+    assert!(too_long.contains("access_token_lifetime"), "{too_long}");
+    assert!(refused(&[("FIRESIDE_PASSWORD_HASHES_WAITING", "0")]).contains("hashes_waiting"));
     assert!(refused(&[("FIRESIDE_NODES", "http://127.0.0.1:1")]).contains("service_token"));
     assert!(refused(&[("FIRESIDE_SERVICE_TOKEN", "short")]).contains("service_token"));
     let node = [

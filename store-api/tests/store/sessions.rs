@@ -23,6 +23,7 @@ both!(
     what_is_revoked_stays_so_over_a_restart,
     changing_the_password_throws_everybody_else_out,
     tokens_end_by_themselves,
+    a_token_at_its_very_end_is_taken_back_too,
     the_longest_unused_log_in_ends_for_a_new_one,
     a_log_in_racing_with_log_out_everywhere_leaves_no_doubt,
     tokens_that_are_not_ours_are_refused,
@@ -329,6 +330,24 @@ async fn the_longest_unused_log_in_ends_for_a_new_one(mut app: TestApp) -> TestA
     another_login(&app, &first).await;
     assert_eq!(app.me_status(&second.access).await, 401);
     assert_eq!(app.me_status(&first.access).await, 200);
+    let (_, took) = app.nodes[0]
+        .wait_for(|event| event["kind"] == "token_revoked")
+        .await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    app
+}
+
+/// A token is believed for a moment after its end, and so has to be taken back in that moment.
+async fn a_token_at_its_very_end_is_taken_back_too(app: TestApp) -> TestApp {
+    let ann = app.user("Ann").await;
+    app.advance(Duration::from_secs(15 * 60 + 1));
+    assert_eq!(app.me_status(&ann.access).await, 200);
+    let body = json!({"refresh_token": ann.refresh});
+    app.post("/v1/auth/logout", body).await.expect(204);
+    assert_eq!(app.me_status(&ann.access).await, 401);
+    app.nodes[0]
+        .wait_for(|event| event["kind"] == "token_revoked")
+        .await;
     app
 }
 
