@@ -10,17 +10,24 @@ const TIMEOUT_MS = 15_000;
 export class ApiError extends Error {
   /**
    * @param {number} status 0 when there was no answer
-   * @param {{ code?: string, detail?: string, title?: string, retry?: boolean, retry_after_ms?: number, violations?: { field: string, message: string }[] }} problem
+   * @param {{ code?: string, detail?: string, title?: string, retry?: boolean, retry_after_ms?: number, errors?: { field: string, message: string }[] }} problem
    */
   constructor(status, problem) {
-    const fields = (problem.violations ?? []).map((v) => `${v.field}: ${v.message}`);
-    super(fields.join('; ') || problem.detail || problem.title || 'The request failed.');
+    const fields = (problem.errors ?? []).map((error) => sentence(`${error.field}: ${error.message}`));
+    super(fields.join(' ') || sentence(problem.detail || problem.title || 'the request failed'));
     this.status = status;
     this.code = problem.code ?? (status === 0 ? 'unavailable' : 'internal');
     this.retry = problem.retry ?? status === 0;
     this.retryAfterMs = problem.retry_after_ms;
-    this.violations = problem.violations ?? [];
   }
+}
+
+/**
+ * What the server says, as a person reads it on a page.
+ * @param {string} text
+ */
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/u.test(text) ? '' : '.');
 }
 
 /**

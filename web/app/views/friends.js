@@ -27,7 +27,7 @@ const TICK_MS = 30_000;
  */
 export function friendsPanel(session, openChat) {
   const search = peopleSearch(session, openChat);
-  const requests = requestList(session);
+  const requests = requestList(session, search.focus);
   const skeleton = h('div', { class: 'skeletons', 'aria-hidden': 'true' }, [1, 2, 3, 4].map(() => h('div', { class: 'skeleton skeleton-row' })));
   const empty = h(
     'div',
@@ -61,7 +61,7 @@ export function friendsPanel(session, openChat) {
   session.on('connection', draw);
   setInterval(draw, TICK_MS);
   draw();
-  return h('div', { class: 'panel-body' }, search, requests, skeleton, empty, groups);
+  return { view: h('div', { class: 'panel-body' }, search.view, requests, skeleton, empty, groups), focus: search.focus };
 }
 
 /**

@@ -90,7 +90,7 @@ export function messageLog(context) {
     switch (row.type) {
       case 'message': {
         const seen = row.message.seq === lastRead?.seq ? lastRead.words : undefined;
-        drawMessage(context, element, row.message, { head: row.head, seen });
+        drawMessage(context, element, row.message, { head: row.head, seen, read: row.message.seq <= (lastRead?.seq ?? 0) });
         break;
       }
       case 'pending':

@@ -31,9 +31,9 @@ import { attempt } from './toast.js';
  * @param {MessageContext} context
  * @param {HTMLElement} article
  * @param {Message} message
- * @param {{ head: boolean, seen: string | undefined }} how
+ * @param {{ head: boolean, seen: string | undefined, read: boolean }} how `seen`: who read this newest one that was read; `read`: whether somebody read so far
  */
-export function drawMessage(context, article, message, { head, seen }) {
+export function drawMessage(context, article, message, { head, seen, read }) {
   const { session, conversation } = context;
   const author = session.people.profile(message.user) ?? { id: message.user, name: '…' };
   const mine = message.user === session.me.id;
@@ -41,8 +41,9 @@ export function drawMessage(context, article, message, { head, seen }) {
   const mentioned = (message.mentions ?? []).map((id) => ({ id, name: session.people.name(id) }));
   const reactors = (message.reactions ?? []).map((r) => r.users.slice(0, 10).map((id) => session.people.name(id)));
   const allowed = mayDelete(context, message);
-  const signature = JSON.stringify([message, head, seen, author, quoted, mentioned, reactors, allowed]);
+  const signature = JSON.stringify([message, head, seen, read, author, quoted, mentioned, reactors, allowed]);
   if (!differs(article, signature)) return;
+  const state = seen ?? (read ? 'Seen' : 'Sent');
   article.dataset.seq = String(message.seq);
   const hadFocus = article.contains(document.activeElement);
   const mentionsMe = message.mentions?.includes(session.me.id) && !mine;
@@ -76,7 +77,7 @@ export function drawMessage(context, article, message, { head, seen }) {
           ),
       reactionRow(context, message),
     ),
-    mine ? h('span', { class: 'state', title: seen ?? 'Sent' }, icon(seen ? 'checks' : 'check'), h('span', { class: 'sr-only' }, seen ?? 'Sent')) : null,
+    mine ? h('span', { class: 'state', title: state }, icon(read ? 'checks' : 'check'), h('span', { class: 'sr-only' }, state)) : null,
     message.deleted ? null : tools(context, message, mine, allowed),
   );
   if (seen) article.append(h('span', { class: 'seen' }, seen));

@@ -29,7 +29,12 @@ export function peopleSearch(session, openChat) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
-  const draw = () => fill(results, found.map((person) => row(person)));
+  const draw = () => {
+    // The button that was pressed is gone; its row, or the field, is where to go on.
+    const held = [...results.children].findIndex((child) => child.contains(document.activeElement));
+    fill(results, found.map((person) => row(person)));
+    if (held !== -1) (results.children[held]?.querySelector('button') ?? input).focus();
+  };
   const find = async () => {
     const q = input.value.trim();
     if (q.length < MIN_LETTERS) {
@@ -43,7 +48,7 @@ export function peopleSearch(session, openChat) {
       if (input.value.trim() !== q) return;
       found = people.filter((person) => person.id !== session.me.id);
       for (const person of found) session.people.learn(person);
-      note.textContent = found.length === 0 ? `Nobody is called “${q}”.` : '';
+      note.textContent = found.length === 0 ? `Nobody’s name begins with “${q}”.` : '';
     } catch (error) {
       note.textContent = error instanceof Error ? error.message : String(error);
     }
@@ -92,5 +97,6 @@ export function peopleSearch(session, openChat) {
     }
   }
 
-  return h('div', { class: 'people-search', role: 'search', 'aria-label': 'People' }, h('div', { class: 'search-field' }, icon('search'), input), note, results);
+  const view = h('div', { class: 'people-search', role: 'search', 'aria-label': 'People' }, h('div', { class: 'search-field' }, icon('search'), input), note, results);
+  return { view, focus: () => input.focus() };
 }

@@ -13,14 +13,18 @@ import { attempt } from './toast.js';
 /** @import { Session } from '../model/session.js' */
 /** @import { Profile } from '../net/api.js' */
 
-/** @param {Session} session */
-export function requestList(session) {
+/**
+ * @param {Session} session
+ * @param {() => void} leave where the focus goes when the last request is answered
+ */
+export function requestList(session, leave) {
   const list = h('ul', { class: 'plain-list' });
   const section = h('section', { class: 'group requests', 'aria-label': 'Friend requests' }, h('h3', null, 'Requests'), list);
   const draw = () => {
     const incoming = session.people.inState('incoming').map((person) => ({ person, incoming: true }));
     const outgoing = session.people.inState('outgoing').map((person) => ({ person, incoming: false }));
     const all = [...incoming, ...outgoing];
+    const held = section.contains(document.activeElement);
     section.hidden = all.length === 0;
     reconcile(list, all, {
       key: ({ person, incoming: into }) => `${into}:${person.id}:${person.name}:${person.avatar_url ?? ''}`,
@@ -38,6 +42,12 @@ export function requestList(session) {
             : button(`Cancel request to ${person.name}`, 'x', '', () => drop(session, person)),
         ),
     });
+    // The button that was pressed went with its row.
+    if (held && !section.contains(document.activeElement)) {
+      const next = section.querySelector('button');
+      if (next) next.focus();
+      else leave();
+    }
   };
   session.on('people', draw);
   draw();

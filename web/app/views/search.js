@@ -94,7 +94,7 @@ export function searchPanel(session, room, jump) {
           { class: 'result-top' },
           avatar(person, { size: 'small' }),
           h('span', { class: 'person-name' }, person.name),
-          view && view.kind !== 'dm' ? h('span', { class: 'result-room' }, session.rooms.title(view)) : null,
+          view && (view.kind !== 'dm' || message.user === session.me.id) ? h('span', { class: 'result-room' }, view.kind === 'dm' ? `to ${session.rooms.title(view)}` : session.rooms.title(view)) : null,
           h('time', { class: 'chat-when', title: fullTimeOf(message.ts) }, shortWhen(message.ts)),
         ),
         h('span', { class: 'result-text' }, marked(message.text, q)),

@@ -68,9 +68,10 @@ export function shell(session, signOut) {
     panelContent?.stop?.();
     panelContent = undefined;
     mode = next;
+    panel.dataset.mode = next;
     panelTitle.textContent = PANEL_TITLES[next];
     panel.setAttribute('aria-label', PANEL_TITLES[next]);
-    if (next === 'friends') fill(panelHolder, friends);
+    if (next === 'friends') fill(panelHolder, friends.view);
     else {
       if (next === 'members' && chat) panelContent = membersPanel(session, chat.room, openChat);
       if (next === 'search') panelContent = searchPanel(session, chat?.room, openRoom);
@@ -85,6 +86,10 @@ export function shell(session, signOut) {
     delete root.dataset.panel;
     setView(chat ? 'chat' : 'chats');
     chat?.focus();
+  };
+  const findFriends = () => {
+    showPanel('friends');
+    friends.focus();
   };
   const togglePanel = (/** @type {'members' | 'search'} */ next) => (mode === next && root.dataset.panel ? closePanel() : showPanel(next));
 
@@ -111,7 +116,7 @@ export function shell(session, signOut) {
   const closeRoom = () => {
     chat?.stop();
     chat = undefined;
-    fill(main, welcome(session, () => showPanel('friends')));
+    fill(main, welcome(session, findFriends));
     chats.draw();
     setView('chats');
   };

@@ -10,6 +10,9 @@ import { field } from './dialog.js';
 
 /** @import { Auth } from '../net/auth.js' */
 
+/** The server's rule, said before it has to say it. */
+const MIN_PASSWORD = 10;
+
 /**
  * @param {Auth} auth
  * @param {string | undefined} notice why the person is here again
@@ -18,6 +21,7 @@ import { field } from './dialog.js';
 export function signInView(auth, notice, done) {
   const page = h('div', { class: 'door' });
   let joining = false;
+  let email = '';
 
   const draw = (/** @type {string} */ problemText) => {
     const problem = h('p', { class: 'form-error', role: 'alert' }, problemText);
@@ -25,7 +29,7 @@ export function signInView(auth, notice, done) {
     const form = h(
       'form',
       { class: 'form', 'aria-label': joining ? 'Create account' : 'Sign in' },
-      field('E-mail', { name: 'email', type: 'email', autocomplete: 'email', required: true }),
+      field('E-mail', { name: 'email', type: 'email', autocomplete: 'email', required: true, value: email }),
       joining
         ? field('Name', { name: 'name', autocomplete: 'nickname', required: true, maxlength: 32 }, 'How your friends will find you.')
         : null,
@@ -36,9 +40,9 @@ export function signInView(auth, notice, done) {
           type: 'password',
           autocomplete: joining ? 'new-password' : 'current-password',
           required: true,
-          minlength: joining ? 8 : undefined,
+          minlength: joining ? MIN_PASSWORD : undefined,
         },
-        joining ? 'At least 8 characters; longer is better.' : undefined,
+        joining ? `At least ${MIN_PASSWORD} characters; longer is better.` : undefined,
       ),
       problem,
       submit,
@@ -65,6 +69,7 @@ export function signInView(auth, notice, done) {
         type: 'button',
         onclick: () => {
           joining = !joining;
+          email = String(new FormData(form).get('email') ?? '');
           draw('');
         },
       },
@@ -84,5 +89,7 @@ export function signInView(auth, notice, done) {
     form.querySelector('input')?.focus();
   };
   draw('');
+  // The page is not in the document yet, and only what is there can have the focus.
+  queueMicrotask(() => page.querySelector('input')?.focus());
   return page;
 }
