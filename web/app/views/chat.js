@@ -17,6 +17,9 @@ import { personActions } from './person-actions.js';
 /** @import { RoomView } from '../../fireside/types.js' */
 /** @import { Session } from '../model/session.js' */
 
+/** What tells how long ago something was is drawn anew this often. */
+const TICK_MS = 30_000;
+
 /**
  * @param {Session} session
  * @param {string} room
@@ -84,6 +87,8 @@ export function chatView(session, room, go) {
     session.on('rooms', draw),
     session.on('typing', (where) => where === room && drawTyping()),
   ];
+  // “Last seen 2 min ago” ages without an event.
+  const ageing = setInterval(draw, TICK_MS);
   draw();
   drawTyping();
   session.client.tell('room.watch', { room, on: true });
@@ -119,6 +124,7 @@ export function chatView(session, room, go) {
     focusLog: log.focusLast,
     jump: log.jump,
     stop() {
+      clearInterval(ageing);
       offs.forEach((off) => off());
       offOnline();
       session.client.tell('room.watch', { room, on: false });

@@ -18,6 +18,8 @@ import { attempt } from './toast.js';
 
 /** How often `typing` is said again while somebody writes. */
 const TYPING_EVERY_MS = 4_000;
+/** From so few characters left on it is said how many: the field cuts a long paste without a word. */
+const NEARLY_FULL = 200;
 const TYPING_STOPS_MS = 5_000;
 
 /** What was written and not sent, by room; it waits while other rooms are open. */
@@ -33,10 +35,11 @@ export function composer(session, conversation, hooks) {
   const { room } = conversation;
   const input = h('textarea', { rows: 1, 'aria-label': 'Message', placeholder: 'Write a message', maxlength: session.maxText, enterkeyhint: 'send' });
   const send = h('button', { class: 'send', type: 'submit', 'aria-label': 'Send', title: 'Send' }, icon('send'));
+  const left = h('span', { class: 'composer-left', role: 'status', hidden: true });
   const emoji = h('button', { class: 'icon-button', type: 'button', 'aria-label': 'Insert emoji', title: 'Insert emoji' }, icon('smile'));
   const context = h('div', { class: 'composer-context', hidden: true });
   const muted = h('p', { class: 'composer-muted', role: 'status', hidden: true }, icon('mute'), 'You are muted in this room.');
-  const form = h('form', { class: 'composer', 'aria-label': 'Write a message' }, context, h('div', { class: 'composer-row' }, emoji, input, send));
+  const form = h('form', { class: 'composer', 'aria-label': 'Write a message' }, context, h('div', { class: 'composer-row' }, emoji, input, left, send));
   /** @type {Message | undefined} */
   let replying;
   /** @type {Message | undefined} */
@@ -56,6 +59,10 @@ export function composer(session, conversation, hooks) {
     input.style.height = 'auto';
     input.style.height = `${Math.min(input.scrollHeight, 200)}px`;
     send.disabled = input.value.trim() === '';
+    const free = session.maxText - input.value.length;
+    left.hidden = free > NEARLY_FULL;
+    left.textContent = left.hidden ? '' : `${free} left`;
+    left.classList.toggle('none', free <= 0);
   };
   /** @param {string} text */
   const setText = (text) => {
