@@ -1,6 +1,6 @@
 //! The last words to a socket that its session has let go of already.
 
-use std::{io::IoSlice, time::Duration};
+use std::time::Duration;
 
 use shared::{
     codes::CloseCode,
@@ -12,7 +12,7 @@ use shared::{
 use tokio::net::TcpStream;
 
 use super::seat::Seat;
-use crate::transport::outbox::{MAX_SLICES, Outbox};
+use crate::transport::outbox::{Outbox, Slices};
 
 /// How long a replaced client has to take its leave.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -45,9 +45,11 @@ pub(super) fn farewell(stream: TcpStream, encoding: Encoding, code: CloseCode, s
 async fn part(stream: &TcpStream, outbox: &mut Outbox) -> std::io::Result<()> {
     while !outbox.is_empty() {
         stream.writable().await?;
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let filled = outbox.fill(&mut slices);
-        match stream.try_write_vectored(&slices[..filled]) {
+        let mut slices = Slices::new();
+        outbox.fill(&mut slices);
+        let written = stream.try_write_vectored(&slices);
+        drop(slices);
+        match written {
             Ok(written) => outbox.consume(written),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),

@@ -15,6 +15,7 @@ use shared::{
     id::{RoomId, UserId},
     protocol::codec::{Encoding, Prefix, SharedEvent},
 };
+use smallvec::SmallVec;
 
 /// The most bytes the reliable lane holds.
 pub const MAX_BYTES: usize = 256 * 1024;
@@ -24,6 +25,10 @@ pub const MAX_ITEMS: usize = 512;
 pub const MAX_STATES: usize = 512;
 /// The most slices of one vectored write; each item takes two.
 pub const MAX_SLICES: usize = 64;
+/// What one vectored write takes.
+pub type Slices<'a> = SmallVec<[IoSlice<'a>; MAX_SLICES]>;
+/// Items that are written and still stand at the front before they are cleared away.
+const MAX_GONE: usize = 64;
 /// The most payload of one outbound frame, so that a client's own bound need not be large.
 const MAX_FRAME: usize = 64 * 1024;
 
@@ -44,9 +49,12 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Outbox {
     encoding: Encoding,
-    items: VecDeque<Item>,
+    /// One stands in place, because one is what most sockets get at a time.
+    items: SmallVec<[Item; 1]>,
+    /// How many items at the front are written; they go when all are, or when there are many.
+    gone: usize,
     bytes: usize,
-    /// How many items at the front stand in frames that are made.
+    /// How many items after those stand in frames that are made.
     framed: usize,
     /// Bytes of the first item that are written.
     written: usize,
@@ -115,7 +123,8 @@ impl Outbox {
     pub fn new(encoding: Encoding) -> Self {
         Self {
             encoding,
-            items: VecDeque::new(),
+            items: SmallVec::new(),
+            gone: 0,
             bytes: 0,
             framed: 0,
             written: 0,
@@ -167,7 +176,7 @@ impl Outbox {
         self.spared.0 += item.len();
         self.spared.1 += 1;
         self.bytes += item.len();
-        self.items.push_back(item);
+        self.items.push(item);
     }
 
     /// Queues an encoded reply.
@@ -197,12 +206,13 @@ impl Outbox {
 
     /// Drops everything that is not part of a frame already begun, to make way for a close.
     pub fn abandon(&mut self) {
+        self.items.drain(..self.gone);
+        self.gone = 0;
         // A frame that has begun must go out whole, or the close after it is unreadable.
-        let begun = self.written > 0 || self.items.front().is_some_and(|item| !item.opens);
+        let begun = self.written > 0 || self.items.first().is_some_and(|item| !item.opens);
         let keep = if begun && self.framed > 0 {
-            1 + self
-                .items
-                .range(1..self.framed)
+            1 + self.items[1..self.framed]
+                .iter()
                 .take_while(|item| !item.opens)
                 .count()
         } else {
@@ -214,35 +224,32 @@ impl Outbox {
         self.states.clear();
     }
 
-    /// What to write next: frames whatever waits, up to `slices` and the bound of a frame, and
-    /// fills `slices`. Returns how many were filled; 0 when nothing waits.
-    pub fn fill<'a>(&'a mut self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
+    /// What to write next: frames whatever waits, up to [`MAX_SLICES`] and the bound of a frame,
+    /// and fills `slices` with it; with none when nothing waits.
+    pub fn fill<'a>(&'a mut self, slices: &mut Slices<'a>) {
         if self.items.is_empty() {
             self.take_states();
         }
-        while self.framed < self.items.len().min(MAX_SLICES / 2) {
+        while self.framed < self.waiting().len().min(MAX_SLICES / 2) {
             self.frame();
         }
-        let mut filled = 0;
-        for (i, item) in self.items.iter().take(MAX_SLICES / 2).enumerate() {
+        for (i, item) in self.waiting().iter().take(MAX_SLICES / 2).enumerate() {
             let mut skip = if i == 0 { self.written } else { 0 };
             for part in [item.head(), &item.body] {
                 let rest = &part[skip.min(part.len())..];
                 skip = skip.saturating_sub(part.len());
                 if !rest.is_empty() {
-                    slices[filled] = IoSlice::new(rest);
-                    filled += 1;
+                    slices.push(IoSlice::new(rest));
                 }
             }
         }
-        filled
     }
 
     /// `n` bytes of what [`Outbox::fill`] gave were written.
     pub fn consume(&mut self, mut n: usize) {
         self.bytes -= n;
         while n > 0 {
-            let Some(first) = self.items.front() else {
+            let Some(first) = self.waiting().first() else {
                 break;
             };
             let left = first.len() - self.written;
@@ -253,18 +260,26 @@ impl Outbox {
             n -= left;
             self.written = 0;
             self.framed -= 1;
-            self.items.pop_front();
+            self.gone += 1;
         }
-        if self.items.is_empty() {
+        if self.gone == self.items.len() {
             self.spared = (0, 0);
             // An idle connection holds no buffer.
-            self.items = VecDeque::new();
+            self.items = SmallVec::new();
+            self.gone = 0;
+        } else if self.gone >= MAX_GONE {
+            self.items.drain(..self.gone);
+            self.gone = 0;
         }
+    }
+
+    fn waiting(&self) -> &[Item] {
+        &self.items[self.gone..]
     }
 
     fn push(&mut self, item: Item) -> Result<(), Full> {
         let bytes = self.bytes.saturating_sub(self.spared.0);
-        let items = self.items.len().saturating_sub(self.spared.1);
+        let items = self.waiting().len().saturating_sub(self.spared.1);
         if bytes + item.len() > MAX_BYTES || items >= MAX_ITEMS {
             if !self.items.is_empty() {
                 return Err(Full);
@@ -274,22 +289,23 @@ impl Outbox {
             self.spared = (item.len(), 1);
         }
         self.bytes += item.len();
-        self.items.push_back(item);
+        self.items.push(item);
         Ok(())
     }
 
     /// Makes one frame of the first items that stand in none.
     fn frame(&mut self) {
+        let items = &mut self.items[self.gone..];
         let first = self.framed;
-        if self.items[first].kind == Kind::Control {
+        if items[first].kind == Kind::Control {
             self.framed += 1;
             return;
         }
         let separator = self.encoding.separator();
         let mut payload = 0;
         let mut end = first;
-        while end < self.items.len().min(MAX_SLICES / 2) {
-            let item = &mut self.items[end];
+        while end < items.len().min(MAX_SLICES / 2) {
+            let item = &mut items[end];
             let more = item.len() + if end > first { separator.len() } else { 0 };
             if item.kind == Kind::Control || (end > first && payload + more > MAX_FRAME) {
                 break;
@@ -302,8 +318,8 @@ impl Outbox {
             end += 1;
         }
         let (header, len) = frame_header(self.encoding, payload);
-        self.items[first].put_before(&header[..len]);
-        self.items[first].opens = true;
+        items[first].put_before(&header[..len]);
+        items[first].opens = true;
         self.bytes += len;
         self.framed = end;
     }
@@ -313,7 +329,7 @@ impl Outbox {
         for (_, event) in std::mem::take(&mut self.states) {
             let item = Item::new(prefix.as_bytes(), event.tail(self.encoding), Kind::Object);
             self.bytes += item.len();
-            self.items.push_back(item);
+            self.items.push(item);
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    io::{self, IoSlice},
+    io,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 
 use super::{
     Line, SessionKey,
-    outbox::{Full, MAX_SLICES, Outbox, StateKey},
+    outbox::{Full, Outbox, Slices, StateKey},
     ring::{Lost, Ring},
     wheel::Due,
 };
@@ -296,14 +296,12 @@ impl Sink {
             return Flush::Broken;
         }
         let outbox = &mut self.stream.borrow_mut().outbox;
-        loop {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let filled = outbox.fill(&mut slices);
-            if filled == 0 {
-                self.blocked.set(false);
-                return Flush::Done;
-            }
-            match socket.try_write_vectored(&slices[..filled]) {
+        while !outbox.is_empty() {
+            let mut slices = Slices::new();
+            outbox.fill(&mut slices);
+            let written = socket.try_write_vectored(&slices);
+            drop(slices);
+            match written {
                 Ok(n) => outbox.consume(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !self.blocked.replace(true) {
@@ -318,6 +316,8 @@ impl Sink {
                 }
             }
         }
+        self.blocked.set(false);
+        Flush::Done
     }
 
     /// Flushes as the session's actor does: waiting for the socket when it is blocked.

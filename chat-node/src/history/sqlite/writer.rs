@@ -279,7 +279,9 @@ fn commit(conn: &Connection, jobs: Vec<Job>, gauges: &Gauges) -> Committed {
         answers.push(perform(conn, job, &mut broken));
     }
     let ended = match broken {
-        None => conn.execute_batch("COMMIT"),
+        None => conn
+            .prepare_cached("COMMIT")
+            .and_then(|mut it| it.execute([]).map(drop)),
         Some(error) => Err(error),
     };
     match ended {
@@ -307,7 +309,9 @@ fn begin(conn: &Connection) -> Result<()> {
         // Left open by a failure.
         conn.execute_batch("ROLLBACK")?;
     }
-    conn.execute_batch("BEGIN IMMEDIATE")
+    // Parsing these two anew costs as much as many an entry.
+    let mut begin = conn.prepare_cached("BEGIN IMMEDIATE")?;
+    begin.execute([]).map(drop)
 }
 
 /// `broken` is set once the transaction as a whole is lost; nothing is tried after that.

@@ -9,16 +9,22 @@ fn event(room: &str) -> Arc<SharedEvent> {
     }))
 }
 
+/// One write of at most `most` bytes.
+fn write(outbox: &mut Outbox, most: usize) -> Vec<u8> {
+    let mut slices = Slices::new();
+    outbox.fill(&mut slices);
+    let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+    drop(slices);
+    bytes.truncate(most);
+    outbox.consume(bytes.len());
+    bytes
+}
+
 /// Writes everything, `step` bytes at a time, and returns what the socket got.
 fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
     let mut socket = Vec::new();
     while !outbox.is_empty() {
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let filled = outbox.fill(&mut slices);
-        let bytes: Vec<u8> = slices[..filled].iter().flat_map(|s| s.to_vec()).collect();
-        let n = bytes.len().min(step);
-        socket.extend_from_slice(&bytes[..n]);
-        outbox.consume(n);
+        socket.extend(write(outbox, step));
     }
     assert_eq!(outbox.bytes(), 0);
     socket
@@ -110,9 +116,7 @@ fn a_snapshot_beyond_the_bound_leaves_room_for_what_follows() {
 fn abandoning_keeps_the_frame_that_has_begun() {
     let mut outbox = Outbox::new(Encoding::Json);
     outbox.push_event(1, &event("a")).unwrap();
-    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-    outbox.fill(&mut slices);
-    outbox.consume(3);
+    write(&mut outbox, 3);
     outbox.push_event(2, &event("b")).unwrap();
     outbox.abandon();
     outbox.push_control(8, &4008_u16.to_be_bytes()).unwrap();
@@ -127,9 +131,7 @@ fn abandoning_between_two_objects_of_a_frame_keeps_the_second() {
     let mut outbox = Outbox::new(Encoding::Json);
     outbox.push_reply(Bytes::from_static(b"1")).unwrap();
     outbox.push_reply(Bytes::from_static(b"2")).unwrap();
-    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-    outbox.fill(&mut slices);
-    outbox.consume(3); // the header and the first object
+    write(&mut outbox, 3); // the header and the first object
     outbox.push_reply(Bytes::from_static(b"3")).unwrap();
     outbox.abandon();
     assert_eq!(drain(&mut outbox, usize::MAX), b"\n2");
@@ -150,13 +152,7 @@ proptest! {
                 0 | 1 if outbox.push_reply(reply.clone().into()).is_ok() => pushed.push(reply),
                 2 => { let _ = outbox.push_control(9, b"p"); }
                 _ => {
-                    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                    let filled = outbox.fill(&mut slices);
-                    let bytes: Vec<u8> =
-                        slices[..filled].iter().flat_map(|s| s.to_vec()).collect();
-                    let n = bytes.len().min(step);
-                    socket.extend_from_slice(&bytes[..n]);
-                    outbox.consume(n);
+                    socket.extend(write(&mut outbox, step));
                 }
             }
         }
