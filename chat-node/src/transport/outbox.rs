@@ -85,20 +85,26 @@ enum Kind {
 
 /// A server's frame header is 2, 4 or 10 bytes.
 const HEADER: usize = 10;
-const HEAD: usize = HEADER + 28;
+const HEAD: usize = HEADER + Prefix::MAX;
 
 impl Item {
-    fn new(prefix: &[u8], body: Bytes, kind: Kind) -> Self {
-        let mut head = [0; HEAD];
-        head[HEADER..HEADER + prefix.len()].copy_from_slice(prefix);
-        let end = (HEADER + prefix.len()) as u8;
-        let opens = kind == Kind::Control;
+    /// An event of which each recipient has a prefix of its own.
+    fn event(prefix: &Prefix, body: Bytes) -> Self {
+        let (bytes, len) = prefix.padded();
+        let mut item = Self::whole(body, Kind::Object);
+        item.head[HEADER..].copy_from_slice(bytes);
+        item.end = (HEADER + len) as u8;
+        item
+    }
+
+    /// Something that is the body alone.
+    fn whole(body: Bytes, kind: Kind) -> Self {
         Self {
-            head,
+            head: [0; HEAD],
             start: HEADER as u8,
-            end,
+            end: HEADER as u8,
             kind,
-            opens,
+            opens: kind == Kind::Control,
             body,
         }
     }
@@ -111,10 +117,32 @@ impl Item {
         usize::from(self.end - self.start) + self.body.len()
     }
 
-    fn put_before(&mut self, bytes: &[u8]) {
-        let start = usize::from(self.start) - bytes.len();
-        self.head[start..usize::from(self.start)].copy_from_slice(bytes);
+    fn put_before<const N: usize>(&mut self, bytes: [u8; N]) {
+        let start = usize::from(self.start) - N;
+        self.head[start..start + N].copy_from_slice(&bytes);
         self.start = start as u8;
+    }
+
+    /// Puts the header of a final, unmasked data frame before it (RFC 6455, 5.2).
+    fn open_frame(&mut self, encoding: Encoding, payload: usize) -> usize {
+        let opcode = match encoding {
+            Encoding::Json => 0x81,
+            Encoding::MsgPack => 0x82,
+        };
+        self.opens = true;
+        let before = self.start;
+        match payload {
+            0..=125 => self.put_before([opcode, payload as u8]),
+            126..=0xffff => {
+                let [a, b] = (payload as u16).to_be_bytes();
+                self.put_before([opcode, 126, a, b]);
+            }
+            _ => {
+                self.put_before((payload as u64).to_be_bytes());
+                self.put_before([opcode, 127]);
+            }
+        }
+        usize::from(before - self.start)
     }
 }
 
@@ -151,28 +179,20 @@ impl Outbox {
     /// Queues an event of the replayable stream.
     pub fn push_event(&mut self, s: u64, event: &SharedEvent) -> Result<(), Full> {
         let prefix = Prefix::new(self.encoding, Some(s));
-        self.push(Item::new(
-            prefix.as_bytes(),
-            event.tail(self.encoding),
-            Kind::Object,
-        ))
+        self.push(Item::event(&prefix, event.tail(self.encoding)))
     }
 
     /// Queues an ephemeral event that must not be replaced by a newer one (`hello`, `bye`).
     pub fn push_ephemeral(&mut self, event: &SharedEvent) -> Result<(), Full> {
         let prefix = Prefix::new(self.encoding, None);
-        self.push(Item::new(
-            prefix.as_bytes(),
-            event.tail(self.encoding),
-            Kind::Object,
-        ))
+        self.push(Item::event(&prefix, event.tail(self.encoding)))
     }
 
     /// Queues an event that is replayed: a ring may hold more than an outbox, so it does not
     /// count against the bound.
     pub fn push_replayed(&mut self, s: u64, event: &SharedEvent) {
         let prefix = Prefix::new(self.encoding, Some(s));
-        let item = Item::new(prefix.as_bytes(), event.tail(self.encoding), Kind::Object);
+        let item = Item::event(&prefix, event.tail(self.encoding));
         self.spared.0 += item.len();
         self.spared.1 += 1;
         self.bytes += item.len();
@@ -181,7 +201,7 @@ impl Outbox {
 
     /// Queues an encoded reply.
     pub fn push_reply(&mut self, reply: Bytes) -> Result<(), Full> {
-        self.push(Item::new(&[], reply, Kind::Object))
+        self.push(Item::whole(reply, Kind::Object))
     }
 
     /// Queues a ping, pong or close frame; `payload` is at most 125 bytes.
@@ -189,7 +209,7 @@ impl Outbox {
         let mut frame = Vec::with_capacity(2 + payload.len());
         frame.extend_from_slice(&[0x80 | opcode, payload.len() as u8]);
         frame.extend_from_slice(payload);
-        self.push(Item::new(&[], frame.into(), Kind::Control))
+        self.push(Item::whole(frame.into(), Kind::Control))
     }
 
     /// Puts the newest state of `key`.
@@ -311,53 +331,26 @@ impl Outbox {
                 break;
             }
             if end > first {
-                item.put_before(separator);
+                for byte in separator.iter().rev() {
+                    item.put_before([*byte]);
+                }
                 self.bytes += separator.len();
             }
             payload += more;
             end += 1;
         }
-        let (header, len) = frame_header(self.encoding, payload);
-        items[first].put_before(&header[..len]);
-        items[first].opens = true;
-        self.bytes += len;
+        self.bytes += items[first].open_frame(self.encoding, payload);
         self.framed = end;
     }
 
     fn take_states(&mut self) {
         let prefix = Prefix::new(self.encoding, None);
         for (_, event) in std::mem::take(&mut self.states) {
-            let item = Item::new(prefix.as_bytes(), event.tail(self.encoding), Kind::Object);
+            let item = Item::event(&prefix, event.tail(self.encoding));
             self.bytes += item.len();
             self.items.push(item);
         }
     }
-}
-
-/// A final, unmasked data frame's header (RFC 6455, 5.2).
-fn frame_header(encoding: Encoding, payload: usize) -> ([u8; HEADER], usize) {
-    let mut header = [0; HEADER];
-    header[0] = match encoding {
-        Encoding::Json => 0x81,
-        Encoding::MsgPack => 0x82,
-    };
-    let len = match payload {
-        0..=125 => {
-            header[1] = payload as u8;
-            2
-        }
-        126..=0xffff => {
-            header[1] = 126;
-            header[2..4].copy_from_slice(&(payload as u16).to_be_bytes());
-            4
-        }
-        _ => {
-            header[1] = 127;
-            header[2..10].copy_from_slice(&(payload as u64).to_be_bytes());
-            10
-        }
-    };
-    (header, len)
 }
 
 #[cfg(test)]

@@ -262,15 +262,18 @@ impl SharedEvent {
 /// The bytes before an event's shared tail: they open the object and carry the recipient's `s`.
 #[derive(Debug, Clone, Copy)]
 pub struct Prefix {
-    bytes: [u8; 28],
+    bytes: [u8; Prefix::MAX],
     len: u8,
 }
 
 impl Prefix {
+    /// The most bytes a prefix has.
+    pub const MAX: usize = 28;
+
     /// For an event of the replayable stream (`s`), or an ephemeral one (`None`).
     pub fn new(encoding: Encoding, s: Option<u64>) -> Self {
         let mut prefix = Self {
-            bytes: [0; 28],
+            bytes: [0; Self::MAX],
             len: 0,
         };
         match (encoding, s) {
@@ -304,24 +307,26 @@ impl Prefix {
         &self.bytes[..usize::from(self.len)]
     }
 
-    fn put(&mut self, bytes: &[u8]) {
+    /// The bytes with what follows them up to [`Self::MAX`], and how many count: one is made for
+    /// every delivery, and a copy of fixed size needs no call.
+    pub fn padded(&self) -> (&[u8; Self::MAX], usize) {
+        (&self.bytes, usize::from(self.len))
+    }
+
+    fn put<const N: usize>(&mut self, bytes: &[u8; N]) {
         let start = usize::from(self.len);
-        self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len() as u8;
+        self.bytes[start..start + N].copy_from_slice(bytes);
+        self.len += N as u8;
     }
 
     fn put_decimal(&mut self, mut n: u64) {
-        let mut digits = [0_u8; 20];
-        let mut start = digits.len();
-        loop {
-            start -= 1;
-            digits[start] = b'0' + (n % 10) as u8;
+        let digits = n.checked_ilog10().unwrap_or(0) as usize + 1;
+        let start = usize::from(self.len);
+        for digit in self.bytes[start..start + digits].iter_mut().rev() {
+            *digit = b'0' + (n % 10) as u8;
             n /= 10;
-            if n == 0 {
-                break;
-            }
         }
-        self.put(&digits[start..]);
+        self.len += digits as u8;
     }
 }
 
