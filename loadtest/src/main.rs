@@ -9,7 +9,8 @@ use loadtest::{
     bench::Bench,
     check, drive, record,
     scenario::{
-        Fanout, Hot, Idle, Instructions, Latency, Scenario, Send, Stalled, Storm, serve_floor,
+        Fanout, Hot, Idle, Instructions, Latency, Mixed, Presence, Scenario, Send, Stalled, Storm,
+        serve_floor,
     },
 };
 
@@ -66,11 +67,42 @@ enum Task {
         scenario: Hot,
     },
     /// Cut every socket at once and let everybody resume: the CPU of all the resumes
+    ///
+    /// While all are away a message is said in each room, by one who stays. "resumes" is what the
+    /// server works from the first connection to the last replay; what it works to notice
+    /// the cuts is "a cut", what a first start costs is "a start". The people have rooms, but no
+    /// friends. A run fails unless everybody was replayed exactly what was said.
     Storm {
         #[command(flatten)]
         bench: Bench,
         #[command(flatten)]
         scenario: Storm,
+    },
+    /// Let everybody change presence before many friends: the cost of telling them
+    ///
+    /// A delivery is one event that arrived at one session, one's own echo too. A server tells of a
+    /// person at most once in 2 s, the newest state winning, so fewer are told than set; "until
+    /// told" includes that wait, "rested" counts only changes after 4 s without one. One state in
+    /// eight is invisible. A run fails when somebody hears of a stranger, or of a state that is old
+    /// or altered, or does not hear the newest state of a friend in the end.
+    Presence {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Presence,
+    },
+    /// Live a friend-chat day: most idle, some talk, type, read, come and go
+    ///
+    /// Everybody is in a direct room with two friends and in a group. Everything happens at random
+    /// times drawn beforehand, and the clock of a message starts when it is due. Messages that
+    /// somebody was away for are verified, but not timed. A delivery is any event that arrived at a
+    /// session. A run fails when a message is missing, doubled or altered, when presence is wrong
+    /// as in `presence`, or when somebody hears of a room of others.
+    Mixed {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Mixed,
     },
     /// Count the instructions of a delivery with callgrind, in both encodings
     Instructions(Instructions),
@@ -131,6 +163,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Stalled { bench, scenario } => measure(&bench, scenario),
         Task::Hot { bench, scenario } => measure(&bench, scenario),
         Task::Storm { bench, scenario } => measure(&bench, scenario),
+        Task::Presence { bench, scenario } => measure(&bench, scenario),
+        Task::Mixed { bench, scenario } => measure(&bench, scenario),
         Task::Instructions(instructions) => {
             instructions.run()?;
             Ok(ExitCode::SUCCESS)

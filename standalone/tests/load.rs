@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 use loadtest::{
     measure::{Figure, Progress},
-    scenario::{Fanout, Scenario, Stage, Storm},
+    scenario::{Fanout, Mixed, Presence, Scenario, Stage, Storm},
     target::{Launch, Server},
 };
 use shared::protocol::codec::Encoding;
@@ -77,4 +77,31 @@ fn who_drops_comes_back_and_has_missed_nothing() {
     let figures = run::<Storm>(Encoding::MsgPack, options);
     assert!((value(&figures, "events replayed") - 45.0 * 3.0).abs() < 0.5);
     assert!(value(&figures, "until the last is back") > 0.0);
+}
+
+#[test]
+fn friends_hear_of_each_state_or_of_a_newer_one() {
+    let options = "--users 20 --friends 6 --changes 60 --seconds 3";
+    let figures = run::<Presence>(Encoding::Json, options);
+    let (set, told) = (
+        value(&figures, "states set"),
+        value(&figures, "states told"),
+    );
+    assert!(set > 20.0 && told >= 20.0 && told <= set, "{figures:?}");
+    assert!(value(&figures, "delivered") >= told * 7.0);
+}
+
+#[test]
+fn a_day_among_friends_leaves_no_hole() {
+    let options = "--users 30 --friends 4 --group 6 --active 0.5 --seconds 4 --direct 60 --to-group 60 \
+                   --typing 60 --reads 60 --presence 20 --drops 600 --away 0.5";
+    let figures = run::<Mixed>(Encoding::MsgPack, options);
+    for name in [
+        "messages",
+        "resumes",
+        "deliveries",
+        "until the last has it, p50",
+    ] {
+        assert!(value(&figures, name) > 0.0, "{figures:?}");
+    }
 }

@@ -6,10 +6,15 @@ mod floor;
 mod idle;
 mod instructions;
 mod latency;
+mod mixed;
+mod presence;
 mod pressure;
+mod schedule;
 mod send;
+mod states;
 mod storm;
 mod talk;
+mod town;
 
 use std::path::PathBuf;
 
@@ -21,6 +26,8 @@ pub use floor::serve as serve_floor;
 pub use idle::Idle;
 pub use instructions::Instructions;
 pub use latency::Latency;
+pub use mixed::Mixed;
+pub use presence::Presence;
 pub use pressure::{Hot, Stalled};
 pub use send::Send;
 pub use storm::Storm;

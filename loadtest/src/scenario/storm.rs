@@ -31,6 +31,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 /// accept, upgrade, token, resume, replay. What it works to notice the cuts is counted apart, and
 /// so is what the first start of a session costs. The people have rooms, but no friends.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Storm {
     /// How many sessions drop and resume
     #[arg(long, default_value_t = 10_000)]

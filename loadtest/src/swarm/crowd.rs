@@ -169,8 +169,7 @@ impl Crowd {
             while under_way.len() < at_once
                 && let Some(who) = waiting.next()
             {
-                let token = self.members[who].token.clone();
-                self.swarm.redial(who, &token)?;
+                self.come_back(who)?;
                 under_way.push(who);
             }
             if under_way.is_empty() {
@@ -180,6 +179,17 @@ impl Crowd {
             let members = &self.members;
             under_way.retain(|who| !members[*who].joined);
         }
+    }
+
+    /// Connects and resumes a session without waiting for it; [`Self::is_joined`] tells when.
+    pub fn come_back(&mut self, who: Who) -> Result<(), Fault> {
+        let token = self.members[who].token.clone();
+        Ok(self.swarm.redial(who, &token)?)
+    }
+
+    /// Whether a session has its socket and has started or resumed on it.
+    pub fn is_joined(&self, who: Who) -> bool {
+        self.members[who].joined
     }
 
     /// Lets these sockets end without its being a fault.

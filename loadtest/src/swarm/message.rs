@@ -53,12 +53,24 @@ pub struct Content<'a> {
     /// A presence.
     #[serde(borrow, deserialize_with = "plain")]
     pub status: Option<Cow<'a, str>>,
+    /// What somebody is doing.
+    #[serde(borrow)]
+    pub activity: Option<Activity<'a>>,
     /// An error's code.
     #[serde(borrow, deserialize_with = "plain")]
     pub code: Option<Cow<'a, str>>,
     /// An error's explanation.
     #[serde(borrow, deserialize_with = "plain")]
     pub message: Option<Cow<'a, str>>,
+}
+
+/// The part of an activity that scenarios look at.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Activity<'a> {
+    /// In the client's words.
+    #[serde(borrow, deserialize_with = "plain")]
+    pub details: Option<Cow<'a, str>>,
 }
 
 impl Content<'_> {
@@ -165,6 +177,9 @@ mod tests {
             json!({"id": 8, "ok": {"sid": "x", "me": {"id": "u"}, "rooms": [{"room": 1}]}}),
             json!({"s": 3, "ev": "room.added", "d": {"room": {"id": "r", "members": [1]}}}),
             json!({"s": 4, "ev": "message.new", "d": {"room": "r", "seq": 9, "text": "a\"b"}}),
+            json!({"ev": "presence", "d": {
+                "user": "u", "status": "busy", "activity": {"kind": "game", "details": "7"},
+            }}),
             json!({"err": {"code": "busy", "retry": true, "message": "m"}}),
         ];
         let json = values.iter().map(Value::to_string).collect::<Vec<_>>();
@@ -181,6 +196,7 @@ mod tests {
         assert_eq!(of_json.len(), values.len());
         assert!(of_json[3].contains("seq: Some(9)") && of_json[3].contains("a\\\"b"));
         assert!(of_json[2].contains("room: None"));
+        assert!(of_json[4].contains("details: Some(\"7\")"));
     }
 
     #[test]
