@@ -1,9 +1,15 @@
 //! Wiring: the only place of the crate that names concrete backends.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::{File, TryLockError},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_web::web::ServiceConfig;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use shared::{
     auth::{Auth, Revocations, SigningKey, TokenVerifier},
     id::{NodeId, Timestamp},
@@ -75,6 +81,26 @@ pub struct Node {
     server: Mutex<Option<Server>>,
     presence_runs: Mutex<Option<JoinHandle<()>>>,
     stop: CancellationToken,
+    /// Held for as long as the node lives.
+    _claim: File,
+}
+
+/// Claims a data directory for one node: two on one history would not hear each other's messages.
+/// The claim ends with the process, however it ends.
+fn claim(data_dir: &Path) -> anyhow::Result<File> {
+    let path = data_dir.join("node.lock");
+    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "the data directory {} is used by another process; stop that one, or give this one a \
+             directory of its own (--data-dir)",
+            data_dir.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
 }
 
 impl Node {
@@ -96,6 +122,7 @@ impl Node {
         let relays = Relays::new(settings.worker_count(), overload.clone());
         let workers = Workers::start(settings.worker_count(), relays.clone()).await?;
 
+        let claim = claim(&data_dir)?;
         let path = data_dir.join("history.db");
         // It holds what everybody said to each other.
         private_file(&path).with_context(|| format!("cannot make {}", path.display()))?;
@@ -196,6 +223,7 @@ impl Node {
             server: Mutex::new(None),
             presence_runs: Mutex::new(Some(presence_runs)),
             stop,
+            _claim: claim,
         })
     }
 

@@ -40,7 +40,7 @@ pub struct Program {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data directory cannot be made.
-    #[error("the data directory {}: {source}", path.display())]
+    #[error("cannot use {} as the data directory (--data-dir): {source}", path.display())]
     DataDir {
         /// Which.
         path: PathBuf,

@@ -157,3 +157,20 @@ async fn a_clean_stop_and_start_keeps_everything_too() {
     let view = started.rooms.iter().find(|r| r.id == room).unwrap();
     assert_eq!(view.head, ack.seq);
 }
+
+/// Two nodes on one history would not hear each other's messages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_directory_belongs_to_one_process() {
+    let mut app = TestApp::start().await;
+    let second = app.output_beside();
+    let said = String::from_utf8_lossy(&second.stderr).into_owned()
+        + &String::from_utf8_lossy(&second.stdout);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("used by another process"), "{said}");
+    assert!(said.contains("--data-dir"), "{said}");
+    app.is_well().await;
+    // Whoever dies leaves it free at once.
+    app.kill();
+    app.boot().await;
+    app.is_well().await;
+}

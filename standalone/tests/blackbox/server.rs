@@ -98,11 +98,23 @@ impl Server {
         self.command().output().unwrap()
     }
 
+    /// Runs the program once more, on the same data and other ports; it is expected to end by
+    /// itself.
+    pub(crate) fn output_beside(&self) -> Output {
+        self.command_on("127.0.0.1:0", "127.0.0.1:0")
+            .output()
+            .unwrap()
+    }
+
     fn command(&self) -> Command {
+        self.command_on(&self.address, &self.admin["http://".len()..])
+    }
+
+    fn command_on(&self, address: &str, admin: &str) -> Command {
         let mut command = Command::new(program(self.name));
         command
-            .args(["--listen", &self.address])
-            .args(["--admin-listen", &self.admin["http://".len()..]])
+            .args(["--listen", address])
+            .args(["--admin-listen", admin])
             .arg("--data-dir")
             .arg(self.data_dir())
             .env_clear()
