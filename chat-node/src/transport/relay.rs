@@ -10,7 +10,7 @@ mod posts;
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll},
@@ -30,6 +30,12 @@ use crate::room::{Reply, ReplyBody};
 
 /// Posts handled before dirty sinks are flushed and sockets get their turn.
 const TURN: usize = 512;
+/// Sinks flushed before others on this thread get their turn. A write costs several microseconds,
+/// so a large room's thousand would keep everybody else waiting for as many milliseconds.
+const FLUSHES: usize = 64;
+/// Audiences up to this size are flushed before larger ones: a quiet room does not queue behind a
+/// hot one.
+const SMALL: usize = 16;
 
 /// The sessions of one worker thread and what they hear. Sessions of that thread call it
 /// directly; everybody else posts through [`Relays`].
@@ -46,7 +52,39 @@ struct Book {
     sinks: HashMap<SessionKey, Rc<Sink>>,
     users: HashMap<UserId, SmallVec<[Rc<Sink>; 1]>>,
     rooms: HashMap<RoomId, Vec<Rc<Sink>>>,
-    dirty: Vec<Rc<Sink>>,
+    dirty: Dirty,
+}
+
+/// Sinks to be flushed, each in one of the lists.
+#[derive(Debug, Default)]
+struct Dirty {
+    /// Touched by a small audience.
+    soon: VecDeque<Rc<Sink>>,
+    /// Touched by a large one.
+    later: VecDeque<Rc<Sink>>,
+}
+
+impl Dirty {
+    fn mark(&mut self, sink: &Rc<Sink>, small: bool) {
+        if !sink.dirty.replace(true) {
+            let list = if small {
+                &mut self.soon
+            } else {
+                &mut self.later
+            };
+            list.push_back(sink.clone());
+        }
+    }
+
+    fn next(&mut self) -> Option<Rc<Sink>> {
+        let sink = self.soon.pop_front().or_else(|| self.later.pop_front())?;
+        sink.dirty.set(false);
+        Some(sink)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.soon.is_empty() && self.later.is_empty()
+    }
 }
 
 impl Relay {
@@ -207,7 +245,7 @@ impl Relay {
                         Ok(bytes) => sink.push_reply(&bytes),
                         Err(error) => tracing::error!(%error, "a reply cannot be encoded"),
                     }
-                    mark(&mut self.book.borrow_mut().dirty, &sink);
+                    self.book.borrow_mut().dirty.mark(&sink, true);
                 }
             }
         }
@@ -229,39 +267,42 @@ impl Relay {
             dirty,
             ..
         } = &mut *self.book.borrow_mut();
-        let mut one = |sink: &Rc<Sink>| {
+        let mut one = |sink: &Rc<Sink>, small| {
             push(sink);
-            mark(dirty, sink);
+            dirty.mark(sink, small);
         };
         match audience {
-            Audience::Room(room) => rooms.get(room).into_iter().flatten().for_each(&mut one),
+            Audience::Room(room) => {
+                let Some(sinks) = rooms.get(room) else { return };
+                let small = sinks.len() <= SMALL;
+                for sink in sinks {
+                    one(sink, small);
+                }
+            }
             Audience::Users(of) => {
+                let small = of.len() <= SMALL;
                 of.iter()
                     .filter_map(|user| users.get(user))
                     .flatten()
-                    .for_each(&mut one);
+                    .for_each(|sink| one(sink, small));
             }
         }
     }
 
-    /// Handles up to a turn of posts; answers whether more wait.
+    /// Handles up to a turn of posts and flushes some of the sinks they touched; answers whether
+    /// anything is left to do.
     fn turn(&self) -> bool {
         let (posts, more) = self.relays.take(self.worker, TURN);
         for post in posts {
             self.handle(post);
         }
-        let dirty = std::mem::take(&mut self.book.borrow_mut().dirty);
-        for sink in &dirty {
-            sink.dirty.set(false);
+        for _ in 0..FLUSHES {
+            let Some(sink) = self.book.borrow_mut().dirty.next() else {
+                break;
+            };
             sink.flush();
         }
-        more
-    }
-}
-
-fn mark(dirty: &mut Vec<Rc<Sink>>, sink: &Rc<Sink>) {
-    if !sink.dirty.replace(true) {
-        dirty.push(sink.clone());
+        more || !self.book.borrow().dirty.is_empty()
     }
 }
 

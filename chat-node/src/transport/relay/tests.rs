@@ -323,3 +323,31 @@ async fn many_come_and_go_in_any_order_and_the_right_ones_stay() {
     }
     assert!(relay.book.borrow().rooms.is_empty() && !relays.listeners(&room("q")));
 }
+
+#[actix_rt::test]
+async fn a_quiet_room_does_not_queue_behind_a_large_one() {
+    let relay = start();
+    let relays = relay.relays().clone();
+    let mut crowd = Vec::new();
+    for n in 0..2 * FLUSHES {
+        let (sink, client) = connect(&relay, &format!("u{n}")).await;
+        relay.subscribe(&sink, [room("large")]);
+        crowd.push(client);
+    }
+    let (sink, mut quiet) = connect(&relay, "a").await;
+    relay.subscribe(&sink, [room("quiet")]);
+    relays.publish(&Audience::Room(room("large")), &read("large", 1));
+    relays.publish(&Audience::Room(room("quiet")), &read("quiet", 1));
+    let served = |clients: &mut [std::net::TcpStream]| {
+        let has = |client: &std::net::TcpStream| client.peek(&mut [0]).is_ok_and(|n| n > 0);
+        clients.iter().filter(|client| has(client)).count()
+    };
+    for client in &crowd {
+        client.set_nonblocking(true).unwrap();
+    }
+    assert!(relay.turn(), "the rest waits for the next turn");
+    assert!(text(&mut quiet).contains("quiet"));
+    assert_eq!(served(&mut crowd), FLUSHES - 1);
+    while relay.turn() {}
+    assert_eq!(served(&mut crowd), 2 * FLUSHES);
+}
