@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 use loadtest::{
     measure::{Figure, Progress},
-    scenario::{Fanout, Mixed, Presence, Scenario, Stage, Storm},
+    scenario::{Fanout, Hot, Latency, Mixed, Presence, Scenario, Send, Stage, Stalled, Storm},
     target::{Launch, Server},
 };
 use shared::protocol::codec::Encoding;
@@ -104,4 +104,38 @@ fn a_day_among_friends_leaves_no_hole() {
     ] {
         assert!(value(&figures, name) > 0.0, "{figures:?}");
     }
+}
+
+#[test]
+fn every_send_is_acknowledged_and_heard() {
+    let options = "--rooms 5 --members 3 --window 2 --seconds 1 --warm-up 0.2";
+    let figures = run::<Send>(Encoding::MsgPack, options);
+    assert!(value(&figures, "acks") > 0.0);
+    assert!(value(&figures, "ack, p99") > 0.0);
+}
+
+#[test]
+fn the_last_recipient_is_waited_for() {
+    let options = "--rooms 2 --members 10 --rate 50 --seconds 2";
+    let figures = run::<Latency>(Encoding::Json, options);
+    let (ack, last) = (
+        value(&figures, "ack, p50"),
+        value(&figures, "last recipient, p50"),
+    );
+    assert!(ack > 0.0 && last > 0.0);
+}
+
+#[test]
+fn who_stalls_is_closed_and_the_others_have_everything() {
+    let options = "--members 20 --stalled 2 --rate 150 --seconds 3";
+    let figures = run::<Stalled>(Encoding::Json, options);
+    assert!((value(&figures, "closed as too slow") - 2.0).abs() < 0.5);
+}
+
+#[test]
+fn quiet_rooms_are_heard_beside_a_hot_one() {
+    let options = "--members 20 --in-flight 4 --quiet 10 --rate 50 --seconds 2";
+    let figures = run::<Hot>(Encoding::MsgPack, options);
+    assert!(value(&figures, "deliveries of the hot room") > 0.0);
+    assert!(value(&figures, "quiet room beside the hot one, p99") > 0.0);
 }
