@@ -89,7 +89,9 @@ pub struct Node {
 /// The claim ends with the process, however it ends.
 fn claim(data_dir: &Path) -> anyhow::Result<File> {
     let path = data_dir.join("node.lock");
-    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    let file = private_file(&path)
+        .and_then(|()| File::open(&path))
+        .with_context(|| format!("cannot make {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!(
