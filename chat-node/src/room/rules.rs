@@ -16,6 +16,9 @@ pub const SYSTEM: &str = "system";
 pub const MAX_TEXT_CHARS: usize = 4_000;
 /// Largest `data` of a message, in bytes of JSON.
 pub const MAX_DATA_BYTES: usize = 4 * 1024;
+/// How deep the data of a message is nested at most: with the command around it, within what a frame
+/// may be.
+pub const MAX_DATA_DEPTH: usize = 60;
 /// Most people one message mentions.
 pub const MAX_MENTIONS: usize = 50;
 /// Most different emoji under one message.
@@ -154,10 +157,26 @@ pub fn check_data(data: &Value) -> Result<(), ErrorBody> {
             Ok(())
         }
     }
+    // The depth first: what is checked here is read again by many, with a stack each. A text that
+    // serde_json takes for raw JSON of its own making may hide more than the frame showed.
+    if deeper_than(MAX_DATA_DEPTH, data) {
+        let message = format!("data is nested at most {MAX_DATA_DEPTH} deep");
+        return Err(invalid(message));
+    }
     serde_json::to_writer(Count(0), data).map_err(|_| {
         let message = format!("data has at most {MAX_DATA_BYTES} bytes of JSON");
         ErrorBody::new(ErrorCode::TooLarge, message)
     })
+}
+
+/// Whether a value is nested deeper than that.
+fn deeper_than(depth: usize, value: &Value) -> bool {
+    let within = |inner: &Value| depth == 0 || deeper_than(depth - 1, inner);
+    match value {
+        Value::Array(items) => items.iter().any(within) || depth == 0,
+        Value::Object(fields) => fields.values().any(within) || depth == 0,
+        _ => false,
+    }
 }
 
 /// At most 50 people; whether they are members is the room's to say.
@@ -249,6 +268,19 @@ mod tests {
         assert!(check_data(&Value::String("x".repeat(4_094))).is_ok());
         let error = check_data(&Value::String("x".repeat(4_095))).unwrap_err();
         assert_eq!(error.code, ErrorCode::TooLarge);
+    }
+
+    #[test]
+    fn data_is_bounded_in_depth_also_where_it_hides() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert!(check_data(&read(&nested(MAX_DATA_DEPTH))).is_ok());
+        let deeper = check_data(&read(&nested(MAX_DATA_DEPTH + 1))).unwrap_err();
+        assert_eq!(deeper.code, ErrorCode::Invalid);
+        // serde_json reads the string under this key as JSON, with a depth of its own.
+        let hidden = serde_json::json!({"$serde_json::private::RawValue": nested(126)});
+        let text = format!("[[{hidden}]]");
+        assert!(check_data(&read(&text)).is_err(), "{text}");
     }
 
     #[test]

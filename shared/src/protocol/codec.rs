@@ -171,6 +171,9 @@ fn json_commands(frame: &[u8]) -> Result<Vec<RawCommand<'_>>, DecodeError> {
         d: Option<&'a RawValue>,
     }
     let text = std::str::from_utf8(frame).map_err(|_| DecodeError("not UTF-8".into()))?;
+    if deeper_than(MAX_DEPTH, frame) {
+        return Err(DecodeError(format!("nested deeper than {MAX_DEPTH}")));
+    }
     let mut commands = Vec::with_capacity(1);
     let mut envelopes = serde_json::Deserializer::from_str(text).into_iter::<Envelope<'_>>();
     loop {
@@ -203,6 +206,30 @@ fn json_commands(frame: &[u8]) -> Result<Vec<RawCommand<'_>>, DecodeError> {
         });
     }
     Ok(commands)
+}
+
+/// Whether brackets outside strings stand deeper than `depth`.
+fn deeper_than(depth: usize, json: &[u8]) -> bool {
+    let opens = |byte: &&u8| matches!(byte, b'[' | b'{');
+    // Almost no frame has enough of them to be looked at closely.
+    if json.iter().filter(opens).count() <= depth {
+        return false;
+    }
+    let (mut open, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => open += 1,
+            b']' | b'}' if !in_string => open = open.saturating_sub(1),
+            _ => {}
+        }
+        if open > depth {
+            return true;
+        }
+    }
+    false
 }
 
 /// The string a JSON token stands for; empty when it is no string, which no op is named.
@@ -369,6 +396,18 @@ mod tests {
             user: UserId::parse("u").unwrap(),
             on: true,
         })
+    }
+
+    #[test]
+    fn brackets_count_only_where_they_nest() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(!deeper_than(64, nested(64).as_bytes()));
+        assert!(deeper_than(64, nested(65).as_bytes()));
+        assert!(!deeper_than(64, nested(2).repeat(100).as_bytes()));
+        let said = format!("{{\"text\":\"\\\"{}\"}}", nested(200));
+        assert!(!deeper_than(64, said.as_bytes()), "{said}");
+        let after = format!("{{\"text\":\"\\\\\",\"d\":{}}}", nested(64));
+        assert!(deeper_than(64, after.as_bytes()), "{after}");
     }
 
     #[test]

@@ -334,6 +334,15 @@ async fn deep_and_lying_bodies_are_refused_or_closed_and_cost_nothing() {
         }
         Err(error) => assert_eq!(error.code(), Some(ErrorCode::Invalid)),
     }
+    // serde_json reads the string under this key as JSON, with a depth of its own: stored, it
+    // could never be read again, and nobody of the room could start a session.
+    let hidden = json!({"$serde_json::private::RawValue": "[".repeat(126) + &"]".repeat(126)});
+    let deep = (0..50).fold(hidden, |inner, _| json!([inner]));
+    let body = json!({"room": room, "nonce": "hidden", "text": "x", "data": deep});
+    let error = owner.refused("message.send", &body).await.unwrap();
+    assert_eq!(error.code, ErrorCode::Invalid);
+    let (_, started) = app.session(&app.stranger("owner"), Encoding::Json).await;
+    assert_eq!(started.rooms.len(), 1);
     let grown = app.rss().saturating_sub(before);
     assert!(grown < 32 << 20, "grew by {grown} bytes");
     app.is_well().await;
