@@ -7,7 +7,7 @@ use shared::telemetry::{LATENCY_BUCKETS, Metric};
 pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "fireside_history_queue_depth",
-        "Jobs that wait for the writer thread or a reader thread",
+        "Jobs that wait for the writer thread, a reader thread or the thread that searches",
     )
     .by(&["queue"]),
     Metric::histogram(
@@ -60,6 +60,7 @@ pub const METRICS: &[Metric] = &[
 pub(super) struct Gauges {
     pub(super) write_queue: Gauge,
     pub(super) read_queue: Gauge,
+    pub(super) search_queue: Gauge,
     pub(super) commit_seconds: Histogram,
     pub(super) batch_entries: Histogram,
     pub(super) batch_limit: Gauge,
@@ -78,6 +79,7 @@ impl Gauges {
         Self {
             write_queue: gauge!("fireside_history_queue_depth", "queue" => "write"),
             read_queue: gauge!("fireside_history_queue_depth", "queue" => "read"),
+            search_queue: gauge!("fireside_history_queue_depth", "queue" => "search"),
             commit_seconds: histogram!("fireside_history_commit_seconds"),
             batch_entries: histogram!("fireside_history_batch_entries"),
             batch_limit: gauge!("fireside_history_batch_limit"),

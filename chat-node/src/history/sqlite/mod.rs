@@ -46,7 +46,7 @@ use self::{
     append::Encoded,
     gauges::Gauges,
     queue::{Bounds, Queue, Refused},
-    reader::Readers,
+    reader::{Pool, Readers},
     schema::Place,
     search::Query,
     writer::{Job, Writer},
@@ -62,6 +62,7 @@ pub use self::{gauges::METRICS, schema::OpenError, settings::SqliteSettings};
 pub struct SqliteHistory {
     writes: Arc<Queue<Job>>,
     readers: Readers,
+    searchers: Readers,
     gauges: Gauges,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -94,12 +95,21 @@ impl SqliteHistory {
             settings.history_batch,
             gauges.clone(),
         );
-        let (readers, mut threads) = Readers::start(
-            &place,
-            settings.history_readers,
-            settings.history_read_queue,
-            &gauges,
-        )?;
+        let pool = Pool {
+            name: "history-read",
+            threads: settings.history_readers,
+            waiting: settings.history_read_queue,
+            depth: gauges.read_queue.clone(),
+        };
+        let (readers, mut threads) = Readers::start(&place, pool, &gauges)?;
+        let pool = Pool {
+            name: "history-search",
+            threads: 1,
+            waiting: search::MAX_WAITING,
+            depth: gauges.search_queue.clone(),
+        };
+        let (searchers, more) = Readers::start(&place, pool, &gauges)?;
+        threads.extend(more);
         threads.push(
             thread::Builder::new()
                 .name("history-write".into())
@@ -108,6 +118,7 @@ impl SqliteHistory {
         Ok(Self {
             writes,
             readers,
+            searchers,
             gauges,
             threads: Mutex::new(threads),
         })
@@ -130,6 +141,7 @@ impl SqliteHistory {
     pub fn close(&self) {
         self.writes.close();
         self.readers.close();
+        self.searchers.close();
         for thread in self.threads.lock().drain(..) {
             // A thread that panicked has said so already.
             let _ = thread.join();
@@ -306,7 +318,11 @@ impl History for SqliteHistory {
 
     async fn search(&self, query: &Search) -> Result<Found, HistoryError> {
         let query = Query::parse(query.clone())?;
-        self.readers.ask(move |conn| query.run(conn)).await
+        let found = self.searchers.ask(move |conn| query.run(conn)).await?;
+        found.ok_or_else(|| {
+            let reason = "the search takes too long; ask for rarer or longer words, or in one room";
+            HistoryError::Unavailable(reason.into())
+        })
     }
 
     async fn remove(&self, room: &RoomId) -> Result<(), HistoryError> {

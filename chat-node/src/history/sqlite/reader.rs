@@ -1,4 +1,5 @@
-//! The reader pool: a few connections, each on a thread of its own.
+//! Pools of readers: a few connections, each on a thread of its own. Searches, which may take long,
+//! have a pool to themselves, so that nobody's page or start of a session waits behind one.
 
 use std::{
     io,
@@ -8,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use metrics::Gauge;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -20,6 +22,15 @@ use crate::history::HistoryError;
 
 type Question = Box<dyn FnOnce(&Connection) + Send>;
 
+/// A pool's threads and what may wait for them.
+pub(super) struct Pool {
+    /// The beginning of its threads' names.
+    pub(super) name: &'static str,
+    pub(super) threads: usize,
+    pub(super) waiting: usize,
+    pub(super) depth: Gauge,
+}
+
 /// Answers questions. Each sees one state of the database, from its first statement to its last,
 /// while the writer goes on.
 pub(super) struct Readers {
@@ -30,20 +41,19 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn start(
         place: &Place,
-        count: usize,
-        waiting: usize,
+        pool: Pool,
         gauges: &Gauges,
     ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let bounds = Bounds {
-            items: waiting,
+            items: pool.waiting,
             weight: usize::MAX,
         };
-        let queue = Arc::new(Queue::new(bounds, gauges.read_queue.clone()));
-        let threads = (0..count.max(1))
+        let queue = Arc::new(Queue::new(bounds, pool.depth));
+        let threads = (0..pool.threads.max(1))
             .map(|n| {
                 let (queue, place, gauges) = (Arc::clone(&queue), place.clone(), gauges.clone());
                 thread::Builder::new()
-                    .name(format!("history-read-{n}"))
+                    .name(format!("{}-{n}", pool.name))
                     .spawn(move || serve(&queue, &place, &gauges))
             })
             .collect::<io::Result<_>>()?;

@@ -1,8 +1,12 @@
 //! The index of words: what goes in, and what a query becomes.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    ffi::c_int,
+    time::{Duration, Instant},
+};
 
-use rusqlite::{Connection, Result, params, params_from_iter, types::Value};
+use rusqlite::{Connection, ErrorCode, Result, params, params_from_iter, types::Value};
 use shared::id::{RoomId, Seq};
 
 use super::{
@@ -17,6 +21,12 @@ const MAX_CHARS: usize = 256;
 const MAX_WORDS: usize = 16;
 /// Most messages in one answer.
 const MAX_LIMIT: u32 = 100;
+/// Most searches that wait for the thread that searches.
+pub(super) const MAX_WAITING: usize = 64;
+/// How long one may take; common words in much history would take seconds, and all others wait.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Steps of SQLite's machine between two looks at the clock.
+const STEPS: c_int = 4096;
 
 /// Puts a message's words into the index.
 pub(super) fn index(conn: &Connection, id: i64, room: Key, text: &str) -> Result<()> {
@@ -50,7 +60,10 @@ impl Query {
         if !(1..=MAX_LIMIT).contains(&search.limit) {
             return invalid(format!("limit is 1 to {MAX_LIMIT}"));
         }
-        let phrases: Vec<String> = search.text.split_whitespace().filter_map(phrase).collect();
+        let mut phrases: Vec<String> = search.text.split_whitespace().filter_map(phrase).collect();
+        // Each costs a walk through the index, and saying a word twice finds nothing else.
+        phrases.sort_unstable();
+        phrases.dedup();
         if phrases.is_empty() {
             return invalid("a query has a word of letters or digits".into());
         }
@@ -71,7 +84,12 @@ impl Query {
         })
     }
 
-    pub(super) fn run(&self, conn: &Connection) -> Result<Found> {
+    /// None when it would take too long.
+    pub(super) fn run(&self, conn: &Connection) -> Result<Option<Found>> {
+        within(conn, PATIENCE, || self.find(conn))
+    }
+
+    fn find(&self, conn: &Connection) -> Result<Found> {
         let rooms = self.rooms(conn)?;
         if rooms.is_empty() {
             return Ok(Found {
@@ -154,6 +172,25 @@ impl Query {
     }
 }
 
+/// Runs `work`, unless it takes longer than `patience`: then none.
+fn within<T>(
+    conn: &Connection,
+    patience: Duration,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<Option<T>> {
+    let began = Instant::now();
+    conn.progress_handler(STEPS, Some(move || began.elapsed() > patience))?;
+    let done = work();
+    conn.progress_handler(0, None::<fn() -> bool>)?;
+    match done {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// A word of a query as a quoted phrase; `None` when there is nothing to look for in it.
 fn phrase(word: &str) -> Option<String> {
     let (stem, prefix) = match word.strip_suffix('*') {
@@ -200,6 +237,8 @@ fn unspaced(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use shared::id::UserId;
+
     use super::*;
 
     #[test]
@@ -218,5 +257,37 @@ mod tests {
         assert_eq!(spaced("plain"), "plain");
         assert_eq!(spaced("héllo"), "héllo");
         assert_eq!(phrase("世界").as_deref(), Some("\"世  界\""));
+    }
+
+    fn words(text: &str) -> String {
+        let search = Search {
+            user: UserId::parse("u").unwrap(),
+            text: text.to_owned(),
+            room: None,
+            author: None,
+            after: None,
+            limit: 10,
+        };
+        Query::parse(search).unwrap().words
+    }
+
+    #[test]
+    fn a_word_said_twice_is_looked_for_once() {
+        assert_eq!(words("b a* a* b a*"), "\"a\" * AND \"b\"");
+    }
+
+    #[test]
+    fn what_takes_too_long_is_given_up_and_the_connection_goes_on() {
+        let conn = Connection::open_in_memory().unwrap();
+        let count = |to: u32| {
+            let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                       SELECT count(*) FROM n";
+            conn.query_row(sql, [to], |row| row.get::<_, u32>(0))
+        };
+        let endless = within(&conn, Duration::from_millis(1), || count(u32::MAX));
+        assert_eq!(endless, Ok(None));
+        let short = within(&conn, Duration::from_mins(1), || count(9));
+        assert_eq!(short, Ok(Some(9)));
+        assert_eq!(count(100_000), Ok(100_000), "the limit outlives the search");
     }
 }

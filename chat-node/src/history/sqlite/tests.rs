@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use rusqlite::StatementStatus;
+use rusqlite::{Connection, StatementStatus};
 use shared::settings::{Loader, SettingDoc, Settings, reference};
 use shared::{
     id::{Nonce, Timestamp},
@@ -283,4 +283,23 @@ fn settings_and_metrics_are_documented() {
         "docs/operations.md lacks:\n{}",
         missing.join("\n")
     );
+}
+
+#[tokio::test]
+async fn a_search_that_takes_long_keeps_no_reader_waiting() {
+    let history = Arc::new(SqliteHistory::in_memory().unwrap());
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let long = tokio::spawn({
+        let history = Arc::clone(&history);
+        let wait = move |_: &Connection| {
+            // Ends when the sender goes, too.
+            let _ = held.recv();
+            Ok(())
+        };
+        async move { history.searchers.ask(wait).await }
+    });
+    tokio::task::yield_now().await;
+    history.readers.ask(|_| Ok(())).await.unwrap();
+    drop(release);
+    long.await.unwrap().unwrap();
 }
