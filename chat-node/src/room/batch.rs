@@ -18,7 +18,7 @@ use crate::history::{NewEntry, Outcome};
 
 /// The most entries of one append.
 pub(super) const MAX_ENTRIES: usize = 256;
-/// The most bytes of text of one append: half of what an outbox holds, because all of it reaches
+/// The most bytes of words and data of one append, as JSON has them: half of what an outbox holds, because all of it reaches
 /// every member at once.
 pub(super) const MAX_BYTES: usize = 128 * 1024;
 
@@ -113,8 +113,11 @@ impl Batch {
     ) -> Result<(), Box<Ask>> {
         let entries = bodies.len().max(1);
         let bytes = match &ask.command {
-            Command::MessageSend(send) => send.text.len(),
-            Command::MessageEdit(edit) => edit.text.len(),
+            Command::MessageSend(send) => {
+                let data = send.data.as_ref().map_or(0, |_| rules::MAX_DATA_BYTES);
+                rules::length_in_json(&send.text) + data
+            }
+            Command::MessageEdit(edit) => rules::length_in_json(&edit.text),
             _ => 0,
         };
         let full = self.entries + entries > MAX_ENTRIES || self.bytes + bytes > MAX_BYTES;
@@ -414,6 +417,11 @@ mod tests {
         let text = "x".repeat(MAX_BYTES - 1);
         assert!(admits(&mut batch, &state, "a", send(&text)));
         assert!(!admits(&mut batch, &state, "a", send("xx")));
+        // What JSON writes as six bytes counts as six.
+        let mut batch = Batch::default();
+        let text = "\u{1}".repeat(MAX_BYTES / 6);
+        assert!(admits(&mut batch, &state, "a", send(&text)));
+        assert!(!admits(&mut batch, &state, "a", send("xx xx")));
     }
 
     #[test]

@@ -161,9 +161,11 @@ fn weight(entry: &Entry) -> usize {
         + match &entry.body {
             EntryBody::Message(said) => {
                 let data = said.data.as_ref().map_or(0, |_| rules::MAX_DATA_BYTES);
-                said.text.len() + MENTION * said.mentions.len() + data
+                rules::length_in_json(&said.text) + MENTION * said.mentions.len() + data
             }
-            EntryBody::Edit { text, mentions, .. } => text.len() + MENTION * mentions.len(),
+            EntryBody::Edit { text, mentions, .. } => {
+                rules::length_in_json(text) + MENTION * mentions.len()
+            }
             _ => 0,
         }
 }

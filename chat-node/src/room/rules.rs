@@ -169,6 +169,17 @@ pub fn check_data(data: &Value) -> Result<(), ErrorBody> {
     })
 }
 
+/// How many bytes a text takes in JSON, without its quotes. Control characters take six, so a
+/// text may fill more of a socket's outbox than its own length says.
+pub fn length_in_json(text: &str) -> usize {
+    let of = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(of).sum()
+}
+
 /// Whether a value is nested deeper than that.
 fn deeper_than(depth: usize, value: &Value) -> bool {
     let within = |inner: &Value| depth == 0 || deeper_than(depth - 1, inner);
@@ -268,6 +279,16 @@ mod tests {
         assert!(check_data(&Value::String("x".repeat(4_094))).is_ok());
         let error = check_data(&Value::String("x".repeat(4_095))).unwrap_err();
         assert_eq!(error.code, ErrorCode::TooLarge);
+    }
+
+    #[test]
+    fn the_length_in_json_is_what_serde_writes() {
+        let every: String = (0..=0x7f_u8)
+            .map(char::from)
+            .chain(['ä', '界', '🔥'])
+            .collect();
+        let written = serde_json::to_string(&every).unwrap();
+        assert_eq!(length_in_json(&every) + 2, written.len());
     }
 
     #[test]
