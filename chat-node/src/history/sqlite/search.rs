@@ -61,15 +61,15 @@ impl Query {
             return invalid(format!("limit is 1 to {MAX_LIMIT}"));
         }
         let mut phrases: Vec<String> = search.text.split_whitespace().filter_map(phrase).collect();
-        // Each costs a walk through the index, and saying a word twice finds nothing else.
-        phrases.sort_unstable();
-        phrases.dedup();
         if phrases.is_empty() {
             return invalid("a query has a word of letters or digits".into());
         }
         if phrases.len() > MAX_WORDS {
             return invalid(format!("a query has up to {MAX_WORDS} words"));
         }
+        // Each costs a walk through the index, and saying a word twice finds nothing else.
+        phrases.sort_unstable();
+        phrases.dedup();
         let before = match &search.after {
             None => i64::MAX,
             Some(cursor) => match cursor.strip_prefix('m').map(str::parse::<i64>) {
