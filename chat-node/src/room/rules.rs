@@ -163,10 +163,29 @@ pub fn check_data(data: &Value) -> Result<(), ErrorBody> {
         let message = format!("data is nested at most {MAX_DATA_DEPTH} deep");
         return Err(invalid(message));
     }
+    if has_marker(data) {
+        return Err(invalid(format!("no key of data begins with {MARKER}")));
+    }
     serde_json::to_writer(Count(0), data).map_err(|_| {
         let message = format!("data has at most {MAX_DATA_BYTES} bytes of JSON");
         ErrorBody::new(ErrorCode::TooLarge, message)
     })
+}
+
+/// How the keys begin under which serde_json keeps what is its own.
+const MARKER: &str = "$serde_json::private::";
+
+/// Whether such a key stands anywhere in a value. As an object's first key serde_json takes it for
+/// its own, and a map is written in the order of its keys: what was read as an object need not be
+/// one, nor be readable, when it is read again.
+fn has_marker(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_marker),
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(key, inner)| key.starts_with(MARKER) || has_marker(inner)),
+        _ => false,
+    }
 }
 
 /// How many bytes a text takes in JSON, without its quotes. Control characters take six, so a
@@ -302,6 +321,19 @@ mod tests {
         let hidden = serde_json::json!({"$serde_json::private::RawValue": nested(126)});
         let text = format!("[[{hidden}]]");
         assert!(check_data(&read(&text)).is_err(), "{text}");
+    }
+
+    #[test]
+    fn data_holds_no_key_of_serde_json() {
+        for text in [
+            r#"{"a":0,"$serde_json::private::RawValue":"x"}"#,
+            r#"[{"b":{"a":0,"$serde_json::private::RawValue":"1"}}]"#,
+            r#"{"$serde_json::private::RawValue":"{\"a\":0,\"$serde_json::private::RawValue\":\"x\"}"}"#,
+        ] {
+            let data = serde_json::from_str::<Value>(text).unwrap();
+            let error = check_data(&data).unwrap_err();
+            assert_eq!(error.code, ErrorCode::Invalid, "{text}");
+        }
     }
 
     #[test]

@@ -341,6 +341,13 @@ async fn deep_and_lying_bodies_are_refused_or_closed_and_cost_nothing() {
     let body = json!({"room": room, "nonce": "hidden", "text": "x", "data": deep});
     let error = owner.refused("message.send", &body).await.unwrap();
     assert_eq!(error.code, ErrorCode::Invalid);
+    // The same key, where it is taken for one only when the message is read again.
+    let shallow = r#"{"op":"message.send","id":77,"d":{"room":"ROOM","nonce":"shallow","text":"x",
+        "data":{"a":0,"$serde_json::private::RawValue":"x"}}}"#;
+    let shallow = shallow.replace("ROOM", room.as_str());
+    owner.send_frame(shallow.into_bytes()).await.unwrap();
+    let refusal = owner.reply(77).await.unwrap_err();
+    assert_eq!(refusal.code(), Some(ErrorCode::Invalid), "{refusal}");
     let (_, started) = app.session(&app.stranger("owner"), Encoding::Json).await;
     assert_eq!(started.rooms.len(), 1);
     let grown = app.rss().saturating_sub(before);
