@@ -59,6 +59,8 @@ impl Place {
         conn.pragma_update(None, "wal_autocheckpoint", 4_000)?;
         conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
         conn.pragma_update(None, "cache_size", -16_384)?;
+        // What a savepoint keeps to go back to; in a file it would be written for nothing.
+        conn.pragma_update(None, "temp_store", "memory")?;
         if let Some(bytes) = self.max_bytes {
             let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
             conn.pragma_update(

@@ -1,8 +1,7 @@
 //! The writer: one thread, one connection, group commit.
 //!
-//! Everything that waits, of whatever room, goes into one transaction and shares its fsync; each
-//! job stands under a savepoint, so that one that fails takes only itself out. Nobody is answered
-//! before the commit.
+//! Everything that waits, of whatever room, goes into one transaction and shares its fsync; one job
+//! that fails takes only itself out. Nobody is answered before the commit.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -74,47 +73,39 @@ impl Job {
 }
 
 /// What a job came to, to be told once the transaction stands.
-enum Answer {
-    Appended(
-        oneshot::Sender<Result<Vec<Outcome>, AppendError>>,
-        Result<Vec<Outcome>, AppendError>,
-    ),
-    Marked(
-        oneshot::Sender<Result<Seq, HistoryError>>,
-        Result<Seq, HistoryError>,
-    ),
-    Removed(
-        oneshot::Sender<Result<(), HistoryError>>,
-        Result<(), HistoryError>,
-    ),
-    /// To nobody.
+enum Done {
+    Appended(Result<Vec<Outcome>, AppendError>),
+    Marked(Seq),
+    Removed,
     Noted,
 }
 
-impl Answer {
-    /// Tells it. Nobody may be listening any more: the caller went away, the entry stands.
-    fn tell(self) {
+impl Job {
+    /// Tells what it came to; `Err` says why it did not happen, or that this is not known. Nobody
+    /// may be listening any more: the caller went away, the entry stands.
+    fn answer(self, done: Result<Done, String>) {
+        let lost = |reason: String| HistoryError::Unavailable(reason);
         match self {
-            Self::Appended(reply, answer) => drop(reply.send(answer)),
-            Self::Marked(reply, answer) => drop(reply.send(answer)),
-            Self::Removed(reply, answer) => drop(reply.send(answer)),
-            Self::Noted => {}
-        }
-    }
-
-    /// Tells that it did not happen, or that this is not known.
-    fn fail(self, reason: &str) {
-        let lost = HistoryError::Unavailable(reason.into());
-        match self {
-            Self::Appended(reply, _) => {
-                drop(reply.send(Err(AppendError::Unavailable(reason.into()))));
-            }
-            Self::Marked(reply, _) => drop(reply.send(Err(lost))),
-            Self::Removed(reply, _) => drop(reply.send(Err(lost))),
-            Self::Noted => {}
+            Self::Append { reply, .. } => drop(reply.send(match done {
+                Ok(Done::Appended(answer)) => answer,
+                Ok(_) => Err(AppendError::Unavailable(MIXED_UP.into())),
+                Err(reason) => Err(AppendError::Unavailable(reason)),
+            })),
+            Self::MarkRead { reply, .. } => drop(reply.send(match done {
+                Ok(Done::Marked(seq)) => Ok(seq),
+                Ok(_) => Err(lost(MIXED_UP.into())),
+                Err(reason) => Err(lost(reason)),
+            })),
+            Self::Remove { reply, .. } => drop(reply.send(done.map(drop).map_err(lost))),
+            // What fails has been logged, and is forgotten with the next restart.
+            Self::Seen { .. } => {}
+            #[cfg(test)]
+            Self::Panic => {}
         }
     }
 }
+
+const MIXED_UP: &str = "the answer was to another question";
 
 /// The state of the writer thread.
 pub(super) struct Writer {
@@ -229,9 +220,7 @@ impl Writer {
             self.purge_again = Some(Instant::now() + PURGE_RETRY);
             return;
         };
-        let stepped = begin(conn)
-            .and_then(|()| purge::step(conn))
-            .and_then(|()| conn.execute_batch("COMMIT"));
+        let stepped = transact(conn, || purge::step(conn));
         let failed = stepped.is_err();
         self.purge_again = failed.then(|| Instant::now() + PURGE_RETRY);
         match stepped {
@@ -270,38 +259,56 @@ enum Committed {
     },
 }
 
+/// One transaction for all of it. Jobs hardly ever fail, and a savepoint is far from free: SQLite
+/// copies each page that is touched under it, and FTS5 writes out its pending words whenever one
+/// begins. So there are none at first; when a job fails, everything is taken back and done again,
+/// each job under a savepoint of its own, so that one that fails takes only itself out.
 fn commit(conn: &Connection, jobs: Vec<Job>, gauges: &Gauges) -> Committed {
-    let mut answers = Vec::with_capacity(jobs.len());
-    let mut removed = false;
-    let mut broken = begin(conn).err();
-    for job in jobs {
-        removed |= matches!(job, Job::Remove { .. });
-        answers.push(perform(conn, job, &mut broken));
-    }
-    let ended = match broken {
-        None => conn
-            .prepare_cached("COMMIT")
-            .and_then(|mut it| it.execute([]).map(drop)),
-        Some(error) => Err(error),
+    let removed = jobs.iter().any(|job| matches!(job, Job::Remove { .. }));
+    let together = transact(conn, || {
+        jobs.iter()
+            .map(|job| perform(conn, job).map(Ok))
+            .collect::<Result<Vec<_>>>()
+    });
+    let stands = match together {
+        Err(error) if !doubtful(&error) => {
+            tracing::debug!(%error, jobs = jobs.len(), "a batch failed and is done again apart");
+            transact(conn, || jobs.iter().map(|job| guarded(conn, job)).collect())
+        }
+        ended => ended,
     };
-    match ended {
-        Ok(()) => {
-            count(&answers, gauges);
-            answers.into_iter().for_each(Answer::tell);
+    match stands {
+        Ok(dones) => {
+            count(&dones, gauges);
+            for (job, done) in jobs.into_iter().zip(dones) {
+                job.answer(done);
+            }
             Committed::Stands { removed }
         }
         Err(error) => {
-            tracing::error!(%error, jobs = answers.len(), "a commit of history failed");
+            tracing::error!(%error, jobs = jobs.len(), "a commit of history failed");
             let reason = error.to_string();
-            let rolled_back = conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok();
-            for answer in answers {
-                answer.fail(&reason);
+            for job in jobs {
+                job.answer(Err(reason.clone()));
             }
             Committed::Failed {
-                in_doubt: !rolled_back || doubtful(&error),
+                in_doubt: !conn.is_autocommit() || doubtful(&error),
             }
         }
     }
+}
+
+/// A transaction around what `work` does; rolled back when that or the commit fails.
+fn transact<T>(conn: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let ended = begin(conn).and_then(|()| work()).and_then(|done| {
+        let mut commit = conn.prepare_cached("COMMIT")?;
+        commit.execute([]).map(|_| done)
+    });
+    if ended.is_err() && !conn.is_autocommit() {
+        // If this fails too, the connection is given up.
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+    ended
 }
 
 fn begin(conn: &Connection) -> Result<()> {
@@ -314,76 +321,41 @@ fn begin(conn: &Connection) -> Result<()> {
     begin.execute([]).map(drop)
 }
 
-/// `broken` is set once the transaction as a whole is lost; nothing is tried after that.
-fn perform(conn: &Connection, job: Job, broken: &mut Option<rusqlite::Error>) -> Answer {
+fn perform(conn: &Connection, job: &Job) -> Result<Done> {
     match job {
         Job::Append {
             room,
             expected,
             entries,
-            reply,
-        } => {
-            let done = guarded(conn, broken, || {
-                append::append(conn, &room, expected, &entries)
-            });
-            let answer = done.unwrap_or_else(|reason| Err(AppendError::Unavailable(reason)));
-            Answer::Appended(reply, answer)
-        }
+            ..
+        } => append::append(conn, room, *expected, entries).map(Done::Appended),
         Job::MarkRead {
-            room,
-            user,
-            seq,
-            reply,
-        } => {
-            let done = guarded(conn, broken, || mark_read(conn, &room, &user, seq));
-            Answer::Marked(reply, done.map_err(HistoryError::Unavailable))
-        }
-        Job::Remove { room, reply } => {
-            let done = guarded(conn, broken, || purge::remove(conn, &room));
-            Answer::Removed(reply, done.map_err(HistoryError::Unavailable))
-        }
-        Job::Seen { seen } => {
-            // What fails has been logged, and is forgotten with the next restart.
-            let _ = guarded(conn, broken, || seen::note(conn, &seen));
-            Answer::Noted
-        }
+            room, user, seq, ..
+        } => mark_read(conn, room, user, *seq).map(Done::Marked),
+        Job::Remove { room, .. } => purge::remove(conn, room).map(|()| Done::Removed),
+        Job::Seen { seen } => seen::note(conn, seen).map(|()| Done::Noted),
         #[cfg(test)]
         Job::Panic => panic!("asked to"),
     }
 }
 
-/// Runs a job under a savepoint and takes it back when it fails.
-fn guarded<T>(
-    conn: &Connection,
-    broken: &mut Option<rusqlite::Error>,
-    job: impl FnOnce() -> Result<T>,
-) -> Result<T, String> {
-    if let Some(error) = broken {
-        return Err(error.to_string());
-    }
-    let run = |sql| conn.prepare_cached(sql).and_then(|mut it| it.execute([]));
-    let done = run("SAVEPOINT job").and_then(|_| job());
-    match done {
-        Ok(value) => match run("RELEASE job") {
-            Ok(_) => Ok(value),
-            Err(error) => {
-                let reason = error.to_string();
-                *broken = Some(error);
-                Err(reason)
-            }
-        },
+/// Performs a job under a savepoint and takes it back when it fails. The inner error is the job's;
+/// the outer one means that the transaction as a whole is lost.
+fn guarded(conn: &Connection, job: &Job) -> Result<Result<Done, String>> {
+    let run = |sql| {
+        let mut statement = conn.prepare_cached(sql)?;
+        statement.execute([]).map(drop)
+    };
+    run("SAVEPOINT job")?;
+    match perform(conn, job) {
+        Ok(done) => run("RELEASE job").map(|()| Ok(done)),
+        // A full disk or an I/O error may have ended the whole transaction already.
+        Err(error) if conn.is_autocommit() || doubtful(&error) => Err(error),
         Err(error) => {
-            let reason = error.to_string();
-            // A full disk or an I/O error may have ended the whole transaction already.
-            let undone = !conn.is_autocommit()
-                && run("ROLLBACK TO job").is_ok()
-                && run("RELEASE job").is_ok();
-            if undone && !doubtful(&error) {
-                tracing::warn!(%error, "an append was refused by SQLite");
-            } else {
-                *broken = Some(error);
-            }
-            Err(reason)
+            run("ROLLBACK TO job")?;
+            run("RELEASE job")?;
+            tracing::warn!(%error, "an append was refused by SQLite");
+            Ok(Err(error.to_string()))
         }
     }
 }
@@ -421,15 +393,15 @@ fn mark_read(conn: &Connection, room: &RoomId, user: &UserId, seq: Seq) -> Resul
     }
 }
 
-fn count(answers: &[Answer], gauges: &Gauges) {
-    for answer in answers {
-        match answer {
-            Answer::Appended(_, Ok(outcomes)) => {
+fn count(dones: &[Result<Done, String>], gauges: &Gauges) {
+    for done in dones {
+        match done {
+            Ok(Done::Appended(Ok(outcomes))) => {
                 let dups = outcomes.iter().filter(|outcome| outcome.dup).count() as u64;
                 gauges.duplicates.increment(dups);
                 gauges.entries.increment(outcomes.len() as u64 - dups);
             }
-            Answer::Appended(_, Err(AppendError::Conflict { .. })) => {
+            Ok(Done::Appended(Err(AppendError::Conflict { .. }))) => {
                 gauges.conflicts.increment(1);
             }
             _ => {}
