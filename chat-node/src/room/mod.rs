@@ -40,7 +40,7 @@ mod rooms;
 pub mod rules;
 mod settings;
 mod signals;
-mod state;
+pub mod state;
 #[cfg(test)]
 mod tests;
 mod typing;

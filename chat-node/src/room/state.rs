@@ -39,7 +39,7 @@ mod tests;
 
 /// A room as its log tells it, up to [`RoomState::head`].
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct RoomState {
+pub struct RoomState {
     id: RoomId,
     kind: RoomKind,
     name: Option<String>,
@@ -88,7 +88,7 @@ impl Muted {
 
 /// What a command comes to.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Decision {
+pub enum Decision {
     /// A `message.send` whose message goes into the log as it is.
     Say,
     /// These go into the log together, in order.
@@ -108,7 +108,7 @@ pub(crate) enum Decision {
 
 /// What the room itself does not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Question {
+pub enum Question {
     /// How the caller and this person stand to each other: into [`Facts::tie`].
     Tie(UserId),
     /// What message stands there: [`RoomState::learn`].
@@ -119,27 +119,29 @@ pub(crate) enum Question {
 
 /// What is known of the world outside the room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
-    pub(crate) tie: Option<Tie>,
-    pub(crate) reacted: Option<bool>,
+pub struct Facts {
+    /// The answer to [`Question::Tie`].
+    pub tie: Option<Tie>,
+    /// The answer to [`Question::Reacted`].
+    pub reacted: Option<bool>,
 }
 
 /// How two people stand to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tie {
+pub struct Tie {
     /// They are friends.
-    pub(crate) friends: bool,
+    pub friends: bool,
     /// Neither blocked the other.
-    pub(crate) unblocked: bool,
+    pub unblocked: bool,
 }
 
 /// What the operator decides about who may talk to whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Policy {
+pub struct Policy {
     /// Direct messages between friends only.
-    pub(crate) dm_friends_only: bool,
+    pub dm_friends_only: bool,
     /// Only friends are brought into rooms.
-    pub(crate) invite_friends_only: bool,
+    pub invite_friends_only: bool,
 }
 
 impl Tie {
@@ -152,7 +154,7 @@ type Decided = Result<Decision, ErrorBody>;
 
 impl RoomState {
     /// A room whose log has no entry yet; its first says what it is.
-    pub(crate) fn unborn(id: RoomId, epoch: Epoch) -> Self {
+    pub fn unborn(id: RoomId, epoch: Epoch) -> Self {
         Self {
             id,
             kind: RoomKind::Group,
@@ -169,7 +171,7 @@ impl RoomState {
     }
 
     /// The room as history has it.
-    pub(crate) fn load(record: RoomRecord) -> Self {
+    pub fn load(record: RoomRecord) -> Self {
         let mut state = Self {
             kind: record.kind,
             name: record.name,
@@ -196,8 +198,8 @@ impl RoomState {
     /// What `command` comes to when `caller` gives it at `now`.
     ///
     /// The answer holds until the next entry is applied; two decisions may be appended together
-    /// only as [`super::batch::Batch`] admits.
-    pub(crate) fn decide(
+    /// only as a batch (`room::batch`) admits.
+    pub fn decide(
         &self,
         caller: &Caller,
         command: &Command,
@@ -283,7 +285,7 @@ impl RoomState {
     }
 
     /// The newest entry applied.
-    pub(crate) fn head(&self) -> Seq {
+    pub fn head(&self) -> Seq {
         self.head
     }
 

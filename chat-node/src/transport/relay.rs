@@ -290,8 +290,8 @@ impl Relay {
     }
 
     /// Handles up to a turn of posts and flushes some of the sinks they touched; answers whether
-    /// anything is left to do.
-    fn turn(&self) -> bool {
+    /// anything is left to do. The relay's actor calls it whenever there is.
+    pub fn turn(&self) -> bool {
         let (posts, more) = self.relays.take(self.worker, TURN);
         for post in posts {
             self.handle(post);

@@ -11,7 +11,7 @@ use super::{Membership, Muted, RoomState};
 
 impl RoomState {
     /// Takes an entry in that stands at [`RoomState::head`]` + 1`.
-    pub(crate) fn apply(&mut self, entry: &room::Entry) {
+    pub fn apply(&mut self, entry: &room::Entry) {
         debug_assert_eq!(
             entry.seq,
             self.head.next(),
