@@ -38,7 +38,9 @@ use crate::{
 };
 
 /// How often what readiness depends on is asked.
-const PROBE: Duration = Duration::from_secs(5);
+const PROBE: Duration = Duration::from_secs(1);
+/// How long it may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What the bus may hold for this node.
 const BUS_CAPACITY: usize = 8192;
 /// How long presence has to give its lease back.
@@ -309,12 +311,12 @@ async fn probe(
     stop: CancellationToken,
 ) {
     loop {
-        match tokio::time::timeout(PROBE, history.ping()).await {
+        match tokio::time::timeout(PATIENCE, history.ping()).await {
             Ok(Ok(())) => history_check.pass(),
             Ok(Err(error)) => history_check.fail(error.to_string()),
             Err(_) => history_check.fail("does not answer"),
         }
-        match tokio::time::timeout(PROBE, bridge.ping()).await {
+        match tokio::time::timeout(PATIENCE, bridge.ping()).await {
             Ok(Ok(())) => bus_check.pass(),
             Ok(Err(error)) => bus_check.fail(error.to_string()),
             Err(_) => bus_check.fail("does not answer"),

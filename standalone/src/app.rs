@@ -35,6 +35,8 @@ pub(crate) async fn run(
         NodeEvents(node.events().clone()),
     )]);
 
+    actix_web::rt::spawn(store.clone().watch(program.lifecycle().check("database")));
+
     let routes = Routes::new(
         store.clone(),
         HttpOptions {

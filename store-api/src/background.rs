@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shared::lifecycle::Check;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -12,6 +13,8 @@ use crate::{error::StoreError, outbox::EventTarget, store::Store};
 
 /// How often what has ended is swept away.
 const SWEEP: Duration = Duration::from_mins(1);
+/// How often readiness asks whether the database is there.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// Tasks at work. Dropping this stops them where they stand; [`Background::stop`] lets them
 /// deliver what they have.
@@ -21,9 +24,23 @@ pub struct Background {
 }
 
 impl Store {
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        Ok(self.database().reader().ping().await?)
+    /// Whether the database answers and takes what is written. What the last writes came to is part
+    /// of the answer; while the disk refuses them, asking tries whether it takes them again.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.database().ready().await
+    }
+
+    /// Tells readiness so, for as long as the process lives.
+    pub async fn watch(self, check: Check) {
+        let mut ticks = interval(CHECK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.ready().await {
+                Ok(()) => check.pass(),
+                Err(error) => check.fail(error.to_string()),
+            }
+        }
     }
 
     /// Starts the delivery of events to `targets`, and the sweep. To be called once, and before

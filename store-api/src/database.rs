@@ -1,6 +1,6 @@
 //! The connection to the database: many readers, and writers one at a time on SQLite.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
     ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
@@ -8,7 +8,7 @@ use sea_orm::{
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
-use crate::migration;
+use crate::{error::StoreError, health::Health, migration};
 
 /// How long a request waits for a connection before it answers `unavailable`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +28,8 @@ pub(crate) struct Database {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
     deliveries: DatabaseConnection,
+    health: Health,
+    url: Arc<str>,
 }
 
 impl Database {
@@ -42,6 +44,8 @@ impl Database {
                 reader,
                 deliveries: writer.clone(),
                 writer,
+                health: Health::default(),
+                url: url.into(),
             }
         } else {
             let pool = sea_orm::Database::connect(postgres(url, connections)?).await?;
@@ -53,9 +57,11 @@ impl Database {
                 reader: pool.clone(),
                 writer: pool,
                 deliveries: sea_orm::Database::connect(few).await?,
+                health: Health::default(),
+                url: url.into(),
             }
         };
-        let tx = database.begin().await?;
+        let tx = begin(&database.writer).await?;
         migration::apply(&tx).await?;
         tx.commit().await?;
         Ok(database)
@@ -68,8 +74,27 @@ impl Database {
 
     /// Begins a transaction that may write. On SQLite it takes the write lock at once: a
     /// transaction that reads first and writes later could fail half way with "busy".
-    pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        begin(&self.writer).await
+    ///
+    /// While the disk refuses what is written this is refused too, but for a probe now and then: a
+    /// file system that an error made read-only may let what follows seem to succeed.
+    pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
+        self.health.revive(&self.url).await?;
+        Ok(self.health.note(begin(&self.writer).await)?)
+    }
+
+    /// Commits what [`Database::begin`] began.
+    pub(crate) async fn commit(&self, tx: DatabaseTransaction) -> Result<(), DbErr> {
+        self.health.note(tx.commit().await)
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What writing came to lately.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Begins a transaction that may be held for as long as a delivery takes.
@@ -90,7 +115,17 @@ impl Database {
     }
 }
 
-async fn begin(connection: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+/// A connection of its own, for as long as it takes to try whether `url` can be written.
+pub(crate) async fn connect_once(url: &str) -> Result<DatabaseConnection, DbErr> {
+    let options = if url.starts_with("sqlite:") {
+        sqlite(url, 1)
+    } else {
+        postgres(url, 1)?
+    };
+    sea_orm::Database::connect(options).await
+}
+
+pub(crate) async fn begin(connection: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     connection
         .begin_with_options(TransactionOptions {
             isolation_level: None,

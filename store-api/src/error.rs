@@ -31,6 +31,9 @@ pub enum StoreError {
     /// The database cannot be reached, or is too slow to answer.
     #[error("the database is out of reach: {0}")]
     Unavailable(#[source] DbErr),
+    /// The database answers and takes nothing that is written; why, and what to do.
+    #[error("the database {0}")]
+    Unwritable(String),
     /// A statement failed that should not.
     #[error("database: {0}")]
     Database(#[source] DbErr),
@@ -94,18 +97,18 @@ impl From<DbErr> for StoreError {
 /// Whether the same statement may succeed later: the database is away or full, or two
 /// transactions stood in each other's way.
 fn is_passing(error: &DbErr) -> bool {
-    let driver = match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => return true,
-        DbErr::Exec(RuntimeErr::SqlxError(driver))
-        | DbErr::Query(RuntimeErr::SqlxError(driver)) => driver,
-        _ => return false,
+    if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) {
+        return true;
+    }
+    let Some(driver) = driver(error) else {
+        return false;
     };
-    match &**driver {
+    match driver {
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
             match code.parse::<u32>() {
-                // SQLite's numbers, whose low byte is the kind: busy, locked, I/O error, full, no file handle.
-                Ok(number) if code.len() < 5 => matches!(number & 0xff, 5 | 6 | 10 | 13 | 14),
+                // SQLite's numbers, whose low byte is the kind: busy, locked, read-only, I/O error, full, no file handle.
+                Ok(number) if code.len() < 5 => matches!(number & 0xff, 5 | 6 | 8 | 10 | 13 | 14),
                 // PostgreSQL's classes: connection, rollback (deadlock), resources, shutdown.
                 _ => ["08", "40", "53", "57"]
                     .iter()
@@ -114,6 +117,65 @@ fn is_passing(error: &DbErr) -> bool {
         }
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
         _ => false,
+    }
+}
+
+fn driver(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(driver))
+        | DbErr::Query(RuntimeErr::SqlxError(driver)) => Some(driver),
+        _ => None,
+    }
+}
+
+/// A failure of what the database lies on, rather than of a statement or of the way to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// No room.
+    Full,
+    /// It may be read only.
+    ReadOnly,
+    /// The disk fails.
+    Failing,
+    /// What is on it is no database.
+    Damaged,
+}
+
+impl Storage {
+    /// Whether `error` is one.
+    pub(crate) fn of(error: &DbErr) -> Option<Self> {
+        let sqlx::Error::Database(error) = driver(error)? else {
+            return None;
+        };
+        let code = error.code()?;
+        match code.parse::<u32>() {
+            // SQLite's numbers.
+            Ok(number) if code.len() < 5 => match number & 0xff {
+                8 => Some(Self::ReadOnly),
+                10 | 14 => Some(Self::Failing),
+                11 | 26 => Some(Self::Damaged),
+                13 => Some(Self::Full),
+                _ => None,
+            },
+            // PostgreSQL's words.
+            _ => match &*code {
+                "53100" => Some(Self::Full),
+                "25006" => Some(Self::ReadOnly),
+                "58030" => Some(Self::Failing),
+                "XX001" | "XX002" => Some(Self::Damaged),
+                _ => None,
+            },
+        }
+    }
+
+    /// What an operator can do.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::Full => "make room on its disk",
+            Self::ReadOnly => "see that its directory is mounted to write, and belongs to its user",
+            Self::Failing => "see whether the disk is failing, or over its quota",
+            Self::Damaged => "the file is damaged: stop, and restore it from a backup",
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod database;
 mod entity;
 mod error;
 mod friends;
+mod health;
 mod http;
 mod metrics;
 mod migration;

@@ -1,11 +1,11 @@
 //! The program `store-api`: the store on an address of its own.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
 use anyhow::Context as _;
 use shared::{
-    lifecycle::{Check, ExitReason},
+    lifecycle::ExitReason,
     problem,
     program::{self, Program},
     settings::Loader,
@@ -18,8 +18,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The longest body of a request, where a route does not say otherwise.
 const BODY_LIMIT: usize = 16 << 10;
-/// How often the database is asked whether it is there.
-const CHECK: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let loader = Loader::new(
@@ -75,7 +73,7 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(server);
-    actix_web::rt::spawn(watch(store.clone(), program.lifecycle().check("database")));
+    actix_web::rt::spawn(store.clone().watch(program.lifecycle().check("database")));
     let drain = || async {
         handle.stop(true).await;
         // After the last request: what it changed is still told.
@@ -83,16 +81,4 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
         store.close().await;
     };
     Ok(program.serve(drain).await)
-}
-
-/// Tells readiness whether the database is there, for as long as the process lives.
-async fn watch(store: Store, check: Check) {
-    let mut ticks = tokio::time::interval(CHECK);
-    loop {
-        ticks.tick().await;
-        match store.ping().await {
-            Ok(()) => check.pass(),
-            Err(error) => check.fail(error.to_string()),
-        }
-    }
 }

@@ -101,7 +101,7 @@ impl Store {
 
     /// Commits, and wakes whoever delivers events.
     pub(crate) async fn commit(&self, tx: DatabaseTransaction) -> Result<(), StoreError> {
-        tx.commit().await?;
+        self.0.database.commit(tx).await?;
         self.0.outbox.wake();
         Ok(())
     }

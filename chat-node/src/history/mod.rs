@@ -108,7 +108,9 @@ pub trait History: Send + Sync + 'static {
     /// Forgets a room and its log. Idempotent.
     async fn remove(&self, room: &RoomId) -> Result<(), HistoryError>;
 
-    /// Whether the store answers, for readiness.
+    /// Whether the store answers and what is said can be kept, for readiness. What the last writes
+    /// came to is part of the answer; a store that refused them finds out by itself when it could
+    /// take them again.
     async fn ping(&self) -> Result<(), HistoryError>;
 }
 

@@ -16,6 +16,7 @@ use shared::{
         reply::{Appended, ErrorBody},
         room::RoomKind,
     },
+    telemetry::Sparing,
 };
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
@@ -334,7 +335,7 @@ impl Room {
             }
             Err(AppendError::Busy) => refuse(batch, &rules::busy()),
             Err(AppendError::Unavailable(error)) => {
-                tracing::warn!(room = %self.id, %error, "an append has no known outcome");
+                outcome_unknown(&self.id, &error);
                 // Some of it may stand: it is read, and delivered, before anything else is decided.
                 self.behind = true;
                 refuse(batch, &rules::unavailable());
@@ -448,9 +449,21 @@ fn refuse(batch: Batch, error: &ErrorBody) {
     }
 }
 
-/// What a caller is told when history does not answer. Logged here, where it is handled.
+/// Tells the log, at most once a second for all rooms: while a disk is full every send ends here.
+pub(super) fn outcome_unknown(room: &RoomId, error: &str) {
+    static LINES: Sparing = Sparing::each_second();
+    if let Some(more) = LINES.due() {
+        tracing::warn!(%room, error, more, "an append has no known outcome");
+    }
+}
+
+/// What a caller is told when history does not answer. Logged here, where it is handled, at most
+/// once a second.
 pub(super) fn out_of_reach(error: HistoryError) -> ErrorBody {
-    tracing::warn!(%error, "history has no answer");
+    static LINES: Sparing = Sparing::each_second();
+    if let Some(more) = LINES.due() {
+        tracing::warn!(%error, more, "history has no answer");
+    }
     match error {
         HistoryError::Unavailable(_) => rules::unavailable(),
         HistoryError::Invalid(message) => rules::invalid(message),

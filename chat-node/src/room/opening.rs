@@ -16,7 +16,7 @@ use shared::{
 use super::{
     Caller,
     ask::Ask,
-    live::{Away, Known, Mail, Room, out_of_reach},
+    live::{Away, Known, Mail, Room, out_of_reach, outcome_unknown},
     rules,
     state::{RoomState, change},
 };
@@ -118,7 +118,7 @@ impl Room {
             }
             Err(AppendError::Busy) => ask.answer.give(Err(rules::busy())),
             Err(AppendError::Unavailable(error)) => {
-                tracing::warn!(room = %self.id, %error, "an append has no known outcome");
+                outcome_unknown(&self.id, &error);
                 // If the room stands after all, those who are in are told of it.
                 self.known = Known::Nothing;
                 self.delivered = Some(Seq::ZERO);

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::TokenError;
 use crate::codes::ErrorCode;
 use crate::limits::Decision;
+use crate::telemetry::Sparing;
 
 /// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -98,9 +99,12 @@ impl Problem {
         )
     }
 
-    /// A part we need is out of reach: `cause` goes to the log.
+    /// A part we need is out of reach: `cause` goes to the log, at most once a second.
     pub fn unavailable(cause: impl fmt::Display) -> Self {
-        tracing::warn!(%cause, "unavailable");
+        static LINES: Sparing = Sparing::each_second();
+        if let Some(more) = LINES.due() {
+            tracing::warn!(%cause, more, "unavailable");
+        }
         Self::new(
             ErrorCode::Unavailable,
             "a part of the service is out of reach; try again",

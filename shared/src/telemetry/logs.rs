@@ -46,6 +46,9 @@ impl LogSettings {
         let lines = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::try_new(format!("{QUIET},{}", self.log))?)
             .with_writer(std::io::stderr)
+            // A line that cannot be written, to a log on a full disk, is not told on the same way:
+            // that would panic.
+            .log_internal_errors(false)
             .with_ansi(std::io::stderr().is_terminal());
         match self.log_format {
             LogFormat::Pretty => lines.finish().try_init(),

@@ -15,6 +15,7 @@ mod logs;
 mod metric;
 mod process;
 mod recorder;
+mod sparing;
 
 pub use admin::{AdminServer, admin_routes};
 pub use http::{HTTP_METRICS, RequestId, observe};
@@ -22,6 +23,7 @@ pub use logs::{LogFormat, LogSettings};
 pub use metric::{LATENCY_BUCKETS, Metric, MetricKind};
 pub use process::PROCESS_METRICS;
 pub use recorder::{BUILD_METRICS, Metrics};
+pub use sparing::Sparing;
 
 /// Why telemetry does not start.
 #[derive(Debug, thiserror::Error)]

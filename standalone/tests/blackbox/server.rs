@@ -31,6 +31,7 @@ pub(crate) struct Server {
     data: TempDir,
     settings: Vec<(String, String)>,
     child: Option<Child>,
+    outlives_size_limits: bool,
 }
 
 impl Server {
@@ -47,6 +48,7 @@ impl Server {
             data: tempfile::tempdir().unwrap(),
             settings: Vec::new(),
             child: None,
+            outlives_size_limits: false,
         }
     }
 
@@ -56,6 +58,11 @@ impl Server {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         self.settings.extend(owned);
+    }
+
+    /// From the next start on, a file that may not grow is an error to the process and not its end.
+    pub(crate) fn outlives_size_limits(&mut self) {
+        self.outlives_size_limits = true;
     }
 
     /// Starts the process and waits until it is ready.
@@ -111,7 +118,16 @@ impl Server {
     }
 
     fn command_on(&self, address: &str, admin: &str) -> Command {
-        let mut command = Command::new(program(self.name));
+        let program = program(self.name);
+        let mut command = if self.outlives_size_limits {
+            // What a shell ignores, the program that takes its place ignores.
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+            shell.arg(program);
+            shell
+        } else {
+            Command::new(program)
+        };
         command
             .args(["--listen", address])
             .args(["--admin-listen", admin])
@@ -184,9 +200,22 @@ impl Server {
         (!values.is_empty()).then(|| values.iter().sum())
     }
 
+    /// What `/readyz` answers.
+    pub(crate) async fn readiness(&self) -> (u16, serde_json::Value) {
+        let answer = reqwest::get(format!("{}/readyz", self.admin))
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Memory of the process that is in RAM, in bytes.
     pub(crate) fn rss(&self) -> u64 {
-        let pid = self.child.as_ref().unwrap().id();
+        let pid = self.pid();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
         line.split_whitespace()

@@ -87,7 +87,7 @@ impl Store {
             row => row?,
         };
         let logged_in = self.start_session(&tx, &row).await?;
-        tx.commit().await?;
+        self.database().commit(tx).await?;
         metrics::counter!("fireside_store_registrations_total").increment(1);
         Ok(logged_in)
     }

@@ -129,19 +129,19 @@ impl Store {
             .filter(access_token::Column::ExpiresAt.lt(self.ended().as_millis()))
             .exec(&tx)
             .await?;
-        tx.commit().await?;
+        self.database().commit(tx).await?;
         let tx = self.database().begin().await?;
         session::Entity::delete_many()
             .filter(session::Column::ExpiresAt.lt(ended))
             .exec(&tx)
             .await?;
-        tx.commit().await?;
+        self.database().commit(tx).await?;
         let tx = self.database().begin().await?;
         revocation::Entity::delete_many()
             .filter(revocation::Column::ExpiresAt.lt(ended))
             .exec(&tx)
             .await?;
-        tx.commit().await?;
+        self.database().commit(tx).await?;
         self.outbox().sweep(self.database(), now).await
     }
 }

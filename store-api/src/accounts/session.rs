@@ -110,7 +110,7 @@ impl Store {
             session = change.update(&tx).await?;
         }
         let logged_in = self.issue(&tx, &row, &session.id, &fresh).await?;
-        tx.commit().await?;
+        self.database().commit(tx).await?;
         Ok(logged_in)
     }
 

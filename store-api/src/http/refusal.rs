@@ -40,7 +40,7 @@ impl From<StoreError> for Refusal {
             StoreError::Forbidden(_) => Problem::new(ErrorCode::Forbidden, detail),
             StoreError::NotFound => Problem::not_found(detail),
             StoreError::Busy => Problem::new(ErrorCode::Busy, detail),
-            StoreError::Unavailable(_) => Problem::unavailable(detail),
+            StoreError::Unavailable(_) | StoreError::Unwritable(_) => Problem::unavailable(detail),
             StoreError::Database(_) | StoreError::Internal(_) => Problem::internal(detail),
         };
         Self(problem)

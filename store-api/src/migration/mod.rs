@@ -8,6 +8,7 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait::async_trait}
 mod m0001_accounts;
 mod m0002_friends;
 mod m0003_outbox;
+mod m0004_probe;
 
 /// Any number would do, as long as every store on one database uses the same.
 #[cfg(feature = "postgres")]
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_accounts::Migration),
             Box::new(m0002_friends::Migration),
             Box::new(m0003_outbox::Migration),
+            Box::new(m0004_probe::Migration),
         ]
     }
 }

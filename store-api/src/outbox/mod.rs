@@ -145,7 +145,7 @@ impl Outbox {
         let names = late.into_iter().map(|row| row.target);
         let names: Vec<String> = names.filter(|name| self.has(name)).collect();
         write(&tx, &[missed], names.iter().map(String::as_str)).await?;
-        tx.commit().await?;
+        database.commit(tx).await?;
         if dropped > 0 {
             metrics::counter!("fireside_store_outbox_dropped_total").increment(dropped);
             tracing::warn!(

@@ -111,7 +111,7 @@ impl Relay {
         let tx = self.database.begin_delivery().await?;
         let rows = self.read(&tx, true).await?;
         let look = self.deliver(&tx, rows, false).await?;
-        tx.commit().await?;
+        self.database.commit(tx).await?;
         Ok(look)
     }
 
@@ -178,7 +178,7 @@ impl Relay {
         if own_transaction {
             let tx = self.database.begin().await?;
             delete.exec(&tx).await?;
-            tx.commit().await?;
+            self.database.commit(tx).await?;
         } else {
             delete.exec(db).await?;
         }

@@ -35,6 +35,10 @@ pub const METRICS: &[Metric] = &[
         "fireside_history_failed_commits_total",
         "Group commits that failed as a whole",
     ),
+    Metric::gauge(
+        "fireside_history_writable",
+        "1, or 0 while the disk takes nothing: full, read-only or failing",
+    ),
     Metric::counter(
         "fireside_history_conflicts_total",
         "Appends refused because the room's head had moved",
@@ -67,6 +71,7 @@ pub(super) struct Gauges {
     pub(super) writes_refused: Counter,
     pub(super) reads_refused: Counter,
     pub(super) failed_commits: Counter,
+    pub(super) writable: Gauge,
     pub(super) conflicts: Counter,
     pub(super) entries: Counter,
     pub(super) duplicates: Counter,
@@ -86,6 +91,7 @@ impl Gauges {
             writes_refused: counter!("fireside_history_refused_total", "queue" => "write"),
             reads_refused: counter!("fireside_history_refused_total", "queue" => "read"),
             failed_commits: counter!("fireside_history_failed_commits_total"),
+            writable: gauge!("fireside_history_writable"),
             conflicts: counter!("fireside_history_conflicts_total"),
             entries: counter!("fireside_history_entries_total"),
             duplicates: counter!("fireside_history_duplicates_total"),

@@ -13,6 +13,7 @@ mod append;
 mod columns;
 mod fold;
 mod gauges;
+mod health;
 mod messages;
 mod purge;
 mod queue;
@@ -45,6 +46,7 @@ use tokio::sync::oneshot;
 use self::{
     append::Encoded,
     gauges::Gauges,
+    health::Health,
     queue::{Bounds, Queue, Refused},
     reader::{Pool, Readers},
     schema::Place,
@@ -64,6 +66,7 @@ pub struct SqliteHistory {
     readers: Readers,
     searchers: Readers,
     gauges: Gauges,
+    health: Arc<Health>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -88,10 +91,12 @@ impl SqliteHistory {
             weight: settings.history_queue_bytes.as_usize(),
         };
         let writes = Arc::new(Queue::new(bounds, gauges.write_queue.clone()));
+        let health = Arc::new(Health::new(path, gauges.writable.clone()));
         let writer = Writer::new(
             Arc::clone(&writes),
             place.clone(),
             conn,
+            Arc::clone(&health),
             settings.history_batch,
             gauges.clone(),
         );
@@ -120,6 +125,7 @@ impl SqliteHistory {
             readers,
             searchers,
             gauges,
+            health,
             threads: Mutex::new(threads),
         })
     }
@@ -337,6 +343,10 @@ impl History for SqliteHistory {
     async fn ping(&self) -> Result<(), HistoryError> {
         if self.writes.is_closed() {
             return Err(HistoryError::Unavailable(CLOSED.into()));
+        }
+        self.health.look();
+        if let Some(complaint) = self.health.complaint() {
+            return Err(HistoryError::Unavailable(complaint));
         }
         self.readers
             .ask(|conn| conn.query_row("SELECT 1", [], |_| Ok(())))

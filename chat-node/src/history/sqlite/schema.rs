@@ -9,6 +9,7 @@ use rusqlite_migration::{M, Migrations};
 const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("0001_rooms.sql")),
     M::up(include_str!("0002_seen.sql")),
+    M::up(include_str!("0003_probe.sql")),
 ];
 
 /// How many statements a connection keeps prepared; there are about fifty.

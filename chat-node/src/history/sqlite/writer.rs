@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, Result, params};
+use rusqlite::{Connection, Result, params};
 use shared::id::{RoomId, Seq, UserId};
 use tokio::sync::oneshot;
 
@@ -17,6 +17,7 @@ use super::{
     append::{self, Encoded},
     columns::{self, seq_value},
     gauges::Gauges,
+    health::{self, Health, doubtful},
     purge,
     queue::{Queue, Taken},
     rooms,
@@ -113,12 +114,15 @@ pub(super) struct Writer {
     place: Place,
     /// `None` after a failure that leaves the connection in doubt: the next batch opens another.
     conn: Option<Connection>,
+    health: Arc<Health>,
     gauges: Gauges,
     limit: usize,
     max_batch: usize,
     gone: u32,
     /// When a purge that failed is tried again.
     purge_again: Option<Instant>,
+    /// When a writer in trouble tries whether it is over.
+    probe_at: Instant,
 }
 
 impl Writer {
@@ -126,6 +130,7 @@ impl Writer {
         queue: Arc<Queue<Job>>,
         place: Place,
         conn: Connection,
+        health: Arc<Health>,
         max_batch: usize,
         gauges: Gauges,
     ) -> Self {
@@ -136,24 +141,26 @@ impl Writer {
             queue,
             place,
             conn: Some(conn),
+            health,
             gauges,
             limit: max_batch.min(4 * LEAST_BATCH),
             max_batch,
             gone,
             purge_again: None,
+            probe_at: Instant::now(),
         }
     }
 
     /// Until the queue is closed and empty; then the log is folded into the database file.
     pub(super) fn run(mut self) {
         loop {
-            // While there is something to purge, the thread does not sleep.
-            let until = |at: Instant| at.saturating_duration_since(Instant::now());
-            let patience = (self.gone > 0).then(|| self.purge_again.map_or(Duration::ZERO, until));
-            match self.queue.take(self.limit, Job::size, patience) {
+            match self.queue.take(self.limit, Job::size, self.patience()) {
                 Taken::Items(jobs) => self.batch(jobs),
                 Taken::Nothing => {}
                 Taken::Closed => break,
+            }
+            if self.health.in_trouble() && self.probe_at <= Instant::now() {
+                self.probe();
             }
             let again = self.purge_again.is_none_or(|at| at <= Instant::now());
             if self.gone > 0 && again {
@@ -171,7 +178,22 @@ impl Writer {
         }
     }
 
+    /// How long to wait for work: while there is something to purge the thread does not sleep, and
+    /// in trouble it looks again whether that is over.
+    fn patience(&self) -> Option<Duration> {
+        let until = |at: Instant| at.saturating_duration_since(Instant::now());
+        let purge = (self.gone > 0).then(|| self.purge_again.map_or(Duration::ZERO, until));
+        let probe = self.health.in_trouble().then(|| until(self.probe_at));
+        purge.into_iter().chain(probe).min()
+    }
+
     fn batch(&mut self, jobs: Vec<Job>) {
+        self.health.begins();
+        self.write(jobs);
+        self.health.ends();
+    }
+
+    fn write(&mut self, jobs: Vec<Job>) {
         let size: usize = jobs.iter().map(Job::size).sum();
         let started = Instant::now();
         self.ensure_connection();
@@ -180,8 +202,8 @@ impl Writer {
             self.gauges.failed_commits.increment(1);
             return;
         };
-        let gauges = &self.gauges;
-        let committed = catch_unwind(AssertUnwindSafe(|| commit(conn, jobs, gauges)));
+        let (gauges, health) = (&self.gauges, &*self.health);
+        let committed = catch_unwind(AssertUnwindSafe(|| commit(conn, jobs, gauges, health)));
         let took = started.elapsed();
         self.gauges.commit_seconds.record(took);
         self.gauges.batch_entries.record(size as f64);
@@ -226,8 +248,27 @@ impl Writer {
         match stepped {
             Ok(()) => self.recount(),
             Err(error) => {
-                tracing::warn!(%error, "could not purge a removed room; trying again later");
+                // It is tried again.
+                self.health.fails(&error, 0);
                 self.conn = None;
+            }
+        }
+    }
+
+    /// Tries whether there is room again.
+    fn probe(&mut self) {
+        self.probe_at = Instant::now() + health::PROBE_EVERY;
+        self.ensure_connection();
+        let Some(conn) = &self.conn else {
+            return;
+        };
+        match left_open(conn).and_then(|()| health::probe(conn)) {
+            Ok(()) => self.health.recovers(),
+            Err(error) => {
+                self.health.fails(&error, 0);
+                if doubtful(&error) {
+                    self.conn = None;
+                }
             }
         }
     }
@@ -240,10 +281,13 @@ impl Writer {
     }
 
     fn ensure_connection(&mut self) {
+        if self.health.doubts_connection() {
+            self.conn = None;
+        }
         if self.conn.is_none() {
             match self.place.writer() {
                 Ok(conn) => self.conn = Some(conn),
-                Err(error) => tracing::error!(%error, "cannot open history to write"),
+                Err(error) => self.health.fails(&error, 0),
             }
         }
     }
@@ -263,7 +307,7 @@ enum Committed {
 /// copies each page that is touched under it, and FTS5 writes out its pending words whenever one
 /// begins. So there are none at first; when a job fails, everything is taken back and done again,
 /// each job under a savepoint of its own, so that one that fails takes only itself out.
-fn commit(conn: &Connection, jobs: Vec<Job>, gauges: &Gauges) -> Committed {
+fn commit(conn: &Connection, jobs: Vec<Job>, gauges: &Gauges, health: &Health) -> Committed {
     let removed = jobs.iter().any(|job| matches!(job, Job::Remove { .. }));
     let together = transact(conn, || {
         jobs.iter()
@@ -273,7 +317,9 @@ fn commit(conn: &Connection, jobs: Vec<Job>, gauges: &Gauges) -> Committed {
     let stands = match together {
         Err(error) if !doubtful(&error) => {
             tracing::debug!(%error, jobs = jobs.len(), "a batch failed and is done again apart");
-            transact(conn, || jobs.iter().map(|job| guarded(conn, job)).collect())
+            transact(conn, || {
+                jobs.iter().map(|job| guarded(conn, job, health)).collect()
+            })
         }
         ended => ended,
     };
@@ -286,7 +332,7 @@ fn commit(conn: &Connection, jobs: Vec<Job>, gauges: &Gauges) -> Committed {
             Committed::Stands { removed }
         }
         Err(error) => {
-            tracing::error!(%error, jobs = jobs.len(), "a commit of history failed");
+            health.fails(&error, jobs.len());
             let reason = error.to_string();
             for job in jobs {
                 job.answer(Err(reason.clone()));
@@ -311,11 +357,16 @@ fn transact<T>(conn: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T>
     ended
 }
 
-fn begin(conn: &Connection) -> Result<()> {
-    if !conn.is_autocommit() {
-        // Left open by a failure.
-        conn.execute_batch("ROLLBACK")?;
+/// Ends what a failure left open.
+fn left_open(conn: &Connection) -> Result<()> {
+    if conn.is_autocommit() {
+        return Ok(());
     }
+    conn.execute_batch("ROLLBACK")
+}
+
+fn begin(conn: &Connection) -> Result<()> {
+    left_open(conn)?;
     // Parsing these two anew costs as much as many an entry.
     let mut begin = conn.prepare_cached("BEGIN IMMEDIATE")?;
     begin.execute([]).map(drop)
@@ -341,7 +392,7 @@ fn perform(conn: &Connection, job: &Job) -> Result<Done> {
 
 /// Performs a job under a savepoint and takes it back when it fails. The inner error is the job's;
 /// the outer one means that the transaction as a whole is lost.
-fn guarded(conn: &Connection, job: &Job) -> Result<Result<Done, String>> {
+fn guarded(conn: &Connection, job: &Job, health: &Health) -> Result<Result<Done, String>> {
     let run = |sql| {
         let mut statement = conn.prepare_cached(sql)?;
         statement.execute([]).map(drop)
@@ -354,25 +405,10 @@ fn guarded(conn: &Connection, job: &Job) -> Result<Result<Done, String>> {
         Err(error) => {
             run("ROLLBACK TO job")?;
             run("RELEASE job")?;
-            tracing::warn!(%error, "an append was refused by SQLite");
+            health.fails(&error, 1);
             Ok(Err(error.to_string()))
         }
     }
-}
-
-/// Whether the file or the connection, rather than the statement, is at fault.
-fn doubtful(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::SystemIoFailure
-                | ErrorCode::DatabaseCorrupt
-                | ErrorCode::NotADatabase
-                | ErrorCode::CannotOpen
-                | ErrorCode::OutOfMemory
-                | ErrorCode::FileLockingProtocolFailed
-        )
-    )
 }
 
 fn mark_read(conn: &Connection, room: &RoomId, user: &UserId, seq: Seq) -> Result<Seq> {
