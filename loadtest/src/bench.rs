@@ -1,6 +1,6 @@
 //! Runs a scenario several times, on several servers in turns, and reports.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -54,6 +54,9 @@ pub struct Bench {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// Write JSON to this file as well, for `loadtest graph`
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 impl Bench {
@@ -61,7 +64,7 @@ impl Bench {
     ///
     /// # Errors
     /// The first run that cannot be believed: a server that fails or breaks the promise.
-    pub fn run(&self, scenario: &mut dyn Scenario) -> anyhow::Result<()> {
+    pub fn run(&self, name: &str, scenario: &mut dyn Scenario) -> anyhow::Result<()> {
         if let Some(cpu) = self.load_cpu {
             pin(cpu).with_context(|| format!("keeping to CPU {cpu}"))?;
         }
@@ -69,9 +72,10 @@ impl Bench {
             encoding: self.encoding,
             deflate: self.deflate,
             server_cpu: self.server_cpu,
+            program: std::env::current_exe()?,
             progress: Progress::begin(),
         };
-        let mut report = Report::begin();
+        let mut report = Report::begin(name, self.encoding);
         let outcome = if let Some(address) = self.address {
             self.on_running(scenario, &stage, address, &mut report)
         } else {
@@ -79,6 +83,10 @@ impl Bench {
         };
         stage.progress.end();
         outcome?;
+        if let Some(file) = &self.out {
+            fs::write(file, report.json() + "\n")
+                .with_context(|| format!("writing {}", file.display()))?;
+        }
         if self.json {
             println!("{}", report.json());
         } else {

@@ -25,6 +25,7 @@ pub mod check;
 pub mod client;
 pub mod device;
 pub mod drive;
+pub mod graph;
 pub mod measure;
 pub mod raw;
 pub mod record;

@@ -7,10 +7,10 @@ use clap::{Parser, Subcommand};
 use loadtest::{
     Recorder,
     bench::Bench,
-    check, drive, record,
+    check, drive, graph, record,
     scenario::{
-        Fanout, Hot, Idle, Instructions, Latency, Mixed, Presence, Scenario, Send, Stalled, Storm,
-        serve_floor,
+        Channel, Fanout, Flood, Handshakes, Hot, Idle, Instructions, Latency, Mixed, Presence,
+        Scenario, Send, Stalled, Storm, serve_floor,
     },
 };
 
@@ -51,6 +51,35 @@ enum Task {
         bench: Bench,
         #[command(flatten)]
         scenario: Idle,
+    },
+    /// Speak in a channel of ten thousand, steadily and in bursts
+    Channel {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Channel,
+    },
+    /// Flood a server with typing and presence, then with sends too; chat must not feel the first
+    ///
+    /// One of each group talks, all others type, everybody changes presence. Under overload pairs send as fast
+    /// as they can at a server with a short queue. A run fails when typing or presence is not merged as
+    /// the contract says, when the newest presence does not arrive in the end, when a message is lost, or when one
+    /// that was refused is heard.
+    Flood {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Flood,
+    },
+    /// Rush at the door of a full server; those who are in must not feel it
+    ///
+    /// Half of the new connections ask for an upgrade, half say nothing. Nobody may be left
+    /// without an end, and no more may be in than there are places.
+    Handshakes {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Handshakes,
     },
     /// Let some members of a large room stop reading; the others must not feel it
     Stalled {
@@ -116,6 +145,18 @@ enum Task {
         #[arg(long)]
         length: usize,
     },
+    /// Draw graphs of what `--out` wrote
+    ///
+    /// Of several files of one scenario each is a case of its own. What a scenario has no graph for is
+    /// passed over.
+    Graph {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The folder the graphs go into
+        #[arg(long, short, default_value = "docs/graphs")]
+        out: PathBuf,
+    },
     /// Judge records; exits with 1 when one breaks the delivery promise.
     Check {
         /// The records, as `record` writes them.
@@ -156,21 +197,30 @@ enum Task {
 
 fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
-        Task::Fanout { bench, scenario } => measure(&bench, scenario),
-        Task::Send { bench, scenario } => measure(&bench, scenario),
-        Task::Latency { bench, scenario } => measure(&bench, scenario),
-        Task::Idle { bench, scenario } => measure(&bench, scenario),
-        Task::Stalled { bench, scenario } => measure(&bench, scenario),
-        Task::Hot { bench, scenario } => measure(&bench, scenario),
-        Task::Storm { bench, scenario } => measure(&bench, scenario),
-        Task::Presence { bench, scenario } => measure(&bench, scenario),
-        Task::Mixed { bench, scenario } => measure(&bench, scenario),
+        Task::Fanout { bench, scenario } => measure("fanout", &bench, scenario),
+        Task::Send { bench, scenario } => measure("send", &bench, scenario),
+        Task::Latency { bench, scenario } => measure("latency", &bench, scenario),
+        Task::Idle { bench, scenario } => measure("idle", &bench, scenario),
+        Task::Channel { bench, scenario } => measure("channel", &bench, scenario),
+        Task::Flood { bench, scenario } => measure("flood", &bench, scenario),
+        Task::Handshakes { bench, scenario } => measure("handshakes", &bench, scenario),
+        Task::Stalled { bench, scenario } => measure("stalled", &bench, scenario),
+        Task::Hot { bench, scenario } => measure("hot", &bench, scenario),
+        Task::Storm { bench, scenario } => measure("storm", &bench, scenario),
+        Task::Presence { bench, scenario } => measure("presence", &bench, scenario),
+        Task::Mixed { bench, scenario } => measure("mixed", &bench, scenario),
         Task::Instructions(instructions) => {
             instructions.run()?;
             Ok(ExitCode::SUCCESS)
         }
         Task::ServeFloor { sockets, length } => {
             serve_floor(sockets, length)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Graph { files, out } => {
+            for graph in graph::draw(&files, &out)? {
+                println!("{}", graph.display());
+            }
             Ok(ExitCode::SUCCESS)
         }
         Task::Check { files } => {
@@ -223,8 +273,8 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-fn measure(bench: &Bench, mut scenario: impl Scenario) -> anyhow::Result<ExitCode> {
-    bench.run(&mut scenario)?;
+fn measure(name: &str, bench: &Bench, mut scenario: impl Scenario) -> anyhow::Result<ExitCode> {
+    bench.run(name, &mut scenario)?;
     Ok(ExitCode::SUCCESS)
 }
 

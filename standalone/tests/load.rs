@@ -4,12 +4,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use clap::{Args, Parser};
 use loadtest::{
     measure::{Figure, Progress},
-    scenario::{Fanout, Hot, Latency, Mixed, Presence, Scenario, Send, Stage, Stalled, Storm},
+    scenario::{
+        Channel, Fanout, Flood, Handshakes, Hot, Latency, Mixed, Presence, Scenario, Send, Stage,
+        Stalled, Storm,
+    },
     target::{Launch, Server},
 };
 use shared::protocol::codec::Encoding;
@@ -23,16 +29,42 @@ struct Options<S: Args> {
     scenario: S,
 }
 
-/// The figures of one run, on a server of its own that begins with what the scenario prepares.
-fn run<S: Scenario + Args>(encoding: Encoding, options: &str) -> Vec<Figure> {
-    let words = std::iter::once("load").chain(options.split_whitespace());
-    let mut scenario = Options::<S>::try_parse_from(words).unwrap().scenario;
-    let stage = Stage {
+/// A program of the workspace, of the same build as `fireside`. Cargo builds all of them when it
+/// tests the workspace; else it is asked to.
+fn program(name: &str) -> PathBuf {
+    let program = Path::new(FIRESIDE).with_file_name(name);
+    if !program.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--locked", "-p", name]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+    }
+    program
+}
+
+fn stage(encoding: Encoding) -> Stage {
+    Stage {
         encoding,
         deflate: false,
         server_cpu: None,
+        program: PathBuf::new(),
         progress: Progress::begin(),
-    };
+    }
+}
+
+fn scenario<S: Args>(options: &str) -> S {
+    let words = std::iter::once("load").chain(options.split_whitespace());
+    Options::<S>::try_parse_from(words).unwrap().scenario
+}
+
+/// The figures of one run, on a server of its own that begins with what the scenario prepares.
+fn run<S: Scenario + Args>(encoding: Encoding, options: &str) -> Vec<Figure> {
+    run_of(&mut scenario::<S>(options), &stage(encoding))
+}
+
+fn run_of(scenario: &mut impl Scenario, stage: &Stage) -> Vec<Figure> {
     let mut launch = Launch {
         program: PathBuf::from(FIRESIDE),
         settings: scenario.settings(),
@@ -41,12 +73,12 @@ fn run<S: Scenario + Args>(encoding: Encoding, options: &str) -> Vec<Figure> {
     let mut prepared = None;
     if scenario.prepares() {
         let server = Server::start(&launch).unwrap();
-        scenario.prepare(&stage, &server).unwrap();
+        scenario.prepare(stage, &server).unwrap();
         prepared = server.stop().unwrap();
     }
     launch.data = prepared.as_ref().map(Server::data_of);
     let server = Server::start(&launch).unwrap();
-    let figures = scenario.run(&stage, &server).unwrap();
+    let figures = scenario.run(stage, &server).unwrap();
     for figure in &figures {
         let fine = figure.value.is_finite() && figure.value >= 0.0;
         assert!(fine, "{figure:?}");
@@ -68,6 +100,24 @@ fn a_message_reaches_every_member() {
     for in_flight in [1, 4] {
         let rate = value(&figures, &format!("{in_flight} in flight: rate"));
         assert!(rate > 0.0);
+    }
+}
+
+#[test]
+fn the_floor_writes_as_much_to_as_many() {
+    let mut fanout: Fanout = scenario("--members 10 --in-flight 1,4 --deliveries 200");
+    let stage = Stage {
+        program: program("loadtest"),
+        ..stage(Encoding::Json)
+    };
+    let figures = run_of(&mut fanout, &stage);
+    let floor = fanout.floor(&stage).unwrap();
+    for in_flight in [1, 4] {
+        let rate = format!("{in_flight} in flight: rate");
+        assert!(value(&floor, &rate) > 0.0);
+        // The two are compared by name.
+        let cost = format!("{in_flight} in flight: deliveries");
+        assert!(value(&figures, &cost) >= 0.0 && value(&floor, &cost) >= 0.0);
     }
 }
 
@@ -123,6 +173,57 @@ fn the_last_recipient_is_waited_for() {
         value(&figures, "last recipient, p50"),
     );
     assert!(ack > 0.0 && last > 0.0);
+}
+
+#[test]
+fn a_rate_is_found_at_which_the_server_works_as_much_as_it_is_to() {
+    let options = "--members 2 --rooms 4 --share 0.2 --seconds 1 --probe 0.3 --burst 2";
+    let figures = run::<Latency>(Encoding::Json, options);
+    let (rate, busy) = (value(&figures, "messages"), value(&figures, "CPUs in use"));
+    assert!(rate > 1.0 && busy > 0.0 && busy <= 4.0, "{figures:?}");
+    assert!(value(&figures, "commit alone, p50") > 0.0);
+    let curve = |name| {
+        figures
+            .iter()
+            .filter(move |f| f.point.as_ref().is_some_and(|p| p.curve == name))
+    };
+    assert_eq!(curve("last of 2").count(), 9);
+}
+
+#[test]
+fn a_channel_hears_a_burst_whole() {
+    let options = "--members 600 --rate 4 --burst 4 --seconds 2";
+    let figures = run::<Channel>(Encoding::MsgPack, options);
+    for what in ["steady", "in bursts"] {
+        assert!(value(&figures, &format!("{what}: last recipient, p50")) > 0.0);
+    }
+}
+
+#[test]
+fn a_flood_of_typing_and_presence_is_merged_and_loses_no_message() {
+    let options = "--users 24 --friends 4 --group 6 --typing 300 --presence 150 --rate 20 --press 8 --seconds 2";
+    let figures = run::<Flood>(Encoding::Json, options);
+    let (said, heard) = (
+        value(&figures, "beside the flood: typing said"),
+        value(&figures, "beside the flood: typing heard"),
+    );
+    // Each is heard by five.
+    assert!(heard > 0.0 && heard < said * 5.0 / 2.0, "{figures:?}");
+    assert!(value(&figures, "under overload: sends acknowledged") > 0.0);
+}
+
+#[test]
+fn a_full_server_turns_a_rush_away() {
+    let options = "--sessions 40 --rate 40 --connections 200 --seconds 2";
+    let figures = run::<Handshakes>(Encoding::MsgPack, options);
+    let (all, away) = (
+        value(&figures, "connections"),
+        value(&figures, "turned away with 503") + value(&figures, "ended without an answer"),
+    );
+    assert!(
+        away > 0.0 && (away + value(&figures, "let in") - all).abs() < 0.5,
+        "{figures:?}"
+    );
 }
 
 #[test]

@@ -3,5 +3,5 @@
 mod report;
 mod sample;
 
-pub use report::{Progress, Report};
-pub use sample::{Figure, Sample, Unit};
+pub use report::{Progress, Report, Row};
+pub use sample::{Figure, Point, Sample, Unit};

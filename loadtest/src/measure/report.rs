@@ -1,16 +1,26 @@
 //! The table at the end, for people and for programs, and the line that moves meanwhile.
 
-use std::{fmt, io::IsTerminal as _, time::Duration};
+use std::{
+    fmt, fs,
+    io::{self, IsTerminal as _},
+    path::Path,
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use shared::protocol::codec::Encoding;
 
-use super::{Figure, Sample, Unit};
+use super::{Figure, Point, Sample, Unit};
 use crate::target::Machine;
 
 /// All readings of one invocation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
+    /// The scenario's name.
+    scenario: String,
+    /// What clients spoke: json or msgpack.
+    encoding: String,
     /// The command line.
     command: String,
     /// Where and when.
@@ -18,17 +28,26 @@ pub struct Report {
     rows: Vec<Row>,
 }
 
-#[derive(Debug, Serialize)]
-struct Row {
+/// All readings of one figure.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Row {
     /// Of which server; what the kernel alone costs is `floor`.
-    of: String,
-    name: String,
-    unit: Unit,
-    median: f64,
-    low: f64,
-    high: f64,
+    pub of: String,
+    /// What was measured.
+    pub name: String,
+    /// In what.
+    pub unit: Unit,
+    /// The middle one of the readings.
+    pub median: f64,
+    /// The least.
+    pub low: f64,
+    /// The greatest.
+    pub high: f64,
     #[serde(flatten)]
     sample: Sample,
+    /// Where it stands, when it is a point of a curve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
 }
 
 impl Row {
@@ -41,17 +60,23 @@ impl Row {
             low: 0.0,
             high: 0.0,
             sample: Sample::default(),
+            point: figure.point.clone(),
         }
     }
 }
 
 impl Report {
-    /// Nothing yet.
-    pub fn begin() -> Self {
+    /// Nothing yet of this scenario.
+    pub fn begin(scenario: &str, encoding: Encoding) -> Self {
         let mut words = std::env::args();
         let program = words.next().unwrap_or_default();
         let program = program.rsplit('/').next().unwrap_or_default().to_owned();
         Self {
+            scenario: scenario.to_owned(),
+            encoding: match encoding {
+                Encoding::Json => "json".to_owned(),
+                Encoding::MsgPack => "msgpack".to_owned(),
+            },
             command: std::iter::once(program)
                 .chain(words)
                 .collect::<Vec<_>>()
@@ -80,10 +105,35 @@ impl Report {
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
-}
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Reads what [`Self::json`] wrote.
+    ///
+    /// # Errors
+    /// There is no such file, or it holds something else.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        serde_json::from_slice(&fs::read(path)?).map_err(io::Error::other)
+    }
+
+    /// The scenario's name.
+    pub fn scenario(&self) -> &str {
+        &self.scenario
+    }
+
+    /// What clients spoke, in words.
+    pub fn spoken(&self) -> &str {
+        match self.encoding.as_str() {
+            "msgpack" => "MessagePack",
+            _ => "JSON",
+        }
+    }
+
+    /// What was measured.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The machine and the commit, in a line.
+    pub fn provenance(&self) -> String {
         let Machine {
             processor,
             cpus,
@@ -92,12 +142,20 @@ impl fmt::Display for Report {
             load,
             ..
         } = &self.machine;
+        format!("{processor}, {cpus} CPUs, Linux {kernel}, commit {commit}, load {load}")
+    }
+
+    /// The rows that tables show: those that are no points of curves.
+    fn table(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.point.is_none())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.command)?;
-        writeln!(
-            f,
-            "{processor}, {cpus} CPUs, Linux {kernel}, commit {commit}, load {load}"
-        )?;
-        let named: Vec<String> = (self.rows.iter())
+        writeln!(f, "{}", self.provenance())?;
+        let named: Vec<String> = (self.table())
             .map(|row| format!("{} {}", row.of, row.name))
             .collect();
         let width = named
@@ -106,7 +164,7 @@ impl fmt::Display for Report {
             .max()
             .unwrap_or(0);
         writeln!(f, "{:width$}  {:>12}  {:>24}  runs", "", "median", "range")?;
-        for (row, name) in self.rows.iter().zip(&named) {
+        for (row, name) in self.table().zip(&named) {
             let range = format!("{} – {}", digits(row.low), digits(row.high));
             let (median, runs) = (digits(row.median), row.sample.len());
             let unit = row.unit.symbol();
@@ -178,7 +236,7 @@ mod tests {
 
     #[test]
     fn readings_of_one_figure_share_a_row() {
-        let mut report = Report::begin();
+        let mut report = Report::begin("some", Encoding::Json);
         for value in [3.0, 1.0, 2.0] {
             report.add("a", [Figure::new("cost", Unit::CpuMicros, value)]);
         }
@@ -199,5 +257,20 @@ mod tests {
             json["rows"][0]["values"],
             serde_json::json!([3.0, 1.0, 2.0])
         );
+    }
+
+    #[test]
+    fn points_of_curves_are_kept_for_graphs_and_left_out_of_tables() {
+        let mut report = Report::begin("some", Encoding::MsgPack);
+        report.add("a", [Figure::on_curve("wait", 0.99, Unit::Millis, 7.5)]);
+        assert!(!report.to_string().contains("wait"));
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("some.json");
+        fs::write(&file, report.json()).unwrap();
+        let read = Report::read(&file).unwrap();
+        assert_eq!((read.scenario(), read.spoken()), ("some", "MessagePack"));
+        let point = read.rows()[0].point.clone().unwrap();
+        assert_eq!(point.curve, "wait");
+        assert!((point.at - 0.99).abs() < 1e-9 && (read.rows()[0].median - 7.5).abs() < 1e-9);
     }
 }

@@ -1,9 +1,9 @@
 //! One figure, and several readings of it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a figure counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Seconds of CPU time for a million of something.
@@ -55,6 +55,17 @@ pub struct Figure {
     pub unit: Unit,
     /// How much.
     pub value: f64,
+    /// Where it stands, when it is a point of a curve.
+    pub point: Option<Point>,
+}
+
+/// A place on a curve: graphs are drawn of these, tables leave them out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The curve's name.
+    pub curve: String,
+    /// How far along: a share for a distribution, else a number of something.
+    pub at: f64,
 }
 
 impl Figure {
@@ -64,12 +75,24 @@ impl Figure {
             name: name.into(),
             unit,
             value,
+            point: None,
+        }
+    }
+
+    /// A reading at one place of a curve.
+    pub fn on_curve(curve: impl Into<String>, at: f64, unit: Unit, value: f64) -> Self {
+        let curve = curve.into();
+        Self {
+            name: format!("{curve} at {at}"),
+            unit,
+            value,
+            point: Some(Point { curve, at }),
         }
     }
 }
 
 /// Several readings of one figure.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Sample {
     values: Vec<f64>,
 }

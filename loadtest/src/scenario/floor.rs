@@ -10,7 +10,7 @@ use std::{
 
 use shared::protocol::codec::Encoding;
 
-use super::{Stage, this_program};
+use super::Stage;
 use crate::{
     swarm::{Arrival, Fault, Swarm, SwarmError},
     target::{Process, pinned},
@@ -76,7 +76,7 @@ impl Floor {
     /// Starts it for that many sockets and frames of that many bytes.
     pub(super) fn start(stage: &Stage, sockets: usize, length: usize) -> Result<Self, Fault> {
         let io = |error: io::Error| Fault::Target(format!("the floor: {error}"));
-        let mut command = Command::new(this_program()?);
+        let mut command = Command::new(&stage.program);
         command
             .args(["serve-floor", "--sockets", &sockets.to_string()])
             .args(["--length", &length.to_string()])
@@ -135,7 +135,7 @@ impl Floor {
                 .poll(Duration::from_secs(5), |_, arrival| match arrival {
                     Arrival::Message(_) => *heard += 1,
                     Arrival::Closed(_) => ended = true,
-                    Arrival::Open => {}
+                    Arrival::Open | Arrival::Refused(_) => {}
                 })?;
             if ended || self.heard == before {
                 return Err(Fault::Silence("the floor".into()));
@@ -166,7 +166,6 @@ fn first_line(child: &mut Child) -> io::Result<SocketAddr> {
     line.parse().map_err(io::Error::other)
 }
 
-/// Streams, for tests of the floor itself.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,9 @@ pub struct Idle {
     /// How many friends each has, an even number; 0 for people without accounts
     #[arg(long, default_value_t = 10)]
     friends: usize,
+    /// In how many steps it goes from one to the other; memory is read after each
+    #[arg(long, default_value_t = 7)]
+    steps: usize,
     /// For how many seconds the idle sessions are watched; two heartbeats take 50
     #[arg(long, default_value_t = 50.0)]
     seconds: f64,
@@ -80,16 +83,22 @@ impl Scenario for Idle {
         join(&mut crowd, few)?;
         rest(&mut crowd, SETTLE)?;
         let at_few = rss(process)?;
-        let (before, since) = (cpu(process)?, Instant::now());
-        join(&mut crowd, others)?;
-        let (opening, took) = (cpu(process)?.since(before), since.elapsed());
-        rest(&mut crowd, SETTLE)?;
-        let at_all = rss(process)?;
+        let mut curve = vec![memory(few.len(), at_few)];
+        let (mut opening, mut took, mut at_all) = (Duration::ZERO, Duration::ZERO, at_few);
+        for step in others.chunks(others.len().div_ceil(self.steps.max(1)).max(1)) {
+            let (before, since) = (cpu(process)?, Instant::now());
+            join(&mut crowd, step)?;
+            opening += cpu(process)?.since(before).total();
+            took += since.elapsed();
+            rest(&mut crowd, SETTLE)?;
+            at_all = rss(process)?;
+            curve.push(memory(crowd.len(), at_all));
+        }
         let before = cpu(process)?;
         rest(&mut crowd, Duration::from_secs_f64(self.seconds))?;
         let idle = cpu(process)?.since(before);
         let (opened, sessions) = (others.len() as f64, crowd.len() as f64);
-        Ok(vec![
+        let mut figures = vec![
             Figure::new(
                 "memory of a session",
                 Unit::Bytes,
@@ -104,7 +113,7 @@ impl Scenario for Idle {
             Figure::new(
                 "upgrade, token and start",
                 Unit::CpuMicros,
-                opening.total().as_secs_f64() * 1e6 / opened,
+                opening.as_secs_f64() * 1e6 / opened,
             ),
             Figure::new("starts", Unit::PerSecond, opened / took.as_secs_f64()),
             Figure::new(
@@ -112,8 +121,15 @@ impl Scenario for Idle {
                 Unit::CpuMicros,
                 idle.total().as_secs_f64() * 1e6 / (sessions * self.seconds),
             ),
-        ])
+        ];
+        figures.extend(curve);
+        Ok(figures)
     }
+}
+
+/// A point of the curve of memory over sessions.
+fn memory(sessions: usize, bytes: u64) -> Figure {
+    Figure::on_curve("memory", sessions as f64, Unit::Mebibytes, mebibytes(bytes))
 }
 
 fn rss(process: Process) -> Result<u64, Fault> {

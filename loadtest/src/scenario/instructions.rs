@@ -44,7 +44,7 @@ impl Instructions {
     /// # Errors
     /// valgrind is not installed, or the server failed.
     pub fn run(&self) -> Result<(), Fault> {
-        let mut report = Report::begin();
+        let mut report = Report::begin("instructions", Encoding::Json);
         for (name, encoding) in [("JSON", Encoding::Json), ("MessagePack", Encoding::MsgPack)] {
             let few = self.count(encoding, self.deliveries / 10)?;
             let many = self.count(encoding, self.deliveries / 10 + self.deliveries)?;
@@ -78,6 +78,7 @@ impl Instructions {
             encoding,
             deflate: false,
             server_cpu: None,
+            program: PathBuf::new(),
             progress: progress.clone(),
         };
         Fanout::of(self.members, self.in_flight, deliveries).run(&stage, &server)?;

@@ -1,197 +1,147 @@
-//! How long a message takes to the last of its recipients, open loop: messages are due at fixed
-//! times whatever the server does, and the clock starts when one is due, not when it is sent, so
-//! that a stall is charged to every message it delays.
+//! How long a message takes to the last of its recipients, open loop, at a rate at which the
+//! server works half of the time.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use hdrhistogram::Histogram;
-use serde_json::json;
 
-use super::{Scenario, Stage, cpu, percentiles, process, talk::Talk};
+use super::{
+    Scenario, Stage, commit, cpu, histogram, millis,
+    pace::{Clock, Pace, pace},
+    percentiles, process,
+    talk::Talk,
+};
 use crate::{
     measure::{Figure, Unit},
-    swarm::{Crowd, Fault, Ledger, Room, message::Told},
-    target::{Friends, Server, World},
+    swarm::{Crowd, Fault, Ledger, Room},
+    target::{Friends, Process, Server, World},
 };
 
-/// Messages that find out how many the server can deliver at most.
-const PROBES: u64 = 60;
-/// How many of a room may be under way meanwhile.
-const PROBE_IN_FLIGHT: u64 = 16;
+/// Messages one at a time that say what one costs, as a first guess.
+const SINGLE: u64 = 40;
+/// Tries that look for the rate, at most.
+const TRIES: u64 = 6;
+/// How far from the share that is looked for a try may be.
+const NEAR: f64 = 0.04;
+/// A server that works more than this falls behind: how far cannot be told from its CPU time.
+const SATURATED: f64 = 0.9;
+/// Ids of commands of one run of messages on the same sockets.
+const IDS: u64 = 1 << 32;
 
 /// Messages at fixed times, timed until the last member has them.
+///
+/// Without a rate the server decides: the messages come so often that it uses a share of one CPU, half
+/// of it by default. The rate is looked for by short tries and reported with the share it came to.
+/// "Commit alone" is a page written and synced on the server's disk while it has nothing to do, in the same run;
+/// "beyond the commit" is a percentile less the same percentile of that.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct Latency {
-    /// How many rooms
-    #[arg(long, default_value_t = 1)]
-    rooms: usize,
+    /// How many rooms; a hundred when they have two members, else one
+    #[arg(long)]
+    rooms: Option<usize>,
     /// How many members each has
     #[arg(long, default_value_t = 1000)]
     members: usize,
-    /// Messages a second in all; when absent, a share of what the server can deliver at most
+    /// Messages a second in all; when absent, as many as make the server use --share
     #[arg(long)]
     rate: Option<f64>,
-    /// That share
+    /// Of one CPU
     #[arg(long, default_value_t = 0.5)]
     share: f64,
+    /// How many messages are due in one moment; the pauses are so much longer
+    #[arg(long, default_value_t = 1)]
+    burst: u64,
     /// For how many seconds
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// For how many seconds each try
+    #[arg(long, default_value_t = 1.5)]
+    probe: f64,
     /// How long a message is, in bytes
     #[arg(long, default_value_t = 64)]
     text: usize,
 }
 
-/// Messages under way and how long those took that are done.
-pub(super) struct Clock {
-    due: HashMap<(Room, u64), Instant>,
-    acknowledged: HashMap<(Room, u64), Instant>,
-    commands: HashMap<u64, (Room, Instant, String)>,
-    /// Until the sender had the acknowledgement, in µs.
-    pub(super) acks: Histogram<u64>,
-    /// Until the last member had the message, in µs.
-    pub(super) last: Histogram<u64>,
-    /// From the acknowledgement until then, in µs: what delivery adds to the commit.
-    pub(super) beyond: Histogram<u64>,
-    heard_first: HashMap<(Room, u64), Instant>,
-}
-
-impl Clock {
-    pub(super) fn new() -> Result<Self, Fault> {
-        Ok(Self {
-            due: HashMap::new(),
-            acknowledged: HashMap::new(),
-            commands: HashMap::new(),
-            acks: super::histogram()?,
-            last: super::histogram()?,
-            beyond: super::histogram()?,
-            heard_first: HashMap::new(),
-        })
+impl Latency {
+    fn rooms(&self) -> usize {
+        let pairs = if self.members <= 2 { 100 } else { 1 };
+        self.rooms.unwrap_or(pairs)
     }
 
-    /// A message of this room was due at that time and went out as command `id`.
-    pub(super) fn sent(&mut self, id: u64, room: Room, due: Instant, text: String) {
-        self.commands.insert(id, (room, due, text));
+    fn plan<'a>(&self, rooms: &'a [Room], sender: &'a dyn Fn(Room) -> usize) -> Pace<'a> {
+        Pace {
+            rooms,
+            sender,
+            rate: 1.0,
+            burst: self.burst,
+            time: Duration::from_secs_f64(self.seconds),
+            text: self.text,
+            first_id: IDS,
+        }
     }
 
-    /// Nothing is under way.
-    pub(super) fn is_idle(&self) -> bool {
-        self.commands.is_empty() && self.due.is_empty()
-    }
-
-    /// Takes in what a session was told.
-    pub(super) fn hear(
-        &mut self,
+    /// Looks for the rate at which the server uses the share.
+    fn find_rate(
+        &self,
+        crowd: &mut Crowd,
         ledger: &mut Ledger,
-        who: usize,
-        told: &Told<'_>,
-    ) -> Result<(), Fault> {
-        let now = Instant::now();
-        if let Some(error) = &told.err {
-            return Err(Fault::Refused(error.explain()));
-        }
-        if let Some(heard) = ledger.hear(who, told)?
-            && heard.last
-        {
-            let key = (heard.room, heard.seq);
-            if let Some(due) = self.due.remove(&key) {
-                self.done(key, due, now);
-            } else {
-                self.heard_first.insert(key, now);
-            }
-        }
-        if let (Some(id), Some(ok)) = (told.id, &told.ok)
-            && let Some((room, due, text)) = self.commands.remove(&id)
-        {
-            let key = (room, ok.seq.unwrap_or(0));
-            ledger.acknowledged(room, key.1, &text)?;
-            self.acks.saturating_record((now - due).as_micros() as u64);
-            self.acknowledged.insert(key, now);
-            match self.heard_first.remove(&key) {
-                Some(at) => self.done(key, due, at),
-                None => drop(self.due.insert(key, due)),
-            }
-        }
-        Ok(())
-    }
-
-    fn done(&mut self, key: (Room, u64), due: Instant, at: Instant) {
-        self.last.saturating_record((at - due).as_micros() as u64);
-        if let Some(acknowledged) = self.acknowledged.remove(&key) {
-            let beyond = at.saturating_duration_since(acknowledged);
-            self.beyond.saturating_record(beyond.as_micros() as u64);
-        }
-    }
-}
-
-/// Sends one message in each of `rooms` in turn, `rate` a second in all, for `time`, and waits for
-/// all to arrive. The first member of a room is its sender, and `first` says which session that is.
-pub(super) fn pace(
-    crowd: &mut Crowd,
-    ledger: &mut Ledger,
-    clock: &mut Clock,
-    plan: &Pace<'_>,
-) -> Result<(), Fault> {
-    let every = Duration::from_secs_f64(1.0 / plan.rate);
-    let count = (plan.time.as_secs_f64() * plan.rate) as u64;
-    let began = Instant::now() + Duration::from_millis(5);
-    let mut sent = 0;
-    while sent < count || !clock.is_idle() {
-        while sent < count {
-            let due = began + every.mul_f64(sent as f64);
-            if due > Instant::now() {
+        process: Process,
+        mut plan: Pace<'_>,
+    ) -> Result<f64, Fault> {
+        let before = cpu(process)?;
+        let mut talk = Talk {
+            crowd,
+            ledger,
+            speaker: plan.sender,
+            text: self.text,
+            in_flight: 1,
+        };
+        // In a hundred rooms a message each says as much as a hundred in one.
+        let each = SINGLE.div_ceil(plan.rooms.len() as u64).max(4);
+        talk.run(each)?;
+        let messages = (each * plan.rooms.len() as u64) as f64;
+        let cost = cpu(process)?.since(before).total().as_secs_f64() / messages;
+        plan.rate = self.share / cost.max(1e-6);
+        plan.time = Duration::from_secs_f64(self.probe);
+        for _ in 0..TRIES {
+            let busy = tried(crowd, ledger, process, &plan)?;
+            if (busy - self.share).abs() <= NEAR {
                 break;
             }
-            let room = plan.rooms[sent as usize % plan.rooms.len()];
-            let id = plan.first_id + sent;
-            let text = format!("{id:0width$}", width = plan.text);
-            let d = json!({
-                "room": ledger.id(room), "nonce": format!("p{id}"), "text": text,
-            });
-            crowd.send((plan.sender)(room), id, "message.send", &d)?;
-            clock.sent(id, room, due, text);
-            sent += 1;
+            plan.rate = next_rate(plan.rate, busy, self.share);
+            plan.first_id += IDS;
         }
-        let next = began + every.mul_f64(sent as f64);
-        let wait = next.saturating_duration_since(Instant::now());
-        let mut outcome = Ok(());
-        let wait = if sent < count {
-            wait
-        } else {
-            Duration::from_secs(1)
-        };
-        crowd.poll(wait, |who, told| {
-            if outcome.is_ok() {
-                outcome = clock.hear(ledger, who, told);
-            }
-        })?;
-        outcome?;
-        if began.elapsed() > plan.time * 2 + Duration::from_mins(1) {
-            return Err(Fault::Silence("the last messages".into()));
-        }
+        Ok(plan.rate)
     }
-    Ok(())
 }
 
-/// What [`pace`] sends.
-pub(super) struct Pace<'a> {
-    pub(super) rooms: &'a [Room],
-    pub(super) sender: &'a dyn Fn(Room) -> usize,
-    pub(super) rate: f64,
-    pub(super) time: Duration,
-    pub(super) text: usize,
-    pub(super) first_id: u64,
+/// What share of a CPU the server used while so many messages came.
+fn tried(
+    crowd: &mut Crowd,
+    ledger: &mut Ledger,
+    process: Process,
+    plan: &Pace<'_>,
+) -> Result<f64, Fault> {
+    let (before, since) = (cpu(process)?, Instant::now());
+    pace(crowd, ledger, &mut Clock::new()?, plan)?;
+    let used = cpu(process)?.since(before).total();
+    Ok(used.as_secs_f64() / since.elapsed().as_secs_f64())
+}
+
+/// The rate to try when at this one the server used `busy` of a CPU and not `share`.
+fn next_rate(rate: f64, busy: f64, share: f64) -> f64 {
+    if busy >= SATURATED && share < SATURATED {
+        return rate * 0.6;
+    }
+    // What a message costs falls with their number: no step is larger than a doubling.
+    rate * (share / busy.max(0.01)).clamp(0.5, 2.0)
 }
 
 impl Scenario for Latency {
     fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
         let process = process(server)?;
-        let people = self.rooms * self.members;
+        let people = self.rooms() * self.members;
         let world = World::settle(server, people, Friends::Strangers, |_, _, _| ())?;
         let mut ledger = Ledger::default();
         let rooms = super::open_rooms(&world, &mut ledger, self.members)?;
@@ -204,30 +154,23 @@ impl Scenario for Latency {
         let rate = if let Some(rate) = self.rate {
             rate
         } else {
-            let since = Instant::now();
-            let mut talk = Talk {
-                crowd: &mut crowd,
-                ledger: &mut ledger,
-                speaker: &sender,
-                text: self.text,
-                in_flight: PROBE_IN_FLIGHT,
-            };
-            talk.run(PROBES)?;
-            self.share * (PROBES * self.rooms as u64) as f64 / since.elapsed().as_secs_f64()
+            let plan = self.plan(&rooms, &sender);
+            self.find_rate(&mut crowd, &mut ledger, process, plan)?
         };
+        let mut commits = histogram()?;
+        commit::time_alone(server, &mut commits)?;
         let mut clock = Clock::new()?;
         let plan = Pace {
-            rooms: &rooms,
-            sender: &sender,
             rate,
-            time: Duration::from_secs_f64(self.seconds),
-            text: self.text,
-            first_id: 1 << 32,
+            // After those of the tries.
+            first_id: IDS * (TRIES + 2),
+            ..self.plan(&rooms, &sender)
         };
         let (before, since) = (cpu(process)?, Instant::now());
         pace(&mut crowd, &mut ledger, &mut clock, &plan)?;
-        let cost = cpu(process)?.since(before).total().as_secs_f64();
-        let busy = cost / since.elapsed().as_secs_f64();
+        let used = cpu(process)?.since(before).total().as_secs_f64();
+        let busy = used / since.elapsed().as_secs_f64();
+        commit::time_alone(server, &mut commits)?;
         ledger.settle()?;
         let mut figures = vec![
             Figure::new("messages", Unit::PerSecond, rate),
@@ -236,6 +179,66 @@ impl Scenario for Latency {
         figures.extend(percentiles("ack", &clock.acks));
         figures.extend(percentiles("last recipient", &clock.last));
         figures.extend(percentiles("last recipient beyond the ack", &clock.beyond));
+        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+            let alone = millis(&commits, share);
+            let beyond = (millis(&clock.last, share) - alone).max(0.0);
+            let name = |what: &str| format!("{what}, {name}");
+            figures.push(Figure::new(name("commit alone"), Unit::Millis, alone));
+            let what = name("last recipient beyond the commit");
+            figures.push(Figure::new(what, Unit::Millis, beyond));
+        }
+        let each = self.members;
+        figures.extend(percentiles_of(&format!("last of {each}"), &clock));
         Ok(figures)
+    }
+}
+
+/// The curve that graphs of several numbers of members have in common.
+fn percentiles_of(name: &str, clock: &Clock) -> Vec<Figure> {
+    let points = percentiles(name, &clock.last);
+    points.into_iter().filter(|f| f.point.is_some()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server on which a message costs 1 ms alone and less among many, up to all of a CPU.
+    fn busy(rate: f64) -> f64 {
+        (rate * 0.001 / (1.0 + rate / 2000.0)).min(1.0)
+    }
+
+    #[test]
+    fn half_load_is_found_from_either_side() {
+        for start in [20.0, 500.0, 5_000.0] {
+            let mut rate = start;
+            for _ in 0..TRIES {
+                if (busy(rate) - 0.5).abs() <= NEAR {
+                    break;
+                }
+                rate = next_rate(rate, busy(rate), 0.5);
+            }
+            let near = (busy(rate) - 0.5).abs();
+            assert!(near <= 2.0 * NEAR, "{start} led to {rate}: {}", busy(rate));
+        }
+    }
+
+    #[test]
+    fn pairs_are_many_and_large_rooms_are_alone() {
+        let rooms = |members, rooms| {
+            let latency = Latency {
+                rooms,
+                members,
+                rate: None,
+                share: 0.5,
+                burst: 1,
+                seconds: 1.0,
+                probe: 1.0,
+                text: 64,
+            };
+            latency.rooms()
+        };
+        assert_eq!((rooms(2, None), rooms(1000, None)), (100, 1));
+        assert_eq!(rooms(2, Some(3)), 3);
     }
 }

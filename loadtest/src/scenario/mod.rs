@@ -1,12 +1,17 @@
 //! What can be measured: each scenario prepares a server, drives it, verifies everything that it
 //! delivers, and returns figures.
 
+mod channel;
+mod commit;
 mod fanout;
+mod flood;
 mod floor;
+mod handshakes;
 mod idle;
 mod instructions;
 mod latency;
 mod mixed;
+mod pace;
 mod presence;
 mod pressure;
 mod schedule;
@@ -21,8 +26,11 @@ use std::path::PathBuf;
 use hdrhistogram::Histogram;
 use shared::protocol::codec::Encoding;
 
+pub use channel::Channel;
 pub use fanout::Fanout;
+pub use flood::Flood;
 pub use floor::serve as serve_floor;
+pub use handshakes::Handshakes;
 pub use idle::Idle;
 pub use instructions::Instructions;
 pub use latency::Latency;
@@ -47,6 +55,8 @@ pub struct Stage {
     pub deflate: bool,
     /// The CPU that serves.
     pub server_cpu: Option<usize>,
+    /// `loadtest` itself, for a floor in a process of its own.
+    pub program: PathBuf,
     /// Tells what is going on.
     pub progress: Progress,
 }
@@ -128,18 +138,26 @@ fn histogram() -> Result<Histogram<u64>, Fault> {
     Histogram::new_with_bounds(1, 60_000_000, 3).map_err(|error| Fault::Target(error.to_string()))
 }
 
-/// The figures of a histogram of microseconds.
+/// Where a distribution is read for a graph, from the middle to the tail.
+const SHARES: [f64; 9] = [0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999];
+
+/// The figures of a histogram of microseconds: three for the table, and the curve they are of.
 fn percentiles(what: &str, waits: &Histogram<u64>) -> Vec<Figure> {
-    [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)]
+    let table = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)].into_iter();
+    let table = table.map(|(name, share)| {
+        Figure::new(
+            format!("{what}, {name}"),
+            Unit::Millis,
+            millis(waits, share),
+        )
+    });
+    let curve = SHARES
         .into_iter()
-        .map(|(name, share)| {
-            let millis = waits.value_at_quantile(share) as f64 / 1000.0;
-            Figure::new(format!("{what}, {name}"), Unit::Millis, millis)
-        })
-        .collect()
+        .map(|share| Figure::on_curve(what, share, Unit::Millis, millis(waits, share)));
+    table.chain(curve).collect()
 }
 
-/// The program itself, for a floor in a process of its own.
-fn this_program() -> Result<PathBuf, Fault> {
-    std::env::current_exe().map_err(|error| Fault::Target(error.to_string()))
+/// What so large a share of a histogram of microseconds is within, in milliseconds.
+fn millis(waits: &Histogram<u64>, share: f64) -> f64 {
+    waits.value_at_quantile(share) as f64 / 1000.0
 }

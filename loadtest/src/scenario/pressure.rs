@@ -9,12 +9,12 @@ use serde_json::json;
 
 use super::{
     Scenario, Stage,
-    latency::{Clock, Pace, pace},
+    pace::{Beside, Clock, Pace, pace, pace_beside},
     percentiles, process,
 };
 use crate::{
     measure::{Figure, Unit},
-    swarm::{Crowd, Fault, Ledger, Room},
+    swarm::{Crowd, Fault, Ledger, Room, Who, message::Told},
     target::{Friends, Server, World},
 };
 
@@ -58,6 +58,7 @@ impl Scenario for Stalled {
             rooms: &[room],
             sender: &|_| 0,
             rate: self.rate,
+            burst: 1,
             time: Duration::from_secs_f64(self.seconds),
             text: self.text,
             first_id: 1 << 32,
@@ -117,7 +118,7 @@ pub struct Hot {
     #[arg(long, default_value_t = 1000)]
     quiet: usize,
     /// Messages a second in the quiet rooms, all together
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 100.0)]
     rate: f64,
     /// For how many seconds alone, and for how many beside the hot room
     #[arg(long, default_value_t = 10.0)]
@@ -127,14 +128,49 @@ pub struct Hot {
     text: usize,
 }
 
-/// The hot room's messages under way, by slot; ids of commands are above this.
+/// Commands of the hot room have ids above this.
 const HOT_ID: u64 = 1 << 36;
 
-impl Hot {
-    fn heat(&self, crowd: &mut Crowd, ledger: &Ledger, room: Room, n: u64) -> Result<(), Fault> {
-        let text = format!("{n:0width$}", width = self.text);
-        let d = json!({"room": ledger.id(room), "nonce": format!("h{n}"), "text": text});
-        crowd.send(0, HOT_ID + n, "message.send", &d)
+/// The hot room at work: the next message goes out when the oldest under way has reached everybody.
+struct Heat {
+    room: Room,
+    in_flight: u64,
+    text: usize,
+    /// Messages that everybody had before.
+    base: u64,
+    said: u64,
+    /// Deliveries before, and when it began.
+    delivered: (u64, Instant),
+    /// Deliveries a second, once it is over.
+    rate: Option<f64>,
+}
+
+impl Beside for Heat {
+    fn drive(&mut self, crowd: &mut Crowd, ledger: &Ledger, on: bool) -> Result<(), Fault> {
+        if !on {
+            self.rate.get_or_insert_with(|| {
+                let (before, since) = self.delivered;
+                (ledger.delivered() - before) as f64 / since.elapsed().as_secs_f64()
+            });
+            return Ok(());
+        }
+        while self.said < ledger.whole(self.room) - self.base + self.in_flight {
+            let (n, text) = (self.said, self.text);
+            let d = json!({
+                "room": ledger.id(self.room), "nonce": format!("h{n}"), "text": format!("{n:0text$}"),
+            });
+            crowd.send(0, HOT_ID + n, "message.send", &d)?;
+            self.said += 1;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, _: &mut Ledger, _: Who, _: &Told<'_>) -> Result<bool, Fault> {
+        Ok(true)
+    }
+
+    fn is_over(&self, ledger: &Ledger) -> bool {
+        self.rate.is_some() && ledger.whole(self.room) - self.base == self.said
     }
 }
 
@@ -144,7 +180,11 @@ impl Scenario for Hot {
         let world = World::settle(server, people, Friends::Strangers, |_, _, _| ())?;
         let (members, others) = world.users().split_at(self.members);
         let mut ledger = Ledger::default();
-        let (id, head) = world.room("group", "hot", members)?;
+        let kind = match members.len() {
+            ..=500 => "group",
+            _ => "channel",
+        };
+        let (id, head) = world.room(kind, "hot", members)?;
         let hot = ledger.open(&id, head, members.len());
         (0..members.len()).for_each(|who| ledger.listen(who, [hot]));
         let mut quiet = Vec::new();
@@ -163,6 +203,7 @@ impl Scenario for Hot {
             rooms: &quiet,
             sender: &sender,
             rate: self.rate,
+            burst: 1,
             time: Duration::from_secs_f64(self.seconds),
             text: self.text,
             first_id: 1,
@@ -171,70 +212,41 @@ impl Scenario for Hot {
         pace(&mut crowd, &mut ledger, &mut clock, &plan)?;
         let alone = clock.last;
 
-        let (heard, beside) = self.beside(&mut crowd, &mut ledger, hot, &plan)?;
+        let plan = Pace {
+            first_id: 1 << 32,
+            ..plan
+        };
+        let mut heat = Heat {
+            room: hot,
+            in_flight: self.in_flight as u64,
+            text: self.text,
+            base: ledger.whole(hot),
+            said: 0,
+            delivered: (ledger.delivered(), Instant::now()),
+            rate: None,
+        };
+        let mut clock = Clock::new()?;
+        pace_beside(&mut crowd, &mut ledger, &mut clock, &plan, &mut heat)?;
         ledger.settle()?;
+        let beside = clock.last;
         let mut figures = percentiles("quiet room alone", &alone);
         figures.extend(percentiles("quiet room beside the hot one", &beside));
-        let p99 = |of: &Histogram<u64>| of.value_at_quantile(0.99) as f64;
         figures.push(Figure::new(
             "p99 beside, by p99 alone",
             Unit::Times,
-            p99(&beside) / p99(&alone).max(1.0),
+            slower(&alone, &beside),
         ));
         figures.push(Figure::new(
             "deliveries of the hot room",
             Unit::PerSecond,
-            heard,
+            heat.rate.unwrap_or_default(),
         ));
         Ok(figures)
     }
 }
 
-impl Hot {
-    /// Both at once; returns the hot room's deliveries a second and the quiet rooms' times.
-    fn beside(
-        &self,
-        crowd: &mut Crowd,
-        ledger: &mut Ledger,
-        hot: Room,
-        plan: &Pace<'_>,
-    ) -> Result<(f64, Histogram<u64>), Fault> {
-        let mut clock = Clock::new()?;
-        let every = Duration::from_secs_f64(1.0 / plan.rate);
-        let count = (plan.time.as_secs_f64() * plan.rate) as u64;
-        let (base, delivered, began) = (ledger.whole(hot), ledger.delivered(), Instant::now());
-        let (mut sent, mut said) = (0, 0);
-        let mut stopped = None;
-        while stopped.is_none() || !clock.is_idle() || ledger.whole(hot) - base < said {
-            if began.elapsed() > plan.time && stopped.is_none() {
-                stopped = Some((ledger.delivered() - delivered) as f64);
-            }
-            while stopped.is_none() && said < ledger.whole(hot) - base + self.in_flight as u64 {
-                self.heat(crowd, ledger, hot, said)?;
-                said += 1;
-            }
-            let due = began + every.mul_f64(sent as f64);
-            if sent < count && due <= Instant::now() {
-                let room = plan.rooms[sent as usize % plan.rooms.len()];
-                let id = (1 << 32) + sent;
-                let text = format!("{id:0width$}", width = plan.text);
-                let d = json!({"room": ledger.id(room), "nonce": format!("p{id}"), "text": text});
-                crowd.send((plan.sender)(room), id, "message.send", &d)?;
-                clock.sent(id, room, due, text);
-                sent += 1;
-            }
-            let mut outcome = Ok(());
-            crowd.poll(Duration::from_millis(1), |who, told| {
-                if outcome.is_ok() {
-                    outcome = clock.hear(ledger, who, told);
-                }
-            })?;
-            outcome?;
-            if began.elapsed() > plan.time * 2 + Duration::from_mins(1) {
-                return Err(Fault::Silence("the last messages".into()));
-            }
-        }
-        let rate = stopped.unwrap_or_default() / plan.time.as_secs_f64();
-        Ok((rate, clock.last))
-    }
+/// How many times as long the 99th percentile of one is as that of the other.
+pub(super) fn slower(alone: &Histogram<u64>, beside: &Histogram<u64>) -> f64 {
+    let p99 = |of: &Histogram<u64>| of.value_at_quantile(0.99) as f64;
+    p99(beside) / p99(alone).max(1.0)
 }

@@ -239,7 +239,8 @@ impl Crowd {
             heard = true;
             let member = &mut members[who];
             let result = match arrival {
-                Arrival::Open => Ok(()),
+                // A crowd's swarm expects no refusals.
+                Arrival::Open | Arrival::Refused(_) => Ok(()),
                 Arrival::Closed(code) => {
                     member.ended = Some(Ending { code });
                     if member.leaving {

@@ -39,6 +39,9 @@ pub enum Arrival<'a> {
     Message(&'a [u8]),
     /// The connection ended; with the close frame's code, when there was one.
     Closed(Option<u16>),
+    /// The upgrade was refused, in a swarm that [expects](Swarm::expect_refusals) it; with the
+    /// answer, as far as it was read.
+    Refused(&'a [u8]),
 }
 
 /// Why the swarm cannot go on.
@@ -70,6 +73,8 @@ pub struct Swarm {
     address: SocketAddr,
     encoding: Encoding,
     deflate: bool,
+    /// A refused upgrade is told, not an error.
+    refusals: bool,
     poll: Poll,
     events: Events,
     scratch: Box<[u8]>,
@@ -97,6 +102,7 @@ impl Swarm {
             address,
             encoding,
             deflate: false,
+            refusals: false,
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
@@ -111,6 +117,11 @@ impl Swarm {
     /// Offers permessage-deflate on every socket dialled from here on.
     pub fn offer_deflate(&mut self) {
         self.deflate = true;
+    }
+
+    /// From here on a refused upgrade or connection ends its socket and is told, and is no error.
+    pub fn expect_refusals(&mut self) {
+        self.refusals = true;
     }
 
     /// The encoding every socket speaks.
@@ -149,6 +160,13 @@ impl Swarm {
         let who = self.sockets.len();
         let socket = Socket::dial(self.poll.registry(), Token(who), self.address, Vec::new())?;
         self.sockets.push(socket);
+        Ok(who)
+    }
+
+    /// One more socket that connects and says nothing, as if its request never came.
+    pub fn dial_silent(&mut self) -> Result<Who, SwarmError> {
+        let who = self.dial_bare()?;
+        self.sockets[who].upgraded = false;
         Ok(who)
     }
 
@@ -204,8 +222,14 @@ impl Swarm {
         for (who, writable) in woken {
             if writable {
                 let registry = self.poll.registry();
-                if self.sockets[who].writable(registry, Token(who))? {
-                    tell(who, Arrival::Open);
+                match self.sockets[who].writable(registry, Token(who)) {
+                    Ok(true) => tell(who, Arrival::Open),
+                    Ok(false) => {}
+                    Err(_) if self.refusals => {
+                        self.sockets[who].cut(registry);
+                        tell(who, Arrival::Closed(None));
+                    }
+                    Err(error) => return Err(error.into()),
                 }
             }
             self.read(who, &mut tell)?;
@@ -248,6 +272,7 @@ impl Swarm {
             inflated,
             bytes_in,
             frames_in,
+            refusals,
             ..
         } = self;
         let socket = &mut sockets[who];
@@ -288,7 +313,15 @@ impl Swarm {
                         socket.upgraded = true;
                         tell(who, Arrival::Open);
                     }
-                    Err(head) => return Err(SwarmError::Refused { who, head }),
+                    Err(answer) if *refusals => {
+                        socket.cut(poll.registry());
+                        tell(who, Arrival::Refused(&answer));
+                        return Ok(());
+                    }
+                    Err(answer) => {
+                        let head = String::from_utf8_lossy(&answer).into_owned();
+                        return Err(SwarmError::Refused { who, head });
+                    }
                 }
             }
             while let Some(frame) =

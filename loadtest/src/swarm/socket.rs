@@ -173,14 +173,14 @@ pub(super) fn request(
 ///
 /// # Errors
 /// The answer, when it is another one.
-pub(super) fn upgraded(bytes: &[u8]) -> Result<Option<usize>, String> {
+pub(super) fn upgraded(bytes: &[u8]) -> Result<Option<usize>, Vec<u8>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
     if bytes.starts_with(b"HTTP/1.1 101") {
         return Ok(Some(end + 4));
     }
-    Err(String::from_utf8_lossy(bytes).into_owned())
+    Err(bytes.to_vec())
 }
 
 /// Inflates a message of permessage-deflate without context takeover (RFC 7692, section 7.2.2).

@@ -200,6 +200,11 @@ impl Server {
         self.process
     }
 
+    /// Where its data is, if it was started here.
+    pub fn directory(&self) -> Option<&Path> {
+        self.running.as_ref().map(|running| running.data.path())
+    }
+
     /// Its metrics as they read now; empty when its admin address is not known.
     pub fn metrics(&self) -> String {
         let Some(running) = &self.running else {

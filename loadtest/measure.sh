@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Measures everything at full size and draws the graphs of docs/performance.md.
+#
+#   loadtest/measure.sh                 everything, some 25 minutes on a machine that does nothing else
+#   loadtest/measure.sh PART…           only these parts, in this order (measure.sh list)
+#   OUT=/tmp/graphs RUNS=3 loadtest/measure.sh fanout latency
+#   SERVER=other/fireside loadtest/measure.sh send      another build
+#
+# Results are kept as JSON beside the graphs, in OUT (docs/graphs), and the tables in OUT/tables.txt;
+# `loadtest graph docs/graphs/*.json` draws the graphs anew without measuring anything.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+OUT=${OUT:-docs/graphs}
+RUNS=${RUNS:-5}
+# Parts whose runs are long or whose figures are no medians that anything is held to.
+FEW=$((RUNS < 3 ? RUNS : 3))
+SERVER=${SERVER:-target/release/fireside}
+LOADTEST=target/release/loadtest
+ON=(--server "$SERVER" --server-cpu "${SERVER_CPU:-0}" --load-cpu "${LOAD_CPU:-1}")
+
+PARTS=(fanout send latency idle storm presence mixed stalled hot channel flood handshakes)
+declare -A ABOUT=(
+  [fanout]="CPU of a delivery beside the kernel's floor, both encodings"
+  [send]="durable sends: 100 rooms, one room"
+  [latency]="the last of 1,000, 100 and 2 at half load"
+  [idle]="memory and CPU of idle sessions, 2,000 to 16,000"
+  [storm]="10,000 sessions drop and resume"
+  [presence]="1,000 people with 50 friends change presence"
+  [mixed]="a day among 2,000 friends"
+  [stalled]="10 of 1,000 stop reading"
+  [hot]="a hot room beside a thousand quiet ones"
+  [channel]="a channel of 10,000"
+  [flood]="typing and presence without measure, and overload"
+  [handshakes]="a rush at the door of a full server"
+)
+
+if [ "${1:-}" = list ] || [ "${1:-}" = --help ]; then
+  for part in "${PARTS[@]}"; do printf '%-11s %s\n' "$part" "${ABOUT[$part]}"; done
+  exit 0
+fi
+
+# one FILE SUBCOMMAND [OPTION…]: measures once and keeps the result.
+one() {
+  local file=$1 what=$2
+  shift 2
+  echo
+  "$LOADTEST" "$what" "${ON[@]}" --out "$OUT/$file.json" "$@" | tee -a "$OUT/tables.txt"
+}
+
+part_fanout() {
+  one fanout-json fanout --runs "$RUNS"
+  one fanout-msgpack fanout --runs "$RUNS" --encoding msgpack
+}
+part_send() {
+  one send-100-rooms send --runs "$RUNS" --seconds 6
+  one send-1-room send --runs "$RUNS" --seconds 6 --rooms 1 --members 4 --window 64
+}
+part_latency() {
+  for members in 1000 100 2; do
+    one "latency-$members" latency --runs "$RUNS" --members "$members"
+  done
+}
+part_idle() { one idle idle --runs "$FEW" --seconds 26; }
+part_storm() { one storm storm --runs "$FEW"; }
+part_presence() { one presence presence --runs "$FEW"; }
+part_mixed() { one mixed mixed --runs "$FEW"; }
+part_stalled() { one stalled stalled --runs "$FEW"; }
+part_hot() { one hot hot --runs "$FEW"; }
+part_channel() { one channel channel --runs "$FEW"; }
+part_flood() { one flood flood --runs "$FEW"; }
+part_handshakes() { one handshakes handshakes --runs "$FEW"; }
+
+chosen=("${@:-}")
+[ -n "${chosen[0]}" ] || chosen=("${PARTS[@]}")
+for part in "${chosen[@]}"; do
+  declare -F "part_$part" >/dev/null || { echo "there is no part \"$part\": $0 list" >&2; exit 2; }
+done
+cargo build --release --locked -p standalone -p loadtest
+# A descriptor a session, here and in the server.
+ulimit -n "$(ulimit -Hn)" || true
+mkdir -p "$OUT"
+: >"$OUT/tables.txt"
+began=$SECONDS
+failed=()
+for part in "${chosen[@]}"; do
+  at=$SECONDS
+  printf '\n\033[1m== %s: %s\033[0m\n' "$part" "${ABOUT[$part]}"
+  # In a shell of its own, so that what fails ends this part and not the others.
+  if (set -e; "part_$part"); then
+    printf '== %s: %d s, %d s in all\n' "$part" $((SECONDS - at)) $((SECONDS - began))
+  else
+    failed+=("$part")
+    printf '== %s: FAILED after %d s\n' "$part" $((SECONDS - at))
+  fi
+done
+"$LOADTEST" graph "$OUT"/*.json --out "$OUT"
+[ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
