@@ -173,7 +173,7 @@ fn relay(c: &mut Criterion) {
                 for (sink, _) in &members {
                     assert!(sink.waiting() > 0, "a member was passed over");
                     // An empty outbox for the next post.
-                    if let Some(socket) = sink.detach() {
+                    if let Some((socket, _)) = sink.detach() {
                         sink.attach(socket, Encoding::Json);
                     }
                     sink.ack(sink.last());

@@ -77,7 +77,7 @@ impl Answer {
 
     fn deliver(&mut self, reply: Reply) {
         match std::mem::replace(&mut self.to, ReplyTo::Nobody) {
-            ReplyTo::Session(line, id) => self.relays.reply(line, id, reply),
+            ReplyTo::Session(debt) => self.relays.reply(debt, reply),
             // The caller may have stopped waiting; then nobody needs it.
             ReplyTo::Caller(caller) => drop(caller.send(reply)),
             ReplyTo::Nobody => {}

@@ -22,7 +22,7 @@ use crate::{
 
 /// About how many bytes of entries one answer carries: a page of long messages is cut short and says
 /// that there is more, because it has to fit into an outbox with what else is going on.
-const MAX_SYNC_BYTES: usize = 160 * 1024;
+pub const MAX_SYNC_BYTES: usize = 160 * 1024;
 
 impl Room {
     /// Does what was permitted and leaves no entry. What has to be read for the answer is read

@@ -23,7 +23,7 @@ use shared::{
 };
 use tokio::sync::oneshot;
 
-use crate::transport::Line;
+use crate::transport::debt::Debt;
 
 mod actor;
 mod ask;
@@ -47,6 +47,7 @@ mod typing;
 mod view;
 
 pub use gauges::METRICS;
+pub use lookup::MAX_SYNC_BYTES;
 pub use news::RoomNews;
 pub use rooms::{Rooms, RoomsParts};
 pub use settings::RoomSettings;
@@ -80,7 +81,7 @@ pub enum ReplyTo {
     /// To the socket it came on, under the command's id; through the relay of the session's
     /// worker, so that answers and events share one outbox and keep their order. Without an id
     /// only an error is answered.
-    Session(Line, Option<u64>),
+    Session(Debt),
     /// To a caller that waits.
     Caller(oneshot::Sender<Reply>),
     /// To nobody.

@@ -154,6 +154,10 @@ impl Session {
 
     fn poll(&mut self, cx: &mut TaskContext<'_>, ctx: &mut Context<Self>) -> Poll<()> {
         self.sink.register(cx.waker());
+        if self.sink.goes_on() {
+            // To have read is a sign of life, and any other waits in a socket that was not read.
+            self.clock.heard(self.worker.wheel.now());
+        }
         if self.sink.take_due() {
             self.tick();
         }
@@ -162,7 +166,14 @@ impl Session {
         if self.sink.overflowed() && !self.sink.closing() {
             self.close(CloseCode::TooSlow, None);
         }
+        let owed_enough = self.sink.owes_enough();
         self.write(cx);
+        if self.sink.owes_enough() {
+            self.sink.hold_back();
+        } else if owed_enough {
+            // Some of it has gone already: on with what waited for that.
+            cx.waker().wake_by_ref();
+        }
         if matches!(self.phase, Phase::Handing(_)) {
             self.hand_over(ctx);
         }
@@ -183,7 +194,7 @@ impl Session {
     /// Whether the socket's bytes may be looked at now.
     fn reads(&self) -> bool {
         let free = match self.phase {
-            Phase::Greeting | Phase::Live => self.pending.is_empty(),
+            Phase::Greeting | Phase::Live => self.pending.is_empty() && !self.sink.owes_enough(),
             // Somebody else's turn; or nothing left to do but hear the client's close.
             Phase::Starting | Phase::Handing(_) => false,
             Phase::Ended => true,

@@ -1,8 +1,8 @@
 //! Commands: which may come when, and where each goes.
 //!
 //! Commands are handled in the order they came. One that has to wait (a room's mailbox is full, a
-//! snapshot is being made) makes all behind it wait, and the socket is not read meanwhile: that is
-//! how a client feels that it is too fast.
+//! snapshot is being made, the client has answers enough to read) makes all behind it wait, and the
+//! socket is not read meanwhile: that is how a client feels that it is too fast.
 
 use std::{cell::RefCell, collections::HashMap, time::Duration};
 
@@ -22,7 +22,7 @@ use shared::{
 
 use super::{
     actor::{Phase, Session, expires_in},
-    mailroom::Delivery,
+    mailroom::{Delivery, WORD_BYTES},
 };
 use crate::{
     limits::CommandClass,
@@ -125,7 +125,8 @@ impl Session {
     }
 
     fn handle_command(&mut self, asked: Asked, ctx: &mut Context<Self>) -> Flow {
-        if matches!(self.phase, Phase::Starting | Phase::Handing(_)) {
+        // Woken when there is less to read, if it is that.
+        if matches!(self.phase, Phase::Starting | Phase::Handing(_)) || self.sink.owes_enough() {
             return Flow::Wait(asked);
         }
         if self.sink.closing() || matches!(self.phase, Phase::Ended) {
@@ -322,10 +323,11 @@ impl Session {
         work: impl Future<Output = Reply> + 'static,
     ) {
         self.in_flight += 1;
-        let line = self.sink.line();
+        let debt = self.debt(id, WORD_BYTES);
+        self.sink.owe(&debt);
         ctx.spawn(work.into_actor(self).map(move |reply, session, _| {
             session.in_flight -= 1;
-            session.worker.relay.relays().reply(line, id, reply);
+            session.worker.relay.relays().reply(debt, reply);
             session.sink.wake();
         }));
     }
@@ -387,7 +389,7 @@ impl Session {
     pub(super) fn ok<T: Serialize>(&self, id: Option<u64>, body: &T) {
         let Some(id) = id else { return };
         match encode_ok(self.sink.encoding(), id, body) {
-            Ok(bytes) => self.sink.push_reply(&bytes),
+            Ok(bytes) => self.sink.push_reply(bytes),
             Err(error) => tracing::error!(%error, "a reply cannot be encoded"),
         }
     }
@@ -395,7 +397,7 @@ impl Session {
     /// Answers `err`, with or without an id.
     pub(super) fn err(&self, id: Option<u64>, error: &ErrorBody) {
         match encode_err(self.sink.encoding(), id, error) {
-            Ok(bytes) => self.sink.push_reply(&bytes),
+            Ok(bytes) => self.sink.push_reply(bytes),
             Err(error) => tracing::error!(%error, "a reply cannot be encoded"),
         }
     }

@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use shared::{
-    codes::CloseCode,
-    protocol::{
-        codec::{Encoding, SharedEvent},
-        event::{Bye, Event},
-    },
-};
+use shared::{codes::CloseCode, protocol::event::Bye};
 use tokio::net::TcpStream;
 
 use super::seat::Seat;
@@ -27,16 +21,19 @@ pub(super) fn bye(code: CloseCode, delay_ms: Option<u64>) -> Bye {
     }
 }
 
-/// Says `bye`, closes, and drops the socket when the client has closed too or has taken too long.
-pub(super) fn farewell(stream: TcpStream, encoding: Encoding, code: CloseCode, seat: Option<Seat>) {
+/// Writes what waited (it may begin in the middle of a frame, and a socket that has just come to
+/// this thread is not known to be writable), says `bye` and closes unless that was said, and drops
+/// the socket when the client has closed too or has taken too long.
+pub(super) fn farewell(
+    stream: TcpStream,
+    mut outbox: Outbox,
+    code: Option<CloseCode>,
+    seat: Option<Seat>,
+) {
+    if let Some(code) = code {
+        outbox.push_close(code.code(), code.word(), Some(bye(code, None)));
+    }
     actix_rt::spawn(async move {
-        let mut outbox = Outbox::new(encoding);
-        let event = SharedEvent::new(Event::Bye(bye(code, None)));
-        let mut close = code.code().to_be_bytes().to_vec();
-        close.extend_from_slice(code.word().as_bytes());
-        // An empty outbox takes both.
-        let _ = outbox.push_ephemeral(&event);
-        let _ = outbox.push_control(0x8, &close);
         let _ = tokio::time::timeout(PATIENCE, part(&stream, &mut outbox)).await;
         drop(seat);
     });

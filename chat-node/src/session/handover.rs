@@ -58,7 +58,7 @@ impl Session {
             return;
         };
         let encoding = self.sink.encoding();
-        let stream = self.sink.detach().map(TcpStream::into_std);
+        let stream = self.sink.detach().map(|(stream, _)| stream.into_std());
         let Some(Ok(stream)) = stream else {
             self.phase = Phase::Ended;
             return;
@@ -149,14 +149,16 @@ impl Session {
             return Some(parcel);
         }
         let (id, s) = (parcel.id, parcel.s);
-        let encoding = self.sink.encoding();
-        // In the middle of a frame, or behind a close, there is no place for last words.
-        let polite = !self.sink.closing() && self.sink.flush() == Flush::Done;
-        if let Some(stream) = self.sink.detach() {
-            counter!("fireside_closes_total", "code" => CloseCode::Replaced.word()).increment(1);
-            if polite {
-                farewell(stream, encoding, CloseCode::Replaced, self.seat.take());
+        if self.sink.overflowed() {
+            self.sink.abandon();
+        }
+        // Behind a close there is no place for last words.
+        let code = (!self.sink.closing()).then_some(CloseCode::Replaced);
+        if let Some((stream, waited)) = self.sink.detach() {
+            if let Some(code) = code {
+                counter!("fireside_closes_total", "code" => code.word()).increment(1);
             }
+            farewell(stream, waited, code, self.seat.take());
         }
         if !self.attach(parcel) {
             self.detached();

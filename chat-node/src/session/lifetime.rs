@@ -17,8 +17,11 @@ impl Session {
     /// Performs what is due by now.
     pub(super) fn tick(&mut self) {
         let now = self.worker.wheel.now();
-        if !self.pending.is_empty() || matches!(self.phase, Phase::Starting) {
-            // It is this side that does not listen.
+        let held_back = self.sink.held_back();
+        let deaf = held_back || !self.pending.is_empty() || matches!(self.phase, Phase::Starting);
+        // It is this side that does not listen; but who takes nothing either is not there.
+        let takes = self.sink.take_moved() || self.sink.waiting() == 0;
+        if deaf && takes {
             self.clock.heard(now);
         }
         while let Some(due) = self.clock.due(now, &self.around.settings, rand::random) {
@@ -26,6 +29,11 @@ impl Session {
                 Due::Ping => {
                     self.sink.push_ping();
                     continue;
+                }
+                Due::Silence if held_back => {
+                    // What it was to read would be held for as long as it may take to leave.
+                    self.sink.abandon();
+                    self.close(CloseCode::TooSlow, None);
                 }
                 Due::Greeting | Due::Silence => self.close(CloseCode::HeartbeatLost, None),
                 Due::Expiry => self.close(CloseCode::TokenExpired, None),

@@ -3,7 +3,15 @@
 use shared::protocol::command::Command;
 
 use super::actor::Session;
-use crate::room::{Caller, ReplyTo, RoomCommand};
+use crate::{
+    room::{Caller, MAX_SYNC_BYTES, ReplyTo, RoomCommand},
+    transport::debt::Debt,
+};
+
+/// About the most bytes of a room as somebody sees it: its names, its topic, its newest message.
+const ROOM_BYTES: u32 = 32 * 1024;
+/// About the most bytes of what says only that something was done, or why it was not.
+pub(super) const WORD_BYTES: u32 = 256;
 
 /// What became of a command for a room.
 #[derive(Debug)]
@@ -17,17 +25,50 @@ pub(super) enum Delivery {
 impl Session {
     /// Hands a command to its room; never waits.
     pub(super) fn post(&self, id: Option<u64>, command: Command) -> Delivery {
+        let debt = self.debt(id, answer_bytes(&command));
         let sent = self.around.rooms.send(RoomCommand {
             caller: Caller {
                 user: self.claims.sub.clone(),
                 service: false,
             },
             command,
-            reply: ReplyTo::Session(self.sink.line(), id),
+            reply: ReplyTo::Session(debt),
         });
         match sent {
-            Ok(()) => Delivery::Sent,
+            Ok(()) => {
+                self.sink.owe(&debt);
+                Delivery::Sent
+            }
             Err(back) => Delivery::Full(back.command),
         }
+    }
+
+    /// What whoever takes a command on owes the present socket.
+    pub(super) fn debt(&self, id: Option<u64>, bytes: u32) -> Debt {
+        Debt {
+            to: self.sink.line(),
+            id,
+            bytes,
+        }
+    }
+}
+
+/// About how many bytes the answer may have, while nobody knows yet how many it will.
+fn answer_bytes(command: &Command) -> u32 {
+    match command {
+        Command::RoomSync(_) | Command::RoomMembers(_) => MAX_SYNC_BYTES as u32,
+        Command::RoomCreate(_)
+        | Command::RoomOpenDm(_)
+        | Command::RoomGet(_)
+        | Command::RoomUpdate(_)
+        | Command::RoomInvite(_)
+        | Command::RoomJoin(_)
+        | Command::RoomKick(_)
+        | Command::RoomBan(_)
+        | Command::RoomUnban(_)
+        | Command::RoomMute(_)
+        | Command::RoomUnmute(_)
+        | Command::RoomRole(_) => ROOM_BYTES,
+        _ => WORD_BYTES,
     }
 }

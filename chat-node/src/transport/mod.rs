@@ -1,5 +1,6 @@
 //! Sockets: frames in, an outbox of shared bytes out, and one relay per worker thread.
 
+pub mod debt;
 pub mod framing;
 pub mod outbox;
 pub mod relay;

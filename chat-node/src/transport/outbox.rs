@@ -1,8 +1,10 @@
 //! What a socket has yet to be sent: two lanes, and frames made as late as possible.
 //!
 //! The **reliable** lane is a queue bounded in bytes and events, counted when pushed, not when
-//! written: a reader that falls behind its bound is closed, and resumes. The **state** lane is a
-//! keyed map where the newest wins; it drains when the reliable lane has, and sheds silently.
+//! written: a reader that falls behind its bound is closed, and resumes. Answers stand in it too,
+//! in order with the rest, but do not count: they are bounded where commands are taken on
+//! ([`debt`](super::debt)). The **state** lane is a keyed map where the newest wins; it drains when
+//! the reliable lane has, and sheds silently.
 //!
 //! Whatever waits when the socket is writable goes out as one WebSocket frame of several objects
 //! and one vectored write. A frame is made (its length is fixed) only when its first byte is
@@ -13,13 +15,18 @@ use std::{collections::VecDeque, io::IoSlice, sync::Arc};
 use bytes::Bytes;
 use shared::{
     id::{RoomId, UserId},
-    protocol::codec::{Encoding, Prefix, SharedEvent},
+    protocol::{
+        codec::{Encoding, Prefix, SharedEvent},
+        event::{Bye, Event},
+    },
 };
 use smallvec::SmallVec;
 
-/// The most bytes the reliable lane holds.
+use super::debt::Answers;
+
+/// The most bytes the reliable lane holds, answers apart.
 pub const MAX_BYTES: usize = 256 * 1024;
-/// The most items the reliable lane holds.
+/// The most items the reliable lane holds, answers apart.
 pub const MAX_ITEMS: usize = 512;
 /// The most keys the state lane holds; past it, what was put first gives way.
 pub const MAX_STATES: usize = 512;
@@ -58,8 +65,10 @@ pub struct Outbox {
     framed: usize,
     /// Bytes of the first item that are written.
     written: usize,
-    /// Bytes and items beyond the bound, until the lane is empty: a replay, a snapshot.
+    /// Bytes and items beyond the bound, until the lane is empty: a replay.
     spared: (usize, usize),
+    /// The answers among the items that are not written whole.
+    answers: Answers,
     states: VecDeque<(StateKey, Arc<SharedEvent>)>,
 }
 
@@ -79,6 +88,8 @@ struct Item {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Object,
+    /// An object that answers a command.
+    Answer,
     /// A whole frame of its own: ping, pong or close.
     Control,
 }
@@ -107,6 +118,14 @@ impl Item {
             opens: kind == Kind::Control,
             body,
         }
+    }
+
+    /// A whole control frame; `payload` is at most 125 bytes.
+    fn control(opcode: u8, payload: &[u8]) -> Self {
+        let mut frame = Vec::with_capacity(2 + payload.len());
+        frame.extend_from_slice(&[0x80 | opcode, payload.len() as u8]);
+        frame.extend_from_slice(payload);
+        Self::whole(frame.into(), Kind::Control)
     }
 
     fn head(&self) -> &[u8] {
@@ -157,6 +176,7 @@ impl Outbox {
             framed: 0,
             written: 0,
             spared: (0, 0),
+            answers: Answers::default(),
             states: VecDeque::new(),
         }
     }
@@ -174,6 +194,11 @@ impl Outbox {
     /// Bytes that wait in the reliable lane.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The answers that wait.
+    pub fn answers(&self) -> Answers {
+        self.answers
     }
 
     /// Queues an event of the replayable stream.
@@ -195,21 +220,31 @@ impl Outbox {
         let item = Item::event(&prefix, event.tail(self.encoding));
         self.spared.0 += item.len();
         self.spared.1 += 1;
-        self.bytes += item.len();
-        self.items.push(item);
+        self.add(item);
     }
 
-    /// Queues an encoded reply.
-    pub fn push_reply(&mut self, reply: Bytes) -> Result<(), Full> {
-        self.push(Item::whole(reply, Kind::Object))
+    /// Queues an encoded reply. It does not count against the bound.
+    pub fn push_reply(&mut self, reply: Bytes) {
+        self.answers.add(reply.len());
+        self.add(Item::whole(reply, Kind::Answer));
     }
 
     /// Queues a ping, pong or close frame; `payload` is at most 125 bytes.
     pub fn push_control(&mut self, opcode: u8, payload: &[u8]) -> Result<(), Full> {
-        let mut frame = Vec::with_capacity(2 + payload.len());
-        frame.extend_from_slice(&[0x80 | opcode, payload.len() as u8]);
-        frame.extend_from_slice(payload);
-        self.push(Item::whole(frame.into(), Kind::Control))
+        self.push(Item::control(opcode, payload))
+    }
+
+    /// Queues the last there is to say: a `bye`, a close frame. Nothing follows, so there is always
+    /// place for them.
+    pub fn push_close(&mut self, code: u16, reason: &str, bye: Option<Bye>) {
+        if let Some(bye) = bye {
+            let event = SharedEvent::new(Event::Bye(bye));
+            let prefix = Prefix::new(self.encoding, None);
+            self.add(Item::event(&prefix, event.tail(self.encoding)));
+        }
+        let mut payload = code.to_be_bytes().to_vec();
+        payload.extend_from_slice(&reason.as_bytes()[..reason.len().min(100)]);
+        self.add(Item::control(0x8, &payload));
     }
 
     /// Puts the newest state of `key`.
@@ -240,6 +275,10 @@ impl Outbox {
         };
         self.items.truncate(keep);
         self.framed = keep;
+        self.answers = Answers::default();
+        for item in self.items.iter().filter(|item| item.kind == Kind::Answer) {
+            self.answers.add(item.body.len());
+        }
         self.bytes = self.items.iter().map(Item::len).sum::<usize>() - self.written;
         self.states.clear();
     }
@@ -272,12 +311,15 @@ impl Outbox {
             let Some(first) = self.waiting().first() else {
                 break;
             };
-            let left = first.len() - self.written;
+            let (left, kind, body) = (first.len() - self.written, first.kind, first.body.len());
             if n < left {
                 self.written += n;
                 return;
             }
             n -= left;
+            if kind == Kind::Answer {
+                self.answers.remove(body);
+            }
             self.written = 0;
             self.framed -= 1;
             self.gone += 1;
@@ -298,19 +340,20 @@ impl Outbox {
     }
 
     fn push(&mut self, item: Item) -> Result<(), Full> {
-        let bytes = self.bytes.saturating_sub(self.spared.0);
-        let items = self.waiting().len().saturating_sub(self.spared.1);
+        let bytes = self.spared.0 + self.answers.bytes;
+        let bytes = self.bytes.saturating_sub(bytes);
+        let items = self.spared.1 + self.answers.count;
+        let items = self.waiting().len().saturating_sub(items);
         if bytes + item.len() > MAX_BYTES || items >= MAX_ITEMS {
-            if !self.items.is_empty() {
-                return Err(Full);
-            }
-            // A snapshot may be larger than the bound: in an empty lane it fits, and does not
-            // take the place of what follows.
-            self.spared = (item.len(), 1);
+            return Err(Full);
         }
+        self.add(item);
+        Ok(())
+    }
+
+    fn add(&mut self, item: Item) {
         self.bytes += item.len();
         self.items.push(item);
-        Ok(())
     }
 
     /// Makes one frame of the first items that stand in none.
@@ -346,9 +389,7 @@ impl Outbox {
     fn take_states(&mut self) {
         let prefix = Prefix::new(self.encoding, None);
         for (_, event) in std::mem::take(&mut self.states) {
-            let item = Item::event(&prefix, event.tail(self.encoding));
-            self.bytes += item.len();
-            self.items.push(item);
+            self.add(Item::event(&prefix, event.tail(self.encoding)));
         }
     }
 }

@@ -238,11 +238,13 @@ impl Relay {
                     self.part(&sink, &room);
                 }
             }
-            Post::Reply { to, id, reply } => {
-                let sink = self.book.borrow().sinks.get(&to.session).cloned();
-                if let Some(sink) = sink.filter(|sink| sink.line() == to) {
-                    match encode_reply(sink.encoding(), id, &reply) {
-                        Ok(bytes) => sink.push_reply(&bytes),
+            Post::Reply { debt, reply } => {
+                let sink = self.book.borrow().sinks.get(&debt.to.session).cloned();
+                if let Some(sink) = sink.filter(|sink| sink.line() == debt.to) {
+                    sink.settle(&debt);
+                    match encode_reply(sink.encoding(), debt.id, &reply) {
+                        Ok(Some(bytes)) => sink.push_reply(bytes),
+                        Ok(None) => {}
                         Err(error) => tracing::error!(%error, "a reply cannot be encoded"),
                     }
                     self.book.borrow_mut().dirty.mark(&sink, true);
@@ -310,20 +312,21 @@ fn encode_reply(
     encoding: Encoding,
     id: Option<u64>,
     reply: &Reply,
-) -> Result<bytes::Bytes, EncodeError> {
+) -> Result<Option<bytes::Bytes>, EncodeError> {
     let body = match (reply, id) {
-        (Err(error), id) => return encode_err(encoding, id, error),
-        (Ok(_), None) => return Ok(bytes::Bytes::new()),
+        (Err(error), id) => return encode_err(encoding, id, error).map(Some),
+        (Ok(_), None) => return Ok(None),
         (Ok(body), Some(id)) => (body, id),
     };
-    match body {
+    let bytes = match body {
         (ReplyBody::Empty(ok), id) => encode_ok(encoding, id, ok),
         (ReplyBody::Appended(ok), id) => encode_ok(encoding, id, ok),
         (ReplyBody::Room(ok), id) => encode_ok(encoding, id, ok),
         (ReplyBody::Members(ok), id) => encode_ok(encoding, id, ok),
         (ReplyBody::Synced(ok), id) => encode_ok(encoding, id, ok),
         (ReplyBody::Read(ok), id) => encode_ok(encoding, id, ok),
-    }
+    };
+    bytes.map(Some)
 }
 
 /// The actor that empties this worker's inbox.

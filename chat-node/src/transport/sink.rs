@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 
 use super::{
     Line, SessionKey,
+    debt::{Answers, Debt},
     outbox::{Full, Outbox, Slices, StateKey},
     ring::{Lost, Ring},
     wheel::Due,
@@ -62,6 +63,12 @@ pub struct Sink {
     pub(super) rooms: RefCell<Vec<(RoomId, u32)>>,
     /// Rooms the user went out of while the session starts: its list of rooms may be older.
     pub(super) left: RefCell<Vec<RoomId>>,
+    /// Answers to this socket that others have in the making.
+    owed: Cell<Answers>,
+    /// The session waits until less is owed.
+    held_back: Cell<bool>,
+    /// The socket took something since it was last asked.
+    moved: Cell<bool>,
     blocked: Cell<bool>,
     broken: Cell<bool>,
     overflowed: Cell<bool>,
@@ -93,6 +100,9 @@ impl Sink {
             dirty: Cell::new(false),
             rooms: RefCell::new(Vec::new()),
             left: RefCell::new(Vec::new()),
+            owed: Cell::default(),
+            held_back: Cell::new(false),
+            moved: Cell::new(false),
             blocked: Cell::new(false),
             broken: Cell::new(false),
             overflowed: Cell::new(false),
@@ -130,6 +140,8 @@ impl Sink {
         self.stream.borrow_mut().outbox = Outbox::new(encoding);
         *self.socket.borrow_mut() = Some(socket);
         self.sockets.set(self.sockets.get().wrapping_add(1));
+        self.owed.take();
+        self.held_back.set(false);
         self.blocked.set(false);
         self.broken.set(false);
         self.overflowed.set(false);
@@ -137,14 +149,14 @@ impl Sink {
         self.wake();
     }
 
-    /// Gives the socket up, with whatever still waited for it dropped.
-    pub fn detach(&self) -> Option<TcpStream> {
-        let mut stream = self.stream.borrow_mut();
-        let encoding = stream.outbox.encoding();
-        stream.outbox = Outbox::new(encoding);
+    /// Gives the socket up, and whatever still waited for it.
+    pub fn detach(&self) -> Option<(TcpStream, Outbox)> {
+        let fresh = Outbox::new(self.encoding());
+        let waited = std::mem::replace(&mut self.stream.borrow_mut().outbox, fresh);
         self.closing.set(false);
         self.blocked.set(false);
-        self.socket.borrow_mut().take()
+        let socket = self.socket.borrow_mut().take()?;
+        Some((socket, waited))
     }
 
     /// Whether a socket is attached.
@@ -210,8 +222,47 @@ impl Sink {
     }
 
     /// Queues an encoded reply.
-    pub fn push_reply(&self, reply: &Bytes) {
-        self.push(|outbox| outbox.push_reply(reply.clone()));
+    pub fn push_reply(&self, reply: Bytes) {
+        if self.takes() {
+            self.stream.borrow_mut().outbox.push_reply(reply);
+        }
+    }
+
+    /// A command of the present socket is in others' hands.
+    pub fn owe(&self, debt: &Debt) {
+        let mut owed = self.owed.get();
+        owed.add(debt.bytes as usize);
+        self.owed.set(owed);
+    }
+
+    /// Its answer is here.
+    pub(super) fn settle(&self, debt: &Debt) {
+        let mut owed = self.owed.get();
+        owed.remove(debt.bytes as usize);
+        self.owed.set(owed);
+    }
+
+    /// Whether the client has to read before more is done for it.
+    pub fn owes_enough(&self) -> bool {
+        let waiting = self.stream.borrow().outbox.answers();
+        waiting.enough_with(self.owed.get()) && self.takes()
+    }
+
+    /// The session does nothing more for its client and wants to be woken when less is owed.
+    pub fn hold_back(&self) {
+        self.held_back.set(true);
+    }
+
+    /// Whether the session is held back.
+    pub fn held_back(&self) -> bool {
+        self.held_back.get()
+    }
+
+    /// Whether it was, and need not be any more.
+    pub fn goes_on(&self) -> bool {
+        let paid = self.held_back.get() && !self.owes_enough();
+        self.held_back.set(self.held_back.get() && !paid);
+        paid
     }
 
     /// Queues `hello`, `bye` and their like: outside the stream, but not replaceable.
@@ -236,18 +287,17 @@ impl Sink {
         if !self.takes() && !self.overflowed.get() {
             return;
         }
-        let outbox = &mut self.stream.borrow_mut().outbox;
         if self.overflowed.get() {
-            outbox.abandon();
+            self.abandon();
         }
         self.closing.set(true);
-        // The lane was emptied or is within its bound, and a full one loses only the courtesy.
-        if let Some(bye) = bye {
-            let _ = outbox.push_ephemeral(&SharedEvent::new(Event::Bye(bye)));
-        }
-        let mut payload = code.to_be_bytes().to_vec();
-        payload.extend_from_slice(&reason.as_bytes()[..reason.len().min(100)]);
-        let _ = outbox.push_control(0x8, &payload);
+        let outbox = &mut self.stream.borrow_mut().outbox;
+        outbox.push_close(code, reason, bye);
+    }
+
+    /// Drops what waits for a socket that does not take it.
+    pub fn abandon(&self) {
+        self.stream.borrow_mut().outbox.abandon();
     }
 
     /// Whether [`Sink::close`] was called on this socket.
@@ -288,6 +338,14 @@ impl Sink {
 
     /// Writes what waits, one vectored write at a time, until nothing does or the socket blocks.
     pub fn flush(&self) -> Flush {
+        let flush = self.write();
+        if self.held_back.get() && !self.owes_enough() {
+            self.wake();
+        }
+        flush
+    }
+
+    fn write(&self) -> Flush {
         let socket = self.socket.borrow();
         let Some(socket) = socket.as_ref() else {
             return Flush::Done;
@@ -302,7 +360,10 @@ impl Sink {
             let written = socket.try_write_vectored(&slices);
             drop(slices);
             match written {
-                Ok(n) => outbox.consume(n),
+                Ok(n) => {
+                    self.moved.set(true);
+                    outbox.consume(n);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !self.blocked.replace(true) {
                         self.wake();
@@ -370,6 +431,11 @@ impl Sink {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Whether the socket took something since the last call.
+    pub fn take_moved(&self) -> bool {
+        self.moved.replace(false)
     }
 
     /// Whether the wheel woke the session since the last call.

@@ -10,6 +10,7 @@ mod codes;
 mod crash;
 mod disk;
 mod eddsa;
+mod flow;
 mod friends;
 mod messages;
 mod overload;

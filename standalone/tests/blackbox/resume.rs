@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use loadtest::{Device, Recorder, check, drive::read_logs};
+use loadtest::{Device, Recorder, Seen, check, drive::read_logs};
 use serde_json::{Value, json};
 use shared::{
     codes::{CloseCode, ErrorCode},
@@ -95,6 +95,63 @@ async fn a_second_socket_replaces_the_first() {
         first.closed_with(CloseCode::Replaced).await.unwrap();
         second.until_pong().await.unwrap();
     }
+}
+
+/// Whoever loses has only just come to the session's thread, and hears of it all the same: a bare
+/// end of the stream would bring it back to lose again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_that_resume_at_once_one_stays_and_each_other_is_told() {
+    const AT_ONCE: usize = 8;
+    let app = TestApp::start().await;
+    let token = app.stranger("racer");
+    let (first, started) = app.session(&token, Encoding::Json).await;
+    // Reads until the close; the one that stays, until a later round.
+    let read = async |mut socket: loadtest::WsClient| {
+        let mut said = None;
+        loop {
+            match socket.next().await {
+                Ok(Seen::Event(event)) if event.name == "bye" => {
+                    said = Some(event.d["code"].clone());
+                }
+                Ok(Seen::Closed(closed)) => return (said, closed),
+                Ok(_) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let mut losers = JoinSet::new();
+    losers.spawn(read(first));
+    for round in 0..50 {
+        let encoding = ENCODINGS[round % 2];
+        let connector = app.connector(&token, encoding);
+        let mut sockets = Vec::new();
+        for _ in 0..AT_ONCE {
+            let mut socket = connector.connect().await.unwrap();
+            socket.hello().await.unwrap();
+            sockets.push(socket);
+        }
+        let body = json!({"sid": started.sid, "s": 0});
+        let posts = sockets.iter_mut().map(|s| s.post("session.resume", &body));
+        for posted in futures_util::future::join_all(posts).await {
+            posted.unwrap();
+        }
+        for socket in sockets {
+            losers.spawn(read(socket));
+        }
+        for _ in 0..AT_ONCE {
+            let (said, closed) = losers.join_next().await.unwrap().unwrap();
+            assert_eq!(closed.code, Some(4406), "round {round}: {closed:?}");
+            assert_eq!(said, Some(json!(4406)), "round {round}");
+        }
+        assert_eq!(losers.len(), 1, "round {round}");
+    }
+    let mut last = app
+        .connector(&token, Encoding::Json)
+        .connect()
+        .await
+        .unwrap();
+    last.resume(&started.sid, 0).await.unwrap();
+    last.until_pong().await.unwrap();
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use shared::{
 };
 
 use super::{Caller, Reply, ReplyBody};
+use crate::transport::{debt::Debt, sink::Sink};
 
 fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
@@ -33,6 +34,14 @@ fn service() -> Caller {
     Caller {
         user: user("system"),
         service: true,
+    }
+}
+
+fn debt(sink: &Sink, id: Option<u64>) -> Debt {
+    Debt {
+        to: sink.line(),
+        id,
+        bytes: 100,
     }
 }
 

@@ -51,7 +51,7 @@ async fn answers_come_before_the_echo_and_in_the_session_s_stream() {
     let command = |nonce: &str, id| RoomCommand {
         caller: by("a"),
         command: say(&room.id, nonce),
-        reply: ReplyTo::Session(a.sink.line(), id),
+        reply: ReplyTo::Session(debt(&a.sink, id)),
     };
     let (first, second) = (command("n1", Some(7)), command("n2", None));
     assert!(node.rooms.send(first).is_ok() && node.rooms.send(second).is_ok());
@@ -65,7 +65,7 @@ async fn answers_come_before_the_echo_and_in_the_session_s_stream() {
     let stray = RoomCommand {
         caller: by("a"),
         command: Command::Ping(shared::protocol::command::Nothing {}),
-        reply: ReplyTo::Session(a.sink.line(), None),
+        reply: ReplyTo::Session(debt(&a.sink, None)),
     };
     assert!(node.rooms.send(stray).is_ok());
     assert_eq!(

@@ -51,9 +51,7 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
 #[test]
 fn what_waits_goes_out_as_one_frame() {
     let mut outbox = Outbox::new(Encoding::Json);
-    outbox
-        .push_reply(Bytes::from_static(b"{\"id\":1,\"ok\":{}}"))
-        .unwrap();
+    outbox.push_reply(Bytes::from_static(b"{\"id\":1,\"ok\":{}}"));
     outbox.push_event(7, &event("a")).unwrap();
     outbox.push_control(9, b"").unwrap();
     outbox.push_event(8, &event("b")).unwrap();
@@ -96,20 +94,46 @@ fn the_reliable_lane_is_bounded_and_a_replay_is_not_counted() {
     assert_eq!(outbox.push_event(9, &event("r")), Err(Full));
     drain(&mut outbox, usize::MAX);
     assert_eq!(outbox.push_event(9, &event("r")), Ok(()));
-    let huge = Bytes::from(vec![0; MAX_BYTES * 2]);
-    assert_eq!(outbox.push_reply(huge), Err(Full));
 }
 
 #[test]
-fn a_snapshot_beyond_the_bound_leaves_room_for_what_follows() {
+fn answers_take_no_place_from_events_and_are_counted_until_they_are_written() {
     let mut outbox = Outbox::new(Encoding::Json);
     let huge = Bytes::from(vec![b'x'; MAX_BYTES * 2]);
-    assert_eq!(outbox.push_reply(huge.clone()), Ok(()));
+    outbox.push_reply(huge.clone());
+    outbox.push_reply(Bytes::from_static(b"{}"));
     for s in 0..MAX_ITEMS as u64 {
         assert_eq!(outbox.push_event(s, &event("r")), Ok(()), "{s}");
     }
     assert_eq!(outbox.push_event(9, &event("r")), Err(Full));
-    assert_eq!(outbox.push_reply(huge), Err(Full), "one at a time");
+    let both = Answers {
+        count: 2,
+        bytes: huge.len() + 2,
+    };
+    assert_eq!(outbox.answers(), both);
+    write(&mut outbox, huge.len());
+    assert_eq!(outbox.answers(), both, "its frame's header came first");
+    write(&mut outbox, 10);
+    assert_eq!((outbox.answers().count, outbox.answers().bytes), (1, 2));
+    assert_eq!(outbox.push_event(9, &event("r")), Err(Full));
+    outbox.abandon();
+    assert_eq!(outbox.answers(), Answers::default());
+    outbox.push_reply(huge);
+    write(&mut outbox, 1);
+    outbox.abandon();
+    assert_eq!(outbox.answers().count, 1, "it has begun");
+    drain(&mut outbox, usize::MAX);
+    assert_eq!(outbox.answers(), Answers::default());
+}
+
+#[test]
+fn there_is_always_place_for_the_last_words() {
+    let mut outbox = Outbox::new(Encoding::Json);
+    while outbox.push_event(1, &event("r")).is_ok() {}
+    outbox.push_close(4406, "replaced", None);
+    let frames = frames(&drain(&mut outbox, 1000));
+    let (opcode, payload) = frames.last().unwrap();
+    assert_eq!((*opcode, &payload[..2]), (8, &4406_u16.to_be_bytes()[..]));
 }
 
 #[test]
@@ -129,10 +153,10 @@ fn abandoning_keeps_the_frame_that_has_begun() {
 #[test]
 fn abandoning_between_two_objects_of_a_frame_keeps_the_second() {
     let mut outbox = Outbox::new(Encoding::Json);
-    outbox.push_reply(Bytes::from_static(b"1")).unwrap();
-    outbox.push_reply(Bytes::from_static(b"2")).unwrap();
+    outbox.push_reply(Bytes::from_static(b"1"));
+    outbox.push_reply(Bytes::from_static(b"2"));
     write(&mut outbox, 3); // the header and the first object
-    outbox.push_reply(Bytes::from_static(b"3")).unwrap();
+    outbox.push_reply(Bytes::from_static(b"3"));
     outbox.abandon();
     assert_eq!(drain(&mut outbox, usize::MAX), b"\n2");
 }
@@ -149,7 +173,10 @@ proptest! {
         for (op, size) in ops {
             let reply = format!("\"{}\"", "x".repeat(size));
             match op {
-                0 | 1 if outbox.push_reply(reply.clone().into()).is_ok() => pushed.push(reply),
+                0 | 1 => {
+                    outbox.push_reply(reply.clone().into());
+                    pushed.push(reply);
+                }
                 2 => { let _ = outbox.push_control(9, b"p"); }
                 _ => {
                     socket.extend(write(&mut outbox, step));

@@ -18,7 +18,7 @@ use shared::{
 };
 use smallvec::SmallVec;
 
-use super::super::{Line, outbox::StateKey};
+use super::super::{debt::Debt, outbox::StateKey};
 use crate::{
     overload::{Overload, Source},
     room::Reply,
@@ -97,8 +97,7 @@ pub(super) enum Post {
         room: RoomId,
     },
     Reply {
-        to: Line,
-        id: Option<u64>,
+        debt: Debt,
         reply: Reply,
     },
 }
@@ -195,10 +194,8 @@ impl Relays {
 
     /// Answers a command, after whatever was published to its session before, unless its socket
     /// has gone.
-    pub fn reply(&self, to: Line, id: Option<u64>, reply: Reply) {
-        if id.is_some() || reply.is_err() {
-            self.post(to.session.worker(), Post::Reply { to, id, reply });
-        }
+    pub fn reply(&self, debt: Debt, reply: Reply) {
+        self.post(debt.to.session.worker(), Post::Reply { debt, reply });
     }
 
     /// Whether the user has a session on this node.

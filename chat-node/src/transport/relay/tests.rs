@@ -10,7 +10,10 @@ use shared::{
     },
 };
 
-use super::{super::outbox::StateKey, *};
+use super::{
+    super::{Line, debt::Debt, outbox::StateKey},
+    *,
+};
 use crate::overload::Overload;
 
 fn user(name: &str) -> UserId {
@@ -50,6 +53,10 @@ fn text(client: &mut std::net::TcpStream) -> String {
     String::from_utf8_lossy(&bytes[..n]).into_owned()
 }
 
+fn debt(to: Line, id: Option<u64>) -> Debt {
+    Debt { to, id, bytes: 100 }
+}
+
 fn start() -> Relay {
     Relay::start(Relays::new(1, Overload::default()), 0)
 }
@@ -62,7 +69,7 @@ async fn a_post_reaches_who_listens_in_order_and_as_one_frame() {
     let (_other, mut silent) = connect(&relay, "b").await;
     relay.subscribe(&sink, [room("r")]);
     relays.publish(&Audience::Room(room("r")), &read("r", 1));
-    relays.reply(sink.line(), Some(5), Ok(ReplyBody::Empty(Empty {})));
+    relays.reply(debt(sink.line(), Some(5)), Ok(ReplyBody::Empty(Empty {})));
     relays.publish(&Audience::user(&user("a")), &read("r", 2));
     relays.publish(&Audience::Room(room("elsewhere")), &read("elsewhere", 9));
     actix_rt::task::yield_now().await;
@@ -81,11 +88,11 @@ async fn an_answer_dies_with_the_socket_its_command_came_on() {
     let (sink, _gone) = connect(&relay, "a").await;
     let before = sink.line();
     let (next, mut client) = connect(&relay, "b").await;
-    sink.attach(next.detach().unwrap(), Encoding::Json);
+    sink.attach(next.detach().unwrap().0, Encoding::Json);
     let error = ErrorBody::new(shared::codes::ErrorCode::Busy, "late");
-    relays.reply(before, Some(5), Ok(ReplyBody::Empty(Empty {})));
-    relays.reply(before, None, Err(error));
-    relays.reply(sink.line(), Some(6), Ok(ReplyBody::Empty(Empty {})));
+    relays.reply(debt(before, Some(5)), Ok(ReplyBody::Empty(Empty {})));
+    relays.reply(debt(before, None), Err(error));
+    relays.reply(debt(sink.line(), Some(6)), Ok(ReplyBody::Empty(Empty {})));
     actix_rt::task::yield_now().await;
     let got = text(&mut client);
     assert!(got.contains("\"id\":6"), "{got}");
@@ -269,8 +276,8 @@ async fn an_error_is_answered_even_without_an_id_and_an_ok_is_not() {
     let error = ErrorBody::new(shared::codes::ErrorCode::NotFound, "no such room");
     relay
         .relays()
-        .reply(sink.line(), None, Ok(ReplyBody::Empty(Empty {})));
-    relay.relays().reply(sink.line(), None, Err(error));
+        .reply(debt(sink.line(), None), Ok(ReplyBody::Empty(Empty {})));
+    relay.relays().reply(debt(sink.line(), None), Err(error));
     let presence = Event::Presence {
         user: user("x"),
         status: Status::Away,
