@@ -13,7 +13,7 @@ use shared::{
     codes::{CLOSES, ERRORS},
     protocol::{
         codec::{Encoding, Prefix, SharedEvent, decode_commands},
-        command::{Command, OPS},
+        command::OPS,
         event::{EVENTS, Event},
     },
 };
@@ -65,7 +65,7 @@ fn every_op_reads_back_in_both_encodings() {
             let raw = decode_commands(encoding, &frame).unwrap();
             assert_eq!(raw.len(), 1);
             assert_eq!(raw[0].id, vector.json["id"].as_u64());
-            let read = Command::parse(&raw[0].op, &raw[0].body).unwrap();
+            let read = raw[0].parse().unwrap();
             assert_eq!(read, command, "{}", vector.name);
         }
         seen.insert(command.op());
@@ -143,7 +143,8 @@ fn bad_frames_come_to_what_their_vector_says() {
             continue;
         }
         let commands = decoded.unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        let parsed = Command::parse(&commands[0].op, &commands[0].body);
+        let parsed = commands[0].parse();
+        assert_eq!(commands[0].id, case.id, "{}", case.name);
         assert!(parsed.is_err(), "{}: {parsed:?}", case.name);
         assert_eq!(case.error.as_deref(), Some("invalid"), "{}", case.name);
     }

@@ -87,10 +87,9 @@ impl Session {
             }
         };
         for raw in commands {
-            let command = Command::parse(&raw.op, &raw.body);
             let asked = Asked {
                 id: raw.id,
-                command,
+                command: raw.parse(),
                 waits_since: None,
             };
             if !self.pending.is_empty() {

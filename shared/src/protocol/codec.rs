@@ -14,9 +14,17 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, event::Event, reply::ErrorBody};
+use super::{
+    SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK,
+    command::{Command, CommandError},
+    event::Event,
+    reply::ErrorBody,
+};
 
 mod msgpack;
+mod object;
+
+pub(super) use object::optional_object;
 
 /// How deep a MessagePack value may nest; serde_json has the same bound for JSON.
 pub const MAX_DEPTH: usize = 64;
@@ -92,10 +100,31 @@ pub struct DecodeError(pub(crate) String);
 pub struct RawCommand<'a> {
     /// What the reply will carry; a command without one gets no `ok`.
     pub id: Option<u64>,
+    /// It has something in place of an id that is none.
+    bad_id: bool,
     /// The op's name; empty when the object had none.
     pub op: Cow<'a, str>,
     /// The body.
     pub body: RawBody<'a>,
+}
+
+impl RawCommand<'_> {
+    /// Reads the command.
+    ///
+    /// # Errors
+    /// When its id is none, there is no such op, or the body does not fit it.
+    pub fn parse(&self) -> Result<Command, CommandError> {
+        if self.bad_id {
+            return Err(CommandError::BadId);
+        }
+        Command::parse(&self.op, &self.body)
+    }
+
+    /// Takes in what stands in place of the id, if that is one.
+    fn identify(&mut self, id: Option<u64>) {
+        self.id = id.filter(|id| *id <= MAX_COMMAND_ID);
+        self.bad_id = self.id.is_none();
+    }
 }
 
 /// The undecoded `d` of a command.
@@ -113,14 +142,17 @@ impl RawBody<'_> {
     /// Decodes the body as `T`; the error is for a person.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, String> {
         match self {
-            Self::Absent => serde_json::from_str("{}").map_err(|e| strip_position(&e.to_string())),
+            Self::Absent => Self::Json("{}").parse(),
             Self::Json(text) => {
-                serde_json::from_str(text).map_err(|e| strip_position(&e.to_string()))
+                let mut de = serde_json::Deserializer::from_str(text);
+                object::object(&mut de)
+                    .and_then(|body| de.end().map(|()| body))
+                    .map_err(|e| strip_position(&e.to_string()))
             }
             Self::MsgPack(bytes) => {
                 let mut de = rmp_serde::Deserializer::from_read_ref(bytes);
                 de.set_max_depth(MAX_DEPTH + 2);
-                T::deserialize(&mut de).map_err(|e| e.to_string())
+                object::object(&mut de).map_err(|e| e.to_string())
             }
         }
     }
@@ -191,11 +223,9 @@ fn json_commands(frame: &[u8]) -> Result<Vec<RawCommand<'_>>, DecodeError> {
         if commands.len() == MAX_COMMANDS_PER_FRAME {
             return Err(too_many());
         }
-        let id = envelope
-            .id
-            .and_then(|raw| serde_json::from_str(raw.get()).ok());
-        commands.push(RawCommand {
-            id: id.filter(|id| *id <= MAX_COMMAND_ID),
+        let mut command = RawCommand {
+            id: None,
+            bad_id: false,
             op: envelope
                 .op
                 .map_or(Cow::Borrowed(""), |raw| json_string(raw.get())),
@@ -203,7 +233,11 @@ fn json_commands(frame: &[u8]) -> Result<Vec<RawCommand<'_>>, DecodeError> {
                 None | Some("null") => RawBody::Absent,
                 Some(text) => RawBody::Json(text),
             },
-        });
+        };
+        if let Some(id) = envelope.id {
+            command.identify(serde_json::from_str(id.get()).ok());
+        }
+        commands.push(command);
     }
     Ok(commands)
 }

@@ -1,10 +1,10 @@
 //! What a client asks: one struct per op, and one table from the op's name to its struct.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
 use super::{
-    codec::RawBody,
+    codec::{RawBody, optional_object},
     presence::{Activity, Status},
     room::{Role, RoomKind},
 };
@@ -16,6 +16,9 @@ pub enum CommandError {
     /// No op of that name.
     #[error("there is no op \"{0}\"")]
     UnknownOp(String),
+    /// What stands in place of the id is none. The error has to go without one.
+    #[error("an id is an integer from 0 to 2^53 - 1")]
+    BadId,
     /// `d` does not fit the op.
     #[error("{op}: {reason}")]
     BadBody {
@@ -135,7 +138,11 @@ pub struct SessionStart {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// The device's presence from the start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_object"
+    )]
     pub presence: Option<PresenceSet>,
 }
 
@@ -336,8 +343,26 @@ pub struct React {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresenceSet {
     /// `online`, `away`, `busy` or `invisible`.
+    #[serde(deserialize_with = "settable")]
     pub status: Status,
     /// What the person is doing on this device; absent: nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_object"
+    )]
     pub activity: Option<Activity>,
+}
+
+/// A status that a device may set: not every one that a person may have.
+fn settable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Status, D::Error> {
+    const SETTABLE: &[&str] = &["online", "away", "busy", "invisible"];
+    let status = String::deserialize(deserializer)?;
+    match status.as_str() {
+        "online" => Ok(Status::Online),
+        "away" => Ok(Status::Away),
+        "busy" => Ok(Status::Busy),
+        "invisible" => Ok(Status::Invisible),
+        other => Err(D::Error::unknown_variant(other, SETTABLE)),
+    }
 }

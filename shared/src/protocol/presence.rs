@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::codec::optional_object;
 use crate::id::Timestamp;
 
 /// How a person is, or wishes to seem.
@@ -39,7 +40,11 @@ pub struct Activity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<String>,
     /// The party the person plays in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_object"
+    )]
     pub party: Option<Party>,
     /// Whether friends may join.
     #[serde(default, skip_serializing_if = "is_false")]

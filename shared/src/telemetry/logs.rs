@@ -36,15 +36,27 @@ impl Settings for LogSettings {
     }
 }
 
+/// What a client sends that is no HTTP is an error to these; it is none of the operator's. They are
+/// heard again when the operator names the library in a filter of their own.
+const BLAMES_CLIENTS: &str = "actix_http::h1=off,actix_http::ws=off";
+
 /// Libraries that say at `info` what only their authors need. A directive of the operator's for
 /// the same target wins, because it comes later.
 const QUIET: &str = "actix_server=warn,sea_orm_migration=warn,rusqlite_migration=warn";
 
 impl LogSettings {
+    fn directives(&self) -> String {
+        let mut all = QUIET.to_owned();
+        if !self.log.contains("actix_http") {
+            all = format!("{all},{BLAMES_CLIENTS}");
+        }
+        format!("{all},{}", self.log)
+    }
+
     /// Starts the log of this process, on the standard error.
     pub fn start(&self) -> Result<(), TelemetryError> {
         let lines = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::try_new(format!("{QUIET},{}", self.log))?)
+            .with_env_filter(EnvFilter::try_new(self.directives())?)
             .with_writer(std::io::stderr)
             // A line that cannot be written, to a log on a full disk, is not told on the same way:
             // that would panic.

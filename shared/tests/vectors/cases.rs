@@ -57,6 +57,9 @@ pub(crate) struct Bad {
     /// The error code of the reply, when only the command is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
+    /// The id of that reply; none when the command has none that is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<u64>,
 }
 
 /// Where the files lie.
@@ -972,9 +975,41 @@ pub(crate) fn bad() -> Vec<Bad> {
             "a status that is none",
             "{\"id\":1,\"op\":\"presence.set\",\"d\":{\"status\":\"bored\"}}",
         ),
+        (
+            "a status that nobody sets",
+            "{\"id\":1,\"op\":\"presence.set\",\"d\":{\"status\":\"offline\"}}",
+        ),
+        (
+            "an array in place of the body",
+            "{\"id\":1,\"op\":\"typing\",\"d\":[\"r\",true]}",
+        ),
+        (
+            "an empty array in place of the body",
+            "{\"id\":1,\"op\":\"ping\",\"d\":[]}",
+        ),
+        (
+            "an array in place of an object in the body",
+            "{\"id\":1,\"op\":\"presence.set\",\"d\":{\"status\":\"busy\",\"activity\":[\"game\",\"chess\"]}}",
+        ),
     ];
     for (name, text) in refused_json {
         all.push(json_bad(name, text, Ok("invalid")));
+    }
+    let ids: &[(&str, &str)] = &[
+        ("an id with a fraction", "1.0"),
+        ("an id with an exponent", "1e2"),
+        ("a negative id", "-1"),
+        ("an id of 2^53", "9007199254740992"),
+        ("an id that is a string", "\"1\""),
+        ("an id that is true", "true"),
+        ("an id that is an array", "[1]"),
+    ];
+    for (name, id) in ids {
+        let text = format!("{{\"id\":{id},\"op\":\"ping\"}}");
+        all.push(Bad {
+            id: None,
+            ..json_bad(name, &text, Ok("invalid"))
+        });
     }
     let long = format!(
         "{{\"id\":1,\"op\":\"room.get\",\"d\":{{\"room\":\"{}\"}}}}",
@@ -1054,11 +1089,48 @@ pub(crate) fn bad() -> Vec<Bad> {
             "an id with a space",
             json!({"id": 1, "op": "room.get", "d": {"room": "a b"}}),
         ),
+        (
+            "a status that nobody sets",
+            json!({"id": 1, "op": "presence.set", "d": {"status": "offline"}}),
+        ),
+        (
+            "an array in place of the body",
+            json!({"id": 1, "op": "typing", "d": ["r", true]}),
+        ),
+        (
+            "an empty array in place of the body",
+            json!({"id": 1, "op": "ping", "d": []}),
+        ),
+        (
+            "an array in place of an object in the body",
+            json!({"id": 1, "op": "presence.set", "d": {"status": "busy", "activity": ["game", "chess"]}}),
+        ),
     ];
     for (name, value) in refused {
         let bytes = Encoding::MsgPack.encode(value).unwrap();
         all.push(packed_bad(name, &bytes, Ok("invalid")));
     }
+    let ids: &[(&str, Value)] = &[
+        ("an id with a fraction", json!(1.0)),
+        ("a negative id", json!(-1)),
+        ("an id of 2^53", json!(1_u64 << 53)),
+        ("an id that is a string", json!("1")),
+        ("an id that is true", json!(true)),
+        ("an id that is an array", json!([1])),
+    ];
+    for (name, id) in ids {
+        let value = json!({"id": id, "op": "ping"});
+        let bytes = Encoding::MsgPack.encode(&value).unwrap();
+        all.push(Bad {
+            id: None,
+            ..packed_bad(name, &bytes, Ok("invalid"))
+        });
+    }
+    all.push(packed_bad(
+        "a body with numbers in place of names",
+        b"\x83\xa2id\x01\xa2op\xa6typing\xa1d\x82\x00\xa1r\x01\xc3",
+        Ok("invalid"),
+    ));
     let not_utf8 = b"\x83\xa2id\x01\xa2op\xa8room.get\xa1d\x81\xa4room\xa2\xff\xfe";
     all.push(packed_bad(
         "an id that is not UTF-8",
@@ -1076,6 +1148,7 @@ fn json_bad(name: &str, text: &str, outcome: Result<&str, u16>) -> Bad {
         hex: hex(text.as_bytes()),
         close: outcome.err(),
         error: outcome.ok().map(str::to_owned),
+        id: outcome.ok().map(|_| 1),
     }
 }
 
@@ -1087,6 +1160,7 @@ fn packed_bad(name: &str, bytes: &[u8], outcome: Result<&str, u16>) -> Bad {
         hex: hex(bytes),
         close: outcome.err(),
         error: outcome.ok().map(str::to_owned),
+        id: outcome.ok().map(|_| 1),
     }
 }
 

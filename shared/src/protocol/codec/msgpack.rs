@@ -4,9 +4,7 @@ use std::borrow::Cow;
 
 use rmp::Marker;
 
-use super::{
-    DecodeError, MAX_COMMAND_ID, MAX_COMMANDS_PER_FRAME, MAX_DEPTH, RawBody, RawCommand, too_many,
-};
+use super::{DecodeError, MAX_COMMANDS_PER_FRAME, MAX_DEPTH, RawBody, RawCommand, too_many};
 
 /// Cuts `frame` into commands.
 pub(super) fn commands(frame: &[u8]) -> Result<Vec<RawCommand<'_>>, DecodeError> {
@@ -33,6 +31,7 @@ impl<'a> Walker<'a> {
         };
         let mut command = RawCommand {
             id: None,
+            bad_id: false,
             op: Cow::Borrowed(""),
             body: RawBody::Absent,
         };
@@ -40,14 +39,13 @@ impl<'a> Walker<'a> {
             let key = self.value()?;
             let value = self.value()?;
             match text(key) {
-                Some("id") => command.id = rmp_serde::from_slice(value).ok(),
+                Some("id" | "d") if value == [Marker::Null.to_u8()] => {}
+                Some("id") => command.identify(rmp_serde::from_slice(value).ok()),
                 Some("op") => command.op = Cow::Borrowed(text(value).unwrap_or_default()),
-                Some("d") if value == [Marker::Null.to_u8()] => {}
                 Some("d") => command.body = RawBody::MsgPack(value),
                 _ => {}
             }
         }
-        command.id = command.id.filter(|id| *id <= MAX_COMMAND_ID);
         Ok(command)
     }
 
