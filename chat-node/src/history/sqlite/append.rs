@@ -139,7 +139,7 @@ fn insert(conn: &Connection, key: Key, seq: Seq, entry: &Encoded) -> Result<bool
         .prepare_cached(
             "INSERT INTO entry (room, seq, user, ts, nonce, edits, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT (room, user, nonce) WHERE nonce IS NOT NULL DO NOTHING",
+             ON CONFLICT (room, nonce, user) WHERE nonce IS NOT NULL DO NOTHING",
         )?
         .execute(params![
             key,

@@ -88,6 +88,11 @@ impl<'c> Fold<'c> {
             self.room,
             &message.text,
         )?;
+        if self.kind != RoomKind::Channel {
+            self.conn
+                .prepare_cached("UPDATE member SET own = own + 1 WHERE room = ?1 AND user = ?2")?
+                .execute(params![self.room, author.as_str()])?;
+        }
         self.mention(seq, author, &message.mentions)
     }
 
@@ -320,7 +325,7 @@ impl<'c> Fold<'c> {
             .optional()
     }
 
-    /// Mentions are kept to be counted, and in a channel nobody's are.
+    /// Mentions are kept to be counted, and in a channel nothing is.
     fn mention(&self, seq: Seq, author: &UserId, mentions: &[UserId]) -> Result<()> {
         if self.kind == RoomKind::Channel {
             return Ok(());

@@ -14,6 +14,7 @@ mod columns;
 mod fold;
 mod gauges;
 mod health;
+mod marker;
 mod messages;
 mod purge;
 mod queue;

@@ -188,9 +188,7 @@ pub(super) fn views_statement(conn: &Connection, one: bool) -> Result<CachedStat
                     - coalesce((SELECT place FROM message INDEXED BY message_position
                                 WHERE message.room = room.key AND message.seq <= me.read
                                 ORDER BY message.seq DESC LIMIT 1), 0)
-                    - (SELECT count(*) FROM message INDEXED BY message_author
-                       WHERE message.room = room.key AND message.author = me.user
-                         AND message.seq > me.read)
+                    - me.own
                     - (SELECT count(*) FROM message INDEXED BY message_deleted
                        WHERE message.room = room.key AND message.seq > me.read
                          AND message.deleted = 1 AND message.author <> me.user) END,

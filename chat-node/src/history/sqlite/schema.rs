@@ -10,6 +10,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("0001_rooms.sql")),
     M::up(include_str!("0002_seen.sql")),
     M::up(include_str!("0003_probe.sql")),
+    M::up(include_str!("0004_own.sql")),
 ];
 
 /// How many statements a connection keeps prepared; there are about fifty.
@@ -120,5 +121,27 @@ mod tests {
         conn.pragma_update(None, "user_version", 999).unwrap();
         let error = place.migrate(&mut conn).unwrap_err();
         assert!(matches!(error, OpenError::Migration { .. }), "{error}");
+    }
+
+    /// What a file of an earlier version says of the unread stays true.
+    #[test]
+    fn own_messages_after_a_marker_are_counted_when_a_file_is_brought_up_to_date() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        let migrations = Migrations::from_slice(MIGRATIONS);
+        migrations.to_version(&mut conn, 3).unwrap();
+        conn.execute_batch(
+            "INSERT INTO member (room, user, role, since, read) VALUES (1, 'a', 0, 1, 2), (1, 'b', 0, 1, 9);
+             INSERT INTO message (room, seq, place, author)
+             VALUES (1, 2, 1, 'a'), (1, 3, 2, 'a'), (1, 4, 3, 'b'), (1, 5, 4, 'a'), (2, 3, 1, 'a');",
+        )
+        .unwrap();
+        migrations.to_latest(&mut conn).unwrap();
+        let own = |user: &str| -> i64 {
+            conn.query_row("SELECT own FROM member WHERE user = ?1", [user], |row| {
+                row.get(0)
+            })
+            .unwrap()
+        };
+        assert_eq!((own("a"), own("b")), (2, 0));
     }
 }

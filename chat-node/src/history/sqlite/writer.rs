@@ -9,18 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, Result, params};
+use rusqlite::{Connection, Result};
 use shared::id::{RoomId, Seq, UserId};
 use tokio::sync::oneshot;
 
 use super::{
     append::{self, Encoded},
-    columns::{self, seq_value},
     gauges::Gauges,
     health::{self, Health, doubtful},
-    purge,
+    marker, purge,
     queue::{Queue, Taken},
-    rooms,
     schema::Place,
     seen,
 };
@@ -382,7 +380,7 @@ fn perform(conn: &Connection, job: &Job) -> Result<Done> {
         } => append::append(conn, room, *expected, entries).map(Done::Appended),
         Job::MarkRead {
             room, user, seq, ..
-        } => mark_read(conn, room, user, *seq).map(Done::Marked),
+        } => marker::mark(conn, room, user, *seq).map(Done::Marked),
         Job::Remove { room, .. } => purge::remove(conn, room).map(|()| Done::Removed),
         Job::Seen { seen } => seen::note(conn, seen).map(|()| Done::Noted),
         #[cfg(test)]
@@ -408,24 +406,6 @@ fn guarded(conn: &Connection, job: &Job, health: &Health) -> Result<Result<Done,
             health.fails(&error, 1);
             Ok(Err(error.to_string()))
         }
-    }
-}
-
-fn mark_read(conn: &Connection, room: &RoomId, user: &UserId, seq: Seq) -> Result<Seq> {
-    let Some(key) = rooms::key(conn, room)? else {
-        return Ok(Seq::ZERO);
-    };
-    conn.prepare_cached(
-        "UPDATE member SET read = min(?3, (SELECT head FROM room WHERE key = ?1))
-         WHERE room = ?1 AND user = ?2
-           AND read < min(?3, (SELECT head FROM room WHERE key = ?1))",
-    )?
-    .execute(params![key, user.as_str(), seq_value(seq)])?;
-    let mut read = conn.prepare_cached("SELECT read FROM member WHERE room = ?1 AND user = ?2")?;
-    let mut rows = read.query(params![key, user.as_str()])?;
-    match rows.next()? {
-        Some(row) => columns::seq(row, 0),
-        None => Ok(Seq::ZERO),
     }
 }
 
