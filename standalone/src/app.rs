@@ -25,7 +25,7 @@ pub(crate) async fn run(
     let node = Node::start(NodeParts {
         settings: settings.node.clone(),
         data_dir: server.data_dir.clone(),
-        friends: Arc::new(StoreFriends(store.clone())),
+        friends: Arc::new(StoreFriends::new(store.clone())),
         auth: chat_node::auth(&key, issuer),
         lifecycle: program.lifecycle().clone(),
     })

@@ -12,6 +12,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 use actix_web::{App, HttpServer, middleware::from_fn, rt::System, web};
 use adapters::StoreFriends;
 use chat_node::friends::{Friends, Graph, HttpFriends, Revocation};
+use futures_util::future::join_all;
 use shared::{
     auth::{SigningKey, TokenIssuer, TokenVerifier},
     id::UserId,
@@ -101,6 +102,7 @@ impl Fixture {
 async fn conforms(fixture: &Fixture, port: &dyn Friends) {
     reads_friends_and_blocks_from_both_sides(fixture, port).await;
     nobody_has_nobody(port).await;
+    everybody_who_asks_at_once_is_told_of_their_own(fixture, port).await;
     names_those_it_knows(fixture, port).await;
     tells_what_is_revoked(fixture, port).await;
 }
@@ -135,6 +137,30 @@ async fn nobody_has_nobody(port: &dyn Friends) {
     assert_eq!(port.graph(&nobody).await.unwrap(), Graph::default());
 }
 
+/// More than are read together, with some who ask twice, some who block each other and some who are nobody.
+async fn everybody_who_asks_at_once_is_told_of_their_own(fixture: &Fixture, port: &dyn Friends) {
+    let (hana, ines) = (fixture.person("hana").await, fixture.person("ines").await);
+    let (jori, kaya) = (fixture.person("jori").await, fixture.person("kaya").await);
+    fixture.befriend(&hana.id, &ines.id).await;
+    fixture.befriend(&ines.id, &kaya.id).await;
+    fixture.store.block(&ines.id, &jori.id).await.unwrap();
+    fixture.store.block(&jori.id, &hana.id).await.unwrap();
+    let people = [&hana.id, &ines.id, &jori.id, &kaya.id];
+    let nobody = UserId::parse("nobody").unwrap();
+    let mut alone = HashMap::new();
+    for user in people.into_iter().chain([&nobody]) {
+        alone.insert(user.clone(), port.graph(user).await.unwrap());
+    }
+    let asked: Vec<&UserId> = alone.keys().cycle().take(150).collect();
+    let told = join_all(asked.iter().map(|user| port.graph(user))).await;
+    for (user, graph) in asked.into_iter().zip(told) {
+        assert_eq!(graph.unwrap(), alone[user], "{user}");
+    }
+    assert!(alone[&ines.id].befriended(&kaya.id) && !alone[&ines.id].unblocked(&jori.id));
+    assert_eq!(alone[&jori.id].blocked, [hana.id].into());
+    assert_eq!(alone[&nobody], Graph::default());
+}
+
 async fn names_those_it_knows(fixture: &Fixture, port: &dyn Friends) {
     let emil = fixture.person("emil").await;
     // As many, with ids as long, as are ever asked for at once.
@@ -165,7 +191,7 @@ async fn tells_what_is_revoked(fixture: &Fixture, port: &dyn Friends) {
 fn the_store_in_process_conforms() {
     System::new().block_on(async {
         let fixture = Fixture::new().await;
-        conforms(&fixture, &StoreFriends(fixture.store.clone())).await;
+        conforms(&fixture, &StoreFriends::new(fixture.store.clone())).await;
     });
 }
 

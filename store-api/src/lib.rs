@@ -8,7 +8,7 @@
 //! What changes is told to the chat nodes: the transaction that makes a change also writes its
 //! events into a table, and after the commit `outbox/` delivers them, in order and at least once,
 //! to each [`EventTarget`]: a chat node over HTTP, or whatever implements [`EventSink`] in the same
-//! process. [`Store::start`] sets that going; [`Store::friend_graph`], [`Store::names`] and
+//! process. [`Store::start`] sets that going; [`Store::friend_graphs`], [`Store::names`] and
 //! [`Store::active_revocations`] are what a node asks in return.
 //!
 //! Invariants: nobody else writes these tables; the store never calls a chat node but to deliver

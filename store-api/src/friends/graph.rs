@@ -1,5 +1,7 @@
 //! The friend graph as a chat node reads it.
 
+use std::collections::HashMap;
+
 use sea_orm::{
     ColumnTrait, EntityTrait, FromQueryResult, JoinType, QueryFilter, QueryOrder, QuerySelect,
     RelationDef,
@@ -26,6 +28,7 @@ pub struct FriendGraph {
 
 #[derive(FromQueryResult)]
 struct Named {
+    owner: String,
     id: String,
     name: Option<String>,
 }
@@ -33,42 +36,65 @@ struct Named {
 impl Store {
     /// The friend graph of one person; empty for an account that is none.
     pub async fn friend_graph(&self, person: &UserId) -> Result<FriendGraph, StoreError> {
+        let graphs = self.friend_graphs(std::slice::from_ref(person)).await?;
+        Ok(graphs.into_iter().next().unwrap_or_default())
+    }
+
+    /// The friend graphs of several people, in their order: two statements, however many they are.
+    pub async fn friend_graphs(&self, people: &[UserId]) -> Result<Vec<FriendGraph>, StoreError> {
+        let mut places: HashMap<&str, usize> = HashMap::with_capacity(people.len());
+        let mut ids: Vec<&str> = Vec::with_capacity(people.len());
+        for person in people {
+            places.entry(person.as_str()).or_insert_with(|| {
+                ids.push(person.as_str());
+                ids.len() - 1
+            });
+        }
+        let Some(last) = ids.last().copied() else {
+            return Ok(Vec::new());
+        };
+        let mut graphs = vec![FriendGraph::default(); ids.len()];
+        // Few lengths, so that the databases know the statements already.
+        ids.resize(ids.len().next_power_of_two(), last);
+
         let db = self.database().reader();
         let friends = relation::Entity::find()
             .select_only()
+            .column_as(relation::Column::Owner, "owner")
             .column_as(user::Column::Id, "id")
             .column_as(user::Column::Name, "name")
             .join(JoinType::InnerJoin, other_user())
-            .filter(relation::Column::Owner.eq(person.as_str()))
+            .filter(relation::Column::Owner.is_in(ids.iter().copied()))
             .filter(relation::Column::State.eq(Relation::Friend.word()))
             .order_by_asc(relation::Column::Other)
             .into_model::<Named>()
             .all(db)
-            .await?
-            .into_iter()
-            .filter_map(|row| Some((row.id, row.name?)))
-            .map(|(id, name)| Ok((stored_id(&id)?, name)))
-            .collect::<Result<_, StoreError>>()?;
-        let rows = block::Entity::find()
+            .await?;
+        for row in friends {
+            if let (Some(name), Some(&place)) = (row.name, places.get(row.owner.as_str())) {
+                graphs[place].friends.push((stored_id(&row.id)?, name));
+            }
+        }
+        let blocks = block::Entity::find()
             .filter(
                 sea_orm::Condition::any()
-                    .add(block::Column::Owner.eq(person.as_str()))
-                    .add(block::Column::Other.eq(person.as_str())),
+                    .add(block::Column::Owner.is_in(ids.iter().copied()))
+                    .add(block::Column::Other.is_in(ids.iter().copied())),
             )
             .all(db)
             .await?;
-        let mut graph = FriendGraph {
-            friends,
-            ..FriendGraph::default()
-        };
-        for row in rows {
-            if row.owner == person.as_str() {
-                graph.blocked.push(stored_id(&row.other)?);
-            } else {
-                graph.blocked_by.push(stored_id(&row.owner)?);
+        for row in blocks {
+            if let Some(&place) = places.get(row.owner.as_str()) {
+                graphs[place].blocked.push(stored_id(&row.other)?);
+            }
+            if let Some(&place) = places.get(row.other.as_str()) {
+                graphs[place].blocked_by.push(stored_id(&row.owner)?);
             }
         }
-        Ok(graph)
+        Ok(people
+            .iter()
+            .map(|person| graphs[places[person.as_str()]].clone())
+            .collect())
     }
 }
 

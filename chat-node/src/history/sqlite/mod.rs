@@ -105,6 +105,7 @@ impl SqliteHistory {
             name: "history-read",
             threads: settings.history_readers,
             waiting: settings.history_read_queue,
+            together: 8,
             depth: gauges.read_queue.clone(),
         };
         let (readers, mut threads) = Readers::start(&place, pool, &gauges)?;
@@ -112,6 +113,7 @@ impl SqliteHistory {
             name: "history-search",
             threads: 1,
             waiting: search::MAX_WAITING,
+            together: 1,
             depth: gauges.search_queue.clone(),
         };
         let (searchers, more) = Readers::start(&place, pool, &gauges)?;

@@ -28,6 +28,9 @@ pub(super) struct Pool {
     pub(super) name: &'static str,
     pub(super) threads: usize,
     pub(super) waiting: usize,
+    /// How many questions a thread takes at once and answers from one snapshot: to begin one costs
+    /// locks and a look at the write-ahead log, about as much as a small question.
+    pub(super) together: usize,
     pub(super) depth: Gauge,
 }
 
@@ -54,7 +57,7 @@ impl Readers {
                 let (queue, place, gauges) = (Arc::clone(&queue), place.clone(), gauges.clone());
                 thread::Builder::new()
                     .name(format!("{}-{n}", pool.name))
-                    .spawn(move || serve(&queue, &place, &gauges))
+                    .spawn(move || serve(&queue, pool.together, &place, &gauges))
             })
             .collect::<io::Result<_>>()?;
         let gauges = gauges.clone();
@@ -70,7 +73,7 @@ impl Readers {
         let question: Question = Box::new(move |conn| {
             // Whoever asked has gone: a page nobody waits for is not worth reading.
             if !reply.is_closed() {
-                let _ = reply.send(within(conn, question));
+                let _ = reply.send(question(conn));
             }
         });
         self.queue.push(1, question).map_err(|refused| {
@@ -95,36 +98,44 @@ impl Readers {
     }
 }
 
-fn within<T>(
-    conn: &Connection,
-    question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    // Read-only: dropping the transaction rolls back nothing.
-    let _snapshot = conn.unchecked_transaction()?;
-    question(conn)
-}
-
-fn serve(queue: &Queue<Question>, place: &Place, gauges: &Gauges) {
+fn serve(queue: &Queue<Question>, together: usize, place: &Place, gauges: &Gauges) {
     let mut conn = None;
-    while let Taken::Items(questions) = queue.take(1, |_| 1, None) {
-        for question in questions {
-            if conn.is_none() {
-                conn = place
-                    .reader()
-                    .inspect_err(|error| tracing::error!(%error, "cannot open history to read"))
-                    .ok();
-            }
-            let Some(open) = &conn else {
-                // Dropping the question answers it.
-                continue;
-            };
-            let started = Instant::now();
-            let run = catch_unwind(AssertUnwindSafe(|| question(open)));
-            gauges.read_seconds.record(started.elapsed());
-            if run.is_err() {
-                // The next question gets a connection in a known state.
-                conn = None;
-            }
+    while let Taken::Items(questions) = queue.take(together, |_| 1, None) {
+        let started = Instant::now();
+        let count = questions.len();
+        if conn.is_none() {
+            conn = place
+                .reader()
+                .inspect_err(|error| tracing::error!(%error, "cannot open history to read"))
+                .ok();
+        }
+        // Dropping the questions answers them.
+        let whole = conn.as_ref().is_some_and(|open| answer(open, questions));
+        if !whole {
+            // The next ones get a connection in a known state.
+            conn = None;
+        }
+        let each = started.elapsed() / u32::try_from(count).unwrap_or(1).max(1);
+        for _ in 0..count {
+            gauges.read_seconds.record(each);
         }
     }
+}
+
+/// Whether the connection is good for more.
+fn answer(conn: &Connection, questions: Vec<Question>) -> bool {
+    let run = |sql| {
+        let mut statement = conn.prepare_cached(sql)?;
+        statement.execute([]).map(drop)
+    };
+    if let Err(error) = run("BEGIN") {
+        tracing::warn!(%error, "cannot read history");
+        return false;
+    }
+    let mut whole = true;
+    for question in questions {
+        whole &= catch_unwind(AssertUnwindSafe(|| question(conn))).is_ok();
+    }
+    // Read-only: it takes nothing back.
+    whole && run("ROLLBACK").is_ok()
 }

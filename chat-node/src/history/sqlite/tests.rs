@@ -232,7 +232,14 @@ async fn somebody_in_thousands_of_rooms_can_search_them_all() {
         after: None,
         limit: 10,
     };
-    let found = history.search(&search).await.unwrap();
+    // A machine that is busy with something else may not come to it within the time a search has.
+    let deadline = Instant::now() + std::time::Duration::from_secs(20);
+    let found = loop {
+        match history.search(&search).await {
+            Err(HistoryError::Unavailable(_)) if Instant::now() < deadline => {}
+            answer => break answer.unwrap(),
+        }
+    };
     assert_eq!(found.items.len(), 1);
     assert_eq!(found.items[0].0, room(2_999));
 }
