@@ -31,8 +31,7 @@ impl Log {
         let created = RoomChange {
             created: Some(RoomKind::Group),
             name: Some(name.to_owned()),
-            topic: None,
-            slow_mode_ms: None,
+            ..RoomChange::default()
         };
         let joined = MemberChange {
             action: MemberAction::Join,
@@ -56,6 +55,7 @@ impl Log {
         let entries = (0..count).map(|_| {
             self.said += 1;
             entry(EntryBody::Message(MessageBody {
+                unreadable: false,
                 nonce: Nonce::parse(&format!("n{}", self.said)).unwrap(),
                 text: format!("shall we go for tower {} now? I have the keys", self.said),
                 reply_to: None,

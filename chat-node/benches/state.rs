@@ -83,6 +83,7 @@ fn rooms(c: &mut Criterion) {
             user: caller.user.clone(),
             ts: now,
             body: EntryBody::Message(MessageBody {
+                unreadable: false,
                 nonce,
                 text: text.into(),
                 reply_to: None,

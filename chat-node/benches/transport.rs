@@ -36,6 +36,7 @@ const MEMBERS: usize = 1000;
 
 fn message() -> Arc<SharedEvent> {
     let body = MessageBody {
+        unreadable: false,
         nonce: Nonce::parse("n-41").unwrap(),
         text: "shall we go for the second tower now? I have the keys".into(),
         reply_to: None,

@@ -179,6 +179,7 @@ impl Model {
             return (entry.seq, entry.ts, true);
         }
         let body = EntryBody::Message(MessageBody {
+            unreadable: false,
             nonce: nonce.clone(),
             text: text.to_owned(),
             reply_to: None,

@@ -43,6 +43,7 @@ fn message() -> Event {
             user: UserId::parse(USER).unwrap(),
             ts: Timestamp::from_millis(1_763_700_000_000),
             body: EntryBody::Message(MessageBody {
+                unreadable: false,
                 nonce: Nonce::parse("n-41").unwrap(),
                 text: "shall we go for the second tower now? I have the keys".into(),
                 reply_to: None,

@@ -12,6 +12,9 @@ const shortDay = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'sh
 const longDay = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: 'short' });
 
+/** What stands for a message whose words the server can no longer read. */
+export const UNREADABLE = 'This message cannot be read any more';
+
 const DAY_MS = 86_400_000;
 
 /** @param {number} ts */

@@ -41,16 +41,17 @@
  * @property {unknown} [data]
  * @property {number} [edited_ts]
  * @property {boolean} [deleted]
+ * @property {boolean} [unreadable]
  * @property {Reaction[]} [reactions]
  */
 
 /** @typedef {{ seq: number, user: string, ts: number }} EntryHead */
-/** @typedef {EntryHead & { kind: 'message', nonce: string, text: string, reply_to?: number, mentions?: string[], data?: unknown }} MessageEntry */
+/** @typedef {EntryHead & { kind: 'message', nonce: string, text: string, reply_to?: number, mentions?: string[], data?: unknown, unreadable?: boolean }} MessageEntry */
 /** @typedef {EntryHead & { kind: 'edit', target: number, text: string, mentions?: string[] }} EditEntry */
 /** @typedef {EntryHead & { kind: 'delete', target: number }} DeleteEntry */
 /** @typedef {EntryHead & { kind: 'reaction', target: number, emoji: string, on: boolean }} ReactionEntry */
 /** @typedef {EntryHead & { kind: 'member', action: MemberAction, member: string, role?: Role, until?: number }} MemberEntry */
-/** @typedef {EntryHead & { kind: 'room', created?: RoomKind, name?: string, topic?: string, slow_mode_ms?: number }} RoomChangeEntry */
+/** @typedef {EntryHead & { kind: 'room', created?: RoomKind, name?: string, topic?: string, slow_mode_ms?: number, unreadable?: boolean }} RoomChangeEntry */
 /** @typedef {MessageEntry | EditEntry | DeleteEntry | ReactionEntry | MemberEntry | RoomChangeEntry} Entry */
 /** @typedef {Entry & { room: string }} RoomEntry */
 

@@ -29,8 +29,10 @@ pub enum Known {
 pub enum Relation {
     /// The viewer is the person.
     Own,
-    /// A friend, or somebody in the same room who has it open.
+    /// A friend.
     Open,
+    /// In the same room, which the viewer has open, and no friend.
+    Member,
     /// Blocked, whichever way, or nobody to the person.
     Hidden,
 }
@@ -51,8 +53,10 @@ impl Relation {
     pub fn of_members(viewer: &UserId, graph: &Graph, person: &UserId) -> Self {
         if viewer == person {
             Self::Own
-        } else if graph.unblocked(person) {
+        } else if graph.befriended(person) {
             Self::Open
+        } else if graph.unblocked(person) {
+            Self::Member
         } else {
             Self::Hidden
         }
@@ -64,18 +68,28 @@ impl Relation {
 /// Invisible is offline to everybody else, down to the time last seen, which is of the moment the person
 /// ceased to be visible. Who is hidden from sees an offline person of whom nothing is known; but when the
 /// truth about everybody is unknown, it is unknown about that person too, or the difference would tell.
+/// When somebody was last seen is for friends: a member who is away looks to those who have the room open
+/// like one who hides from them.
 pub fn project(relation: Relation, known: &Known) -> PresenceView {
     let (state, last_seen) = match known {
         Known::Unknown => return plain(Status::Unknown, None),
         Known::Is { state, last_seen } => (state, *last_seen),
     };
     match (relation, state) {
-        (Relation::Hidden, _) => plain(Status::Offline, None),
-        (_, None) => plain(Status::Offline, last_seen),
-        (Relation::Open, Some(state)) if state.availability == Availability::Invisible => {
-            plain(Status::Offline, last_seen)
+        (Relation::Hidden, _) | (Relation::Member, None) => plain(Status::Offline, None),
+        (Relation::Own | Relation::Open, None) => plain(Status::Offline, last_seen),
+        (Relation::Open | Relation::Member, Some(state))
+            if state.availability == Availability::Invisible =>
+        {
+            project(
+                relation,
+                &Known::Is {
+                    state: None,
+                    last_seen,
+                },
+            )
         }
-        (Relation::Own | Relation::Open, Some(state)) => PresenceView {
+        (_, Some(state)) => PresenceView {
             status: state.availability.status(),
             activity: state
                 .activity
@@ -111,7 +125,7 @@ mod tests {
             let invisible = DeviceState { availability: Availability::Invisible, ..state };
             let there = Known::Is { state: Some(invisible), last_seen };
             let gone = Known::Is { state: None, last_seen };
-            for relation in [Relation::Open, Relation::Hidden] {
+            for relation in [Relation::Open, Relation::Member, Relation::Hidden] {
                 prop_assert_eq!(project(relation, &there), project(relation, &gone));
             }
             prop_assert_eq!(project(Relation::Own, &there).status, Status::Invisible);
@@ -119,14 +133,22 @@ mod tests {
 
         #[test]
         fn who_is_blocked_sees_nothing(a in state(), b in state(), x in last_seen(), y in last_seen()) {
+            let hidden = a.clone();
             let seen = |state, last_seen| project(Relation::Hidden, &Known::Is { state, last_seen });
             prop_assert_eq!(seen(Some(a), x), seen(Some(b), y));
             prop_assert_eq!(seen(None, x), seen(None, None));
+            // Nor can they tell from a room they have open that they are: others look so when gone.
+            let gone = Known::Is { state: None, last_seen: x };
+            prop_assert_eq!(project(Relation::Member, &gone), seen(Some(hidden), y));
         }
 
         #[test]
         fn a_friend_sees_what_is_there(state in state(), last_seen in last_seen()) {
-            let view = project(Relation::Open, &Known::Is { state: Some(state.clone()), last_seen });
+            let there = Known::Is { state: Some(state.clone()), last_seen };
+            let view = project(Relation::Open, &there);
+            if state.availability != Availability::Invisible {
+                prop_assert_eq!(&project(Relation::Member, &there), &view);
+            }
             if state.availability != Availability::Invisible {
                 prop_assert_eq!(view.status, state.availability.status());
                 prop_assert_eq!(view.activity.as_ref(), state.activity.as_deref());
@@ -150,7 +172,12 @@ mod tests {
             let open = |is| if is { Relation::Open } else { Relation::Hidden };
             let clear = !blocked && !by;
             prop_assert_eq!(Relation::of_friends(&viewer, &graph, &person), open(friend && clear));
-            prop_assert_eq!(Relation::of_members(&viewer, &graph, &person), open(clear));
+            let member = match (clear, friend) {
+                (false, _) => Relation::Hidden,
+                (true, true) => Relation::Open,
+                (true, false) => Relation::Member,
+            };
+            prop_assert_eq!(Relation::of_members(&viewer, &graph, &person), member);
             prop_assert_eq!(Relation::of_friends(&viewer, &graph, &viewer), Relation::Own);
         }
     }

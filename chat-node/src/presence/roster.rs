@@ -14,7 +14,7 @@ use shared::id::UserId;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{DeviceState, merged};
+use super::{Availability, DeviceState, merged};
 use crate::transport::SessionKey;
 
 /// How long things take.
@@ -186,6 +186,16 @@ impl Roster {
     /// The devices here, merged.
     pub(super) fn held(&self, user: &UserId) -> Option<DeviceState> {
         self.users.get(user)?.held()
+    }
+
+    /// Whether the user is invisible: by a device here at once, whatever is still to be told, and
+    /// by one elsewhere, or one that ceased to be, for as long as that is what was told last.
+    pub(super) fn unseen(&self, user: &UserId) -> bool {
+        let invisible = |state: &DeviceState| state.availability == Availability::Invisible;
+        self.users.get(user).is_some_and(|tracked| {
+            tracked.held().as_ref().is_some_and(invisible)
+                || matches!(&tracked.told, Told::This(Some(state)) if invisible(state))
+        })
     }
 
     /// Another node told of the user. Answers whether that is news here.

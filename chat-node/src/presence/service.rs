@@ -160,6 +160,12 @@ impl Presence {
         self.0.forget_topics(&ended);
     }
 
+    /// Whether others are not to notice that the user is here: a device says so, or what they were
+    /// told last does not show it.
+    pub fn is_unseen(&self, user: &UserId) -> bool {
+        self.0.roster(user).lock().unseen(user)
+    }
+
     /// The user's own presence, with invisible as what it is.
     pub async fn own(&self, user: &UserId) -> PresenceView {
         let store = &self.0.teller.store;
@@ -311,8 +317,7 @@ impl Presence {
             }
             let known = inner.known(std::slice::from_ref(&user)).await;
             if let Some(known) = known.first() {
-                let view = project(Relation::Open, known);
-                inner.teller.tell_viewers(&user, viewers, &view, None);
+                inner.teller.tell_viewers(&user, viewers, known, None);
             }
         });
     }
@@ -347,7 +352,7 @@ impl Presence {
             let offline = PresenceView {
                 status: Status::Offline,
                 activity: None,
-                last_seen: Some(Timestamp::now()),
+                last_seen: None,
             };
             self.0.show(viewer, user, offline);
         }

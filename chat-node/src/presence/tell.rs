@@ -49,7 +49,7 @@ impl Teller {
                 return false;
             };
             self.tell_friends(user, &graph, &open, standing).await;
-            self.tell_viewers(user, viewers, &open, Some(&graph));
+            self.tell_viewers(user, viewers, &after, Some(&graph));
         }
         let own = project(Relation::Own, &after);
         if project(Relation::Own, &before) != own {
@@ -81,7 +81,7 @@ impl Teller {
         }
         let own = smallvec![news.user.clone()];
         self.push(own, &news.user, project(Relation::Own, &known));
-        self.tell_viewers(&news.user, viewers, &open, None);
+        self.tell_viewers(&news.user, viewers, &known, None);
     }
 
     /// Sends sessions of `viewers` here how `user` is.
@@ -144,19 +144,26 @@ impl Teller {
         &self,
         user: &UserId,
         viewers: HashSet<UserId>,
-        view: &PresenceView,
+        known: &Known,
         told: Option<&Graph>,
     ) {
-        let hears = |viewer: &UserId| {
-            let already = told.is_some_and(|graph| graph.befriended(viewer));
+        let (mut friends, mut members) = (SmallVec::new(), SmallVec::new());
+        for viewer in viewers {
+            if told.is_some_and(|graph| graph.befriended(&viewer)) {
+                continue;
+            }
             // Who blocks whom is read from the viewer's side; a viewer without a graph sees nothing.
-            let graph = self.friends.graph(viewer);
-            let open = graph
-                .is_some_and(|graph| Relation::of_members(viewer, &graph, user) == Relation::Open);
-            !already && open
-        };
-        let viewers = viewers.into_iter().filter(hears).collect();
-        self.push(viewers, user, view.clone());
+            let Some(graph) = self.friends.graph(&viewer) else {
+                continue;
+            };
+            match Relation::of_members(&viewer, &graph, user) {
+                Relation::Open => friends.push(viewer),
+                Relation::Member => members.push(viewer),
+                Relation::Own | Relation::Hidden => {}
+            }
+        }
+        self.push(friends, user, project(Relation::Open, known));
+        self.push(members, user, project(Relation::Member, known));
     }
 
     async fn graph(&self, user: &UserId) -> Option<Arc<Graph>> {

@@ -158,6 +158,7 @@ impl Batch {
             };
             if let Command::MessageSend(send) = &ask.command {
                 entries.push(new(EntryBody::Message(MessageBody {
+                    unreadable: false,
                     nonce: send.nonce.clone(),
                     text: send.text.clone(),
                     reply_to: send.reply_to,
@@ -217,6 +218,7 @@ impl Batch {
 /// Moves the message out of a command that is done with.
 fn message(send: &mut shared::protocol::command::MessageSend) -> EntryBody {
     EntryBody::Message(MessageBody {
+        unreadable: false,
         nonce: send.nonce.clone(),
         text: std::mem::take(&mut send.text),
         reply_to: send.reply_to,

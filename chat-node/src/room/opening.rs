@@ -192,7 +192,7 @@ fn founding(caller: &Caller, create: &RoomCreate, others: BTreeSet<&UserId>) -> 
         created: Some(create.kind),
         name: Some(create.name.clone()),
         topic: create.topic.clone(),
-        slow_mode_ms: None,
+        ..RoomChange::default()
     }));
     if !(caller.service && caller.user.as_str() == rules::SYSTEM) {
         let owner = change(MemberAction::Join, &caller.user).role(Role::Owner);

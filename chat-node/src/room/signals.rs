@@ -29,7 +29,10 @@ impl Room {
         if !seen || !self.parts.overload.allows(Shed::Typing) {
             return;
         }
-        if !self.typing.set(&caller.user, typing.on, now) {
+        // Whoever is there unseen is not seen typing. Nor to stop: what was shown before expires.
+        if self.parts.presence.is_unseen(&caller.user)
+            || !self.typing.set(&caller.user, typing.on, now)
+        {
             return;
         }
         // Whom it is to be hidden from is not known: then it is shown to nobody.

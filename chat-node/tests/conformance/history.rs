@@ -188,6 +188,7 @@ pub(crate) fn change(action: MemberAction, member: &str, role: Option<Role>) -> 
 
 pub(crate) fn message(text: &str) -> MessageBody {
     MessageBody {
+        unreadable: false,
         nonce: Nonce::generate(),
         text: text.to_owned(),
         reply_to: None,

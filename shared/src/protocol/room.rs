@@ -112,6 +112,9 @@ pub struct MessageBody {
     /// Up to 4 KiB of JSON of the client's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
+    /// The server can no longer read what was said: the rest is empty.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unreadable: bool,
 }
 
 /// A change of membership.
@@ -166,6 +169,10 @@ pub struct RoomChange {
     /// The least time between two messages of one member, in ms; 0 is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_mode_ms: Option<u32>,
+    /// The server can no longer read what changed, in the room or to a message or a member: this
+    /// keeps its place in the log, and changes nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unreadable: bool,
 }
 
 /// A message as it now reads: edits, reactions and deletion folded in.
@@ -196,6 +203,9 @@ pub struct Message {
     /// A tombstone: the text, mentions, data and reactions are gone.
     #[serde(default, skip_serializing_if = "is_false")]
     pub deleted: bool,
+    /// The server can no longer read what was said: text, mentions and data are empty.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unreadable: bool,
     /// Reactions, in the order each emoji first came.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<Reaction>,

@@ -368,6 +368,7 @@ pub(crate) fn commands() -> Vec<(Vector, Command)> {
 
 fn message_body() -> MessageBody {
     MessageBody {
+        unreadable: false,
         nonce: nonce(),
         text: "naïve — 日本語 🔥".into(),
         reply_to: Some(Seq::new(400)),
@@ -378,6 +379,7 @@ fn message_body() -> MessageBody {
 
 fn message() -> Message {
     Message {
+        unreadable: false,
         seq: Seq::new(412),
         user: user("alice"),
         ts: at(123),
@@ -398,6 +400,7 @@ fn message() -> Message {
 
 fn tombstone() -> Message {
     Message {
+        unreadable: false,
         text: String::new(),
         reply_to: None,
         mentions: vec![],
@@ -688,6 +691,7 @@ fn err(name: &str, id: Option<u64>, body: &ErrorBody) -> Vector {
 /// Every kind of entry and every action of a member.
 pub(crate) fn entries() -> Vec<(&'static str, Entry)> {
     let plain = MessageBody {
+        unreadable: false,
         nonce: nonce(),
         text: "gg".into(),
         reply_to: None,
@@ -707,6 +711,7 @@ pub(crate) fn entries() -> Vec<(&'static str, Entry)> {
         (
             "the room was made",
             EntryBody::Room(RoomChange {
+                unreadable: false,
                 created: Some(RoomKind::Group),
                 name: Some("Raid night".into()),
                 topic: None,
@@ -716,6 +721,7 @@ pub(crate) fn entries() -> Vec<(&'static str, Entry)> {
         (
             "the room's settings changed",
             EntryBody::Room(RoomChange {
+                unreadable: false,
                 created: None,
                 name: Some("Raid night II".into()),
                 topic: Some("Bring potions".into()),

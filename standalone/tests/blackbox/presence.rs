@@ -169,6 +169,104 @@ async fn invisible_is_offline_on_every_surface() {
 }
 
 #[tokio::test]
+async fn nobody_who_is_there_unseen_is_seen_typing() {
+    let app = TestApp::with(PROMPT).await;
+    for encoding in ENCODINGS {
+        let (alice, bob) = app.friends().await;
+        let carol = app.account("carol").await;
+        let (mut a, _) = app.session(&alice.access_token, encoding).await;
+        let (mut c, _) = app.session(&carol.access_token, encoding).await;
+        let (mut b, _) = app.session(&bob.access_token, encoding).await;
+        sees(&mut a, &bob.id, "online").await;
+        let dm = crate::app::open_dm(&mut b, &alice.id).await;
+        let group = make_room(&mut b, "group", &[&alice.id]).await.id;
+        let channel = make_room(&mut b, "channel", &[]).await.id;
+        let _: RoomReply = c
+            .command("room.join", &json!({"room": channel}))
+            .await
+            .unwrap();
+        let rooms = [dm, group, channel];
+        let types = async |b: &mut WsClient, on: bool| {
+            for room in &rooms {
+                let _: Empty = b
+                    .command("typing", &json!({"room": room, "on": on}))
+                    .await
+                    .unwrap();
+            }
+        };
+        let typing = |seen: &[Seen]| {
+            let typing = |s: &&Seen| matches!(s, Seen::Event(e) if e.name == "typing");
+            seen.iter().filter(typing).count()
+        };
+        set(&mut b, json!({"status": "invisible"})).await;
+        // At once, whatever others were told by now.
+        types(&mut b, true).await;
+        types(&mut b, false).await;
+        // On a device that says nothing of itself, too.
+        let (mut other, _) = app.session(&bob.access_token, encoding).await;
+        types(&mut other, true).await;
+        let mut seen = c.until_pong().await.unwrap();
+        // Until she is told that he went, which may be later.
+        while !mentions(&seen, &bob.id) {
+            seen.extend(a.until_pong().await.unwrap());
+        }
+        assert_eq!(typing(&seen), 0, "{seen:?}");
+        set(&mut b, json!({"status": "online"})).await;
+        sees(&mut a, &bob.id, "online").await;
+        types(&mut b, true).await;
+        for _ in 0..2 {
+            a.event("typing").await.unwrap();
+        }
+        c.event("typing").await.unwrap();
+    }
+}
+
+/// Not by what is missing either: gone, hidden and blocked look the same in a room.
+#[tokio::test]
+async fn in_an_open_room_those_who_are_not_seen_look_alike() {
+    let app = TestApp::with(PROMPT).await;
+    let viewer = app.account("viewer").await;
+    let (mut v, _) = app.session(&viewer.access_token, Encoding::Json).await;
+    let room = make_room(&mut v, "channel", &[]).await.id;
+    let join = json!({"room": room});
+    let mut people = Vec::new();
+    for name in ["gone", "hidden", "blocker"] {
+        let account = app.account(name).await;
+        let (mut socket, _) = app.session(&account.access_token, Encoding::Json).await;
+        let _: RoomReply = socket.command("room.join", &join).await.unwrap();
+        people.push((account, socket));
+    }
+    let watch = json!({"room": room, "on": true});
+    let _: Empty = v.command("room.watch", &watch).await.unwrap();
+    for (account, _) in &people {
+        sees(&mut v, &account.id, "online").await;
+    }
+    let _: Empty = people[0]
+        .1
+        .command("session.end", &json!({}))
+        .await
+        .unwrap();
+    set(&mut people[1].1, json!({"status": "invisible"})).await;
+    let block = format!("/v1/blocks/{}", viewer.id);
+    let token = Some(people[2].0.access_token.as_str());
+    app.rest.ok(Method::PUT, &block, None, token).await.unwrap();
+    let plain = |id: &UserId| json!({"user": id, "status": "offline"});
+    for (account, _) in &people {
+        assert_eq!(
+            sees(&mut v, &account.id, "offline").await,
+            plain(&account.id)
+        );
+    }
+    // And so to somebody who opens the room afterwards.
+    let (mut again, _) = app.session(&viewer.access_token, Encoding::Json).await;
+    let _: Empty = again.command("room.watch", &watch).await.unwrap();
+    for (account, _) in &people {
+        let seen = sees(&mut again, &account.id, "offline").await;
+        assert_eq!(seen, plain(&account.id));
+    }
+}
+
+#[tokio::test]
 async fn devices_are_merged_into_one_person() {
     let app = TestApp::with(PROMPT).await;
     let (alice, bob) = app.friends().await;

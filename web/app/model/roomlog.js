@@ -162,6 +162,7 @@ export class RoomLog {
     } else if (entry.kind === 'edit') {
       message.text = entry.text;
       message.mentions = entry.mentions ?? [];
+      delete message.unreadable;
       message.edited_ts = entry.ts;
     } else react(message, entry.user, entry.emoji, entry.on);
     return true;

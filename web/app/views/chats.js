@@ -5,7 +5,7 @@
  */
 
 import { batched, differs, fill, h, reconcile, unseen } from '../dom.js';
-import { shortWhen } from '../format.js';
+import { UNREADABLE, shortWhen } from '../format.js';
 import { icon } from '../icons.js';
 import { avatar } from './avatar.js';
 import { openNewGroup } from './group.js';
@@ -114,7 +114,7 @@ function drawChat(session, row, view, current) {
 function previewOf(session, view) {
   if (!view.last) return view.kind === 'dm' ? 'Say hello' : 'Nothing said yet';
   const { last } = view;
-  const text = last.deleted ? 'Message deleted' : last.text.replaceAll(/\s+/gu, ' ');
+  const text = last.deleted ? 'Message deleted' : last.unreadable ? UNREADABLE : last.text.replaceAll(/\s+/gu, ' ');
   if (last.user === session.me.id) return `You: ${text}`;
   return view.kind === 'dm' ? text : `${session.people.name(last.user)}: ${text}`;
 }

@@ -5,7 +5,7 @@
  */
 
 import { differs, fill, h } from '../dom.js';
-import { fullTimeOf, timeOf } from '../format.js';
+import { UNREADABLE, fullTimeOf, timeOf } from '../format.js';
 import { icon } from '../icons.js';
 import { avatar } from './avatar.js';
 import { confirmAction } from './dialog.js';
@@ -69,6 +69,8 @@ export function drawMessage(context, article, message, { head, seen, read }) {
         : null,
       message.deleted
         ? h('p', { class: 'text tombstone' }, icon('trash'), 'Message deleted')
+        : message.unreadable
+        ? h('p', { class: 'text tombstone' }, UNREADABLE)
         : h(
             'p',
             { class: isOnlyEmoji(message.text) ? 'text jumbo' : 'text' },
@@ -149,7 +151,7 @@ function discard({ conversation }, outgoing) {
 function quoteOf({ session, conversation }, seq) {
   const message = conversation.log.find(seq);
   if (!message) return { seq, name: 'an earlier message', text: '' };
-  const text = message.deleted ? 'Message deleted' : message.text.replaceAll(/\s+/gu, ' ').slice(0, 140);
+  const text = message.deleted ? 'Message deleted' : message.unreadable ? UNREADABLE : message.text.replaceAll(/\s+/gu, ' ').slice(0, 140);
   return { seq, name: session.people.name(message.user), text };
 }
 

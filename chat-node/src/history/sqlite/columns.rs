@@ -36,8 +36,12 @@ pub(super) fn epoch(row: &Row<'_>, at: usize) -> Result<Epoch> {
     Epoch::parse(row.get_ref(at)?.as_str()?).map_err(|e| broken(at, Type::Text, e))
 }
 
-pub(super) fn body(row: &Row<'_>, at: usize) -> Result<EntryBody> {
-    serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|e| broken(at, Type::Text, e))
+/// What an entry says; `None` when that cannot be read: its bytes have rotted, or a later version
+/// wrote them. Such an entry keeps its place and takes nothing else with it; whoever meets it says
+/// so ([`super::unreadable::report`]) and puts something recognisable in its place.
+pub(super) fn body(row: &Row<'_>, at: usize) -> Result<Option<EntryBody>> {
+    let text = row.get_ref(at)?.as_str().ok();
+    Ok(text.and_then(|text| serde_json::from_str(text).ok()))
 }
 
 pub(super) fn kind_value(kind: RoomKind) -> i64 {
@@ -90,8 +94,8 @@ pub(super) fn muted(row: &Row<'_>, at: usize) -> Result<Option<Option<Timestamp>
         .map(|until| (until != FOR_GOOD).then_some(Timestamp::from_millis(until))))
 }
 
-/// The log of a room nobody may read again would be worse than an error: what does not parse is
-/// reported, never replaced by something that does.
+/// Of what names a room or a person, or says who may do what, nothing can be put in its place: what
+/// does not parse is an error.
 fn broken(at: usize, kind: Type, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::FromSqlConversionFailure(at, kind, Box::new(error))
 }

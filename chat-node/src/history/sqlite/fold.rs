@@ -8,7 +8,7 @@ use shared::{
 
 use super::{
     columns::{self, Key, muted_value, role_value, seq_value},
-    search,
+    search, unreadable,
 };
 
 /// Folds the entries of one append.
@@ -133,11 +133,22 @@ impl<'c> Fold<'c> {
         let spoken = self
             .conn
             .prepare_cached(
-                "SELECT seq, body FROM entry WHERE room = ?1 AND seq = ?2
-                 UNION ALL SELECT seq, body FROM entry WHERE room = ?1 AND edits = ?2",
+                "SELECT seq, body, nonce FROM entry WHERE room = ?1 AND seq = ?2
+                 UNION ALL SELECT seq, body, NULL FROM entry WHERE room = ?1 AND edits = ?2",
             )?
             .query_map(params![self.room, seq_value(target)], |row| {
-                Ok((columns::seq(row, 0)?, columns::body(row, 1)?))
+                // What cannot be read goes all the same, and what is left can be read again.
+                let body = columns::body(row, 1)?.unwrap_or_else(|| {
+                    unreadable::nonce_of(row, 2).map_or_else(
+                        || EntryBody::Edit {
+                            target,
+                            text: String::new(),
+                            mentions: Vec::new(),
+                        },
+                        |nonce| EntryBody::Message(unreadable::message(nonce)),
+                    )
+                });
+                Ok((columns::seq(row, 0)?, body))
             })?
             .collect::<Result<Vec<_>>>()?;
         let mut rewrite = self
@@ -149,6 +160,7 @@ impl<'c> Fold<'c> {
                     message.text.clear();
                     message.mentions.clear();
                     message.data = None;
+                    message.unreadable = false;
                 }
                 EntryBody::Edit { text, mentions, .. } => {
                     text.clear();
@@ -347,10 +359,18 @@ impl<'c> Fold<'c> {
             .query_row(params![self.room, seq_value(words)], |row| {
                 columns::body(row, 0)
             })?;
-        let (EntryBody::Message(MessageBody { mentions, .. }) | EntryBody::Edit { mentions, .. }) =
-            body
-        else {
-            return Ok(());
+        let mentions = match body {
+            Some(
+                EntryBody::Message(MessageBody { mentions, .. }) | EntryBody::Edit { mentions, .. },
+            ) => mentions,
+            Some(_) => return Ok(()),
+            // Whom it mentioned cannot be read.
+            None => {
+                self.conn
+                    .prepare_cached("DELETE FROM mention WHERE room = ?1 AND seq = ?2")?
+                    .execute(params![self.room, seq_value(seq)])?;
+                return Ok(());
+            }
         };
         for user in mentions {
             self.conn

@@ -35,6 +35,10 @@ pub const METRICS: &[Metric] = &[
         "fireside_history_failed_commits_total",
         "Group commits that failed as a whole",
     ),
+    Metric::counter(
+        "fireside_history_unreadable_total",
+        "Entries met that cannot be read and were served as `unreadable`",
+    ),
     Metric::gauge(
         "fireside_history_writable",
         "1, or 0 while the disk takes nothing: full, read-only or failing",

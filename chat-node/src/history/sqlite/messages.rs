@@ -6,7 +6,10 @@ use shared::{
     protocol::room::{EntryBody, Message, Reaction},
 };
 
-use super::columns::{self, Key, seq_value};
+use super::{
+    columns::{self, Key, seq_value},
+    unreadable,
+};
 use crate::history::{Cursor, HistoryError, Page};
 
 /// How many of those who reacted are named.
@@ -17,7 +20,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT message.seq, message.author, message.deleted, said.ts, said.body,
-                    edited.ts, edited.body
+                    edited.ts, edited.body, message.room, said.nonce
              FROM message
              JOIN entry AS said ON said.room = message.room AND said.seq = message.seq
              LEFT JOIN entry AS edited ON edited.room = message.room AND edited.seq = message.edit
@@ -80,7 +83,7 @@ pub(super) fn page(
 pub(super) fn one(conn: &Connection, key: Key, seq: Seq) -> Result<Option<Message>> {
     let message = conn
         .prepare_cached(select!("AND message.seq = ?2"))?
-        .query_row(params![key, seq_value(seq)], read)
+        .query_row(params![key, seq_value(seq)], |row| read(conn, row))
         .optional()?;
     match message {
         None => Ok(None),
@@ -120,7 +123,7 @@ fn newer(conn: &Connection, key: Key, from: Seq, limit: u32) -> Result<Vec<Messa
 fn run(conn: &Connection, sql: &str, key: Key, edge: Seq, limit: u32) -> Result<Vec<Message>> {
     let mut items = conn
         .prepare_cached(sql)?
-        .query_map(params![key, seq_value(edge), limit], read)?
+        .query_map(params![key, seq_value(edge), limit], |row| read(conn, row))?
         .collect::<Result<Vec<_>>>()?;
     for message in &mut items {
         message.reactions = reactions(conn, key, message.seq)?;
@@ -128,13 +131,22 @@ fn run(conn: &Connection, sql: &str, key: Key, edge: Seq, limit: u32) -> Result<
     Ok(items)
 }
 
-fn read(row: &Row<'_>) -> Result<Message> {
-    let EntryBody::Message(said) = columns::body(row, 4)? else {
-        // A row of `message` stands for a message entry: anything else is a damaged file.
-        return Err(rusqlite::Error::InvalidQuery);
+fn read(conn: &Connection, row: &Row<'_>) -> Result<Message> {
+    let seq = columns::seq(row, 0)?;
+    let report = || -> Result<()> {
+        unreadable::report(conn, row.get(7)?, seq);
+        Ok(())
+    };
+    // A row of `message` stands for a message entry: anything else is a damaged file.
+    let said = if let Some(EntryBody::Message(said)) = columns::body(row, 4)? {
+        said
+    } else {
+        report()?;
+        let nonce = unreadable::nonce_of(row, 8).ok_or(rusqlite::Error::InvalidQuery)?;
+        unreadable::message(nonce)
     };
     let mut message = Message {
-        seq: columns::seq(row, 0)?,
+        seq,
         user: columns::user(row, 1)?,
         ts: columns::time(row, 3)?,
         nonce: said.nonce,
@@ -144,14 +156,24 @@ fn read(row: &Row<'_>) -> Result<Message> {
         data: said.data,
         edited_ts: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_millis),
         deleted: row.get(2)?,
+        unreadable: said.unreadable,
         reactions: Vec::new(),
     };
-    if message.edited_ts.is_some()
-        && let EntryBody::Edit { text, mentions, .. } = columns::body(row, 6)?
-    {
-        message.text = text;
-        message.mentions = mentions;
+    if message.edited_ts.is_some() {
+        // What it says now, and not what it said before.
+        let edit = columns::body(row, 6)?;
+        let Some(EntryBody::Edit { text, mentions, .. }) = edit else {
+            report()?;
+            message.unreadable = !message.deleted;
+            message.text.clear();
+            message.mentions.clear();
+            return Ok(message);
+        };
+        (message.text, message.mentions) = (text, mentions);
+        message.unreadable = false;
     }
+    // A tombstone has no words to miss.
+    message.unreadable &= !message.deleted;
     Ok(message)
 }
 

@@ -8,7 +8,7 @@ use shared::{
 
 use super::{
     columns::{self, Key, seq_value},
-    messages,
+    messages, unreadable,
 };
 use crate::history::{MemberRecord, RoomRecord};
 
@@ -75,14 +75,19 @@ pub(super) fn log(conn: &Connection, room: &RoomId, after: Seq, limit: u32) -> R
         return Ok(Vec::new());
     };
     conn.prepare_cached(
-        "SELECT seq, user, ts, body FROM entry WHERE room = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+        "SELECT seq, user, ts, body, nonce FROM entry WHERE room = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
     )?
     .query_map(params![key, seq_value(after), limit], |row| {
+        let seq = columns::seq(row, 0)?;
+        let body = columns::body(row, 3)?.unwrap_or_else(|| {
+            unreadable::report(conn, key, seq);
+            unreadable::body(row, 4)
+        });
         Ok(Entry {
-            seq: columns::seq(row, 0)?,
+            seq,
             user: columns::user(row, 1)?,
             ts: columns::time(row, 2)?,
-            body: columns::body(row, 3)?,
+            body,
         })
     })?
     .collect()

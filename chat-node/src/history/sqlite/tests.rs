@@ -39,6 +39,7 @@ fn by(name: &str, body: EntryBody) -> NewEntry {
 
 fn said(text: &str) -> EntryBody {
     EntryBody::Message(MessageBody {
+        unreadable: false,
         nonce: Nonce::generate(),
         text: text.into(),
         reply_to: None,
@@ -309,4 +310,114 @@ async fn a_search_that_takes_long_keeps_no_reader_waiting() {
     history.readers.ask(|_| Ok(())).await.unwrap();
     drop(release);
     long.await.unwrap().unwrap();
+}
+
+/// Bytes that rotted, a body of a later version, and one that is no text at all.
+const ROTTEN: [&str; 3] = [
+    "'{\"kind\":\"mess'",
+    "'{\"kind\":\"hologram\",\"of\":7}'",
+    "CAST(X'FFFE00' AS TEXT)",
+];
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_takes_nothing_with_it() {
+    for rot in ROTTEN {
+        let (_dir, path, history) = open(&SqliteSettings::default());
+        fill(&history, 0, 6).await;
+        let edit = |text: &str| EntryBody::Edit {
+            target: Seq::new(5),
+            text: text.into(),
+            mentions: vec![user("b")],
+        };
+        let more = vec![by("a", edit("first")), by("a", edit("second"))];
+        history.append(&room(0), Seq::new(9), more).await.unwrap();
+        let conn = Connection::open(&path).unwrap();
+        // A membership, two messages, the newest edit of another.
+        let spoil = format!("UPDATE entry SET body = {rot} WHERE seq IN (3, 6, 9, 11)");
+        assert_eq!(conn.execute(&spoil, []).unwrap(), 4);
+
+        let log = history.log(&room(0), Seq::ZERO, 100).await.unwrap();
+        let seqs: Vec<u64> = log.iter().map(|entry| entry.seq.get()).collect();
+        assert_eq!(seqs, (1..=11).collect::<Vec<_>>(), "still dense");
+        for entry in &log {
+            let unreadable = match &entry.body {
+                EntryBody::Message(said) => {
+                    assert_eq!(said.text.is_empty(), said.unreadable);
+                    said.unreadable
+                }
+                EntryBody::Room(change) => change.unreadable,
+                _ => false,
+            };
+            let spoiled = [3, 6, 9, 11].contains(&entry.seq.get());
+            assert_eq!(unreadable, spoiled, "{entry:?}");
+        }
+        let page = history.page(&room(0), Cursor::Newest, 50).await.unwrap();
+        let read: Vec<(u64, bool)> = page
+            .items
+            .iter()
+            .map(|message| (message.seq.get(), message.unreadable))
+            .collect();
+        let whole = [
+            (4, false),
+            (5, true),
+            (6, true),
+            (7, false),
+            (8, false),
+            (9, true),
+        ];
+        assert_eq!(read, whole);
+        assert!(page.items[1].text.is_empty(), "not what it said before");
+        // The room starts, and shows itself to those who are in.
+        let record = history.room(&room(0)).await.unwrap().unwrap();
+        assert_eq!((record.head.get(), record.members.len()), (11, 2));
+        let views = history.views(&user("b"), None).await.unwrap();
+        assert!(views[0].last.as_ref().unwrap().unreadable);
+        assert_eq!(views[0].mentions, 1);
+        // What is done to such a message is done.
+        let retold = vec![
+            by("a", edit("legible again")),
+            by(
+                "b",
+                EntryBody::Reaction {
+                    target: Seq::new(6),
+                    emoji: "x".into(),
+                    on: true,
+                },
+            ),
+            by(
+                "a",
+                EntryBody::Delete {
+                    target: Seq::new(9),
+                },
+            ),
+        ];
+        history
+            .append(&room(0), Seq::new(11), retold)
+            .await
+            .unwrap();
+        let seqs = [5, 6, 9].map(Seq::new);
+        let [edited, reacted, deleted] = history
+            .messages(&room(0), &seqs)
+            .await
+            .unwrap()
+            .try_into()
+            .unwrap();
+        assert_eq!(
+            (edited.text.as_str(), edited.unreadable),
+            ("legible again", false)
+        );
+        assert_eq!(
+            history.views(&user("b"), None).await.unwrap()[0].mentions,
+            1
+        );
+        assert_eq!(reacted.reactions.len(), 1);
+        assert!(deleted.deleted && !deleted.unreadable);
+        let log = history.log(&room(0), Seq::new(8), 1).await.unwrap();
+        let EntryBody::Message(said) = &log[0].body else {
+            panic!("{log:?}");
+        };
+        assert!(!said.unreadable, "a tombstone is whole");
+        history.remove(&room(0)).await.unwrap();
+        assert_eq!(history.room(&room(0)).await.unwrap(), None);
+    }
 }

@@ -3,7 +3,6 @@ use proptest::prelude::{
 };
 
 use super::*;
-use crate::presence::Availability;
 
 const PACE: Pace = Pace {
     grace: Duration::from_secs(10),
@@ -285,4 +284,36 @@ proptest! {
         }
         prop_assert_eq!(bench.roster.len().1, 0, "nothing waits when nothing happens");
     }
+}
+
+/// Typing asks: it must not show whom presence hides.
+#[test]
+fn who_hides_is_unseen_at_once_and_until_others_are_told_otherwise() {
+    const INVISIBLE: Availability = Availability::Invisible;
+    let mut bench = Bench::new();
+    let a = user("a");
+    assert!(!bench.roster.unseen(&a), "nobody is not hidden");
+    bench
+        .roster
+        .connected(session(1), &a, state(ONLINE), bench.now);
+    assert!(!bench.roster.unseen(&a));
+    bench.secs(5);
+    bench
+        .roster
+        .set(session(1), &a, bench.now, |_| state(INVISIBLE));
+    assert!(bench.roster.unseen(&a), "before anybody is told");
+    bench.secs(5);
+    bench
+        .roster
+        .connected(session(2), &a, state(ONLINE), bench.now);
+    assert!(bench.roster.unseen(&a), "one device that hides is enough");
+    bench
+        .roster
+        .set(session(1), &a, bench.now, |_| state(ONLINE));
+    assert!(bench.roster.unseen(&a), "nobody was told yet");
+    bench.secs(5);
+    assert!(!bench.roster.unseen(&a));
+    // Another node tells of a device of its own.
+    assert!(bench.roster.heard(&a, Some(&state(INVISIBLE)), u64::MAX));
+    assert!(bench.roster.unseen(&a));
 }

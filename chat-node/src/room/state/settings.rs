@@ -28,7 +28,6 @@ impl RoomState {
         }
         // Only what differs from how it is goes into the log.
         let change = RoomChange {
-            created: None,
             name: update
                 .name
                 .clone()
@@ -38,6 +37,7 @@ impl RoomState {
                 .clone()
                 .filter(|topic| topic != self.topic().unwrap_or_default()),
             slow_mode_ms: update.slow_mode_ms.filter(|ms| *ms != self.slow_mode_ms),
+            ..RoomChange::default()
         };
         if change == RoomChange::default() {
             return Ok(Decision::Already);

@@ -101,6 +101,7 @@ fn dm() -> RoomState {
 
 fn text(text: &str) -> EntryBody {
     EntryBody::Message(MessageBody {
+        unreadable: false,
         nonce: Nonce::generate(),
         text: text.into(),
         reply_to: None,
@@ -566,6 +567,7 @@ fn history_is_asked_where_a_message_names_only_the_first_who_reacted() {
     );
     let seq = state.head();
     let message = Message {
+        unreadable: false,
         seq,
         user: user("a"),
         ts: NOW,

@@ -371,6 +371,7 @@ fn elsewhere(nonce: &str, node: &TestNode) -> NewEntry {
         user: user("b"),
         ts: node.now(),
         body: EntryBody::Message(MessageBody {
+            unreadable: false,
             nonce: Nonce::parse(nonce).unwrap(),
             text: nonce.into(),
             reply_to: None,

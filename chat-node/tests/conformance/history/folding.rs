@@ -172,6 +172,7 @@ pub(crate) async fn settings_stay_unless_they_are_named(factory: &impl HistoryFa
     let mut log = Log::group(&history, "fold-set", &["fold-set-a"]).await;
     let change = |name: Option<&str>, topic: Option<&str>, slow_mode_ms| {
         EntryBody::Room(RoomChange {
+            unreadable: false,
             created: None,
             name: name.map(str::to_owned),
             topic: topic.map(str::to_owned),

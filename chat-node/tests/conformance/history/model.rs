@@ -58,6 +58,7 @@ impl Model {
         match &entry.body {
             EntryBody::Message(body) => {
                 let message = Message {
+                    unreadable: false,
                     seq: entry.seq,
                     user: entry.user.clone(),
                     ts: entry.ts,

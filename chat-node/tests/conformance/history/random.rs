@@ -73,40 +73,42 @@ fn entry() -> impl Strategy<Value = EntryBody> {
     let target = || (1_u64..40).prop_map(Seq::new);
     let people = || vec(0_usize..4, 0..3);
     prop_oneof![
-        8 => (0_u32..60, text(), people(), proptest::option::of(target()), any::<Option<i32>>())
-            .prop_map(|(nonce, text, mentions, reply_to, data)| {
-                EntryBody::Message(MessageBody {
-                    nonce: Nonce::parse(&format!("n{nonce}")).unwrap(),
-                    text,
-                    reply_to,
-                    mentions: mentions.into_iter().map(person).collect(),
-                    data: data.map(|n| serde_json::json!({ "n": n })),
-                })
-            }),
-        4 => (target(), text(), people()).prop_map(|(target, text, mentions)| EntryBody::Edit {
-            target,
-            text,
-            mentions: mentions.into_iter().map(person).collect(),
-        }),
-        2 => target().prop_map(|target| EntryBody::Delete { target }),
-        6 => (target(), prop_oneof!["a", "b", "👍"], any::<bool>())
-            .prop_map(|(target, emoji, on)| EntryBody::Reaction { target, emoji, on }),
-        3 => (actions(), 0_usize..4, roles(), proptest::option::of(1_i64..9)).prop_map(
-            |(action, member, role, until)| EntryBody::Member(MemberChange {
-                action,
-                member: person(member),
-                role,
-                until: until.map(Timestamp::from_millis),
-            })
-        ),
-        1 => (proptest::option::of(text()), proptest::option::of(text()), any::<Option<u16>>())
-            .prop_map(|(name, topic, slow)| EntryBody::Room(RoomChange {
-                created: None,
-                name,
-                topic,
-                slow_mode_ms: slow.map(u32::from),
-            })),
-    ]
+              8 => (0_u32..60, text(), people(), proptest::option::of(target()), any::<Option<i32>>())
+                  .prop_map(|(nonce, text, mentions, reply_to, data)| {
+                      EntryBody::Message(MessageBody {
+       unreadable: false,
+                          nonce: Nonce::parse(&format!("n{nonce}")).unwrap(),
+                          text,
+                          reply_to,
+                          mentions: mentions.into_iter().map(person).collect(),
+                          data: data.map(|n| serde_json::json!({ "n": n })),
+                      })
+                  }),
+              4 => (target(), text(), people()).prop_map(|(target, text, mentions)| EntryBody::Edit {
+                  target,
+                  text,
+                  mentions: mentions.into_iter().map(person).collect(),
+              }),
+              2 => target().prop_map(|target| EntryBody::Delete { target }),
+              6 => (target(), prop_oneof!["a", "b", "👍"], any::<bool>())
+                  .prop_map(|(target, emoji, on)| EntryBody::Reaction { target, emoji, on }),
+              3 => (actions(), 0_usize..4, roles(), proptest::option::of(1_i64..9)).prop_map(
+                  |(action, member, role, until)| EntryBody::Member(MemberChange {
+                      action,
+                      member: person(member),
+                      role,
+                      until: until.map(Timestamp::from_millis),
+                  })
+              ),
+              1 => (proptest::option::of(text()), proptest::option::of(text()), any::<Option<u16>>())
+                  .prop_map(|(name, topic, slow)| EntryBody::Room(RoomChange {
+    unreadable: false,
+                      created: None,
+                      name,
+                      topic,
+                      slow_mode_ms: slow.map(u32::from),
+                  })),
+          ]
 }
 
 fn text() -> impl Strategy<Value = String> {
