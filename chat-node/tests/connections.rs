@@ -65,6 +65,7 @@ async fn start(settings: ConnectionSettings, per_address: Quota) -> Rig {
         allowed_origins: Vec::new(),
         upgrades_per_address: per_address,
         upgrades_per_user: quota("100/s"),
+        deflate: false,
     };
     let (tell, let_in) = mpsc::channel();
     let greet = move |upgraded: Upgraded| {
@@ -72,10 +73,10 @@ async fn start(settings: ConnectionSettings, per_address: Quota) -> Rig {
             stream,
             unread,
             claims,
-            encoding,
+            agreed,
             ..
         } = upgraded;
-        let _ = tell.send((encoding, unread.to_vec(), claims.sub.to_string()));
+        let _ = tell.send((agreed.encoding, unread.to_vec(), claims.sub.to_string()));
         drop(stream);
     };
     let upgrades = Upgrades::new(

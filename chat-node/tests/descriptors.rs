@@ -92,6 +92,7 @@ fn serve() {
             allowed_origins: Vec::new(),
             upgrades_per_address: "1/s".parse().unwrap(),
             upgrades_per_user: "1/s".parse().unwrap(),
+            deflate: false,
         };
         let key = SigningKey::from_secret(&[7; 32]).unwrap();
         let auth = Auth {

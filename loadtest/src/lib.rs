@@ -11,6 +11,7 @@
 //! [`target`] and return figures ([`measure`]), which [`bench`] takes several times, in turns.
 //!
 //! - [`client`]: the WebSocket client and what it sees.
+//! - [`deflate`]: messages as permessage-deflate has them.
 //! - [`raw`]: a bare socket for frames that no honest client sends.
 //! - [`accounts`]: registering accounts and making friends over REST.
 //! - [`record`]: the record's format.
@@ -23,6 +24,7 @@ pub mod accounts;
 pub mod bench;
 pub mod check;
 pub mod client;
+pub mod deflate;
 pub mod device;
 pub mod drive;
 pub mod graph;

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::client::PATIENCE;
+use crate::{client::PATIENCE, deflate};
 
 /// A frame to be written, right or wrong.
 #[derive(Debug, Clone)]
@@ -75,6 +75,13 @@ impl RawFrame {
         self
     }
 
+    /// Compressed: the payload deflated, and RSV1.
+    #[must_use]
+    pub fn compressed(mut self) -> Self {
+        self.payload = deflate::deflate(&self.payload);
+        self.reserved(4)
+    }
+
     /// With reserved bits.
     #[must_use]
     pub fn reserved(mut self, rsv: u8) -> Self {
@@ -126,11 +133,28 @@ impl RawFrame {
 pub struct ServerFrame {
     /// The opcode.
     pub opcode: u8,
+    /// RSV1–3, in the low three bits.
+    pub rsv: u8,
     /// The payload.
     pub payload: Vec<u8>,
 }
 
 impl ServerFrame {
+    /// What it says: inflated, when it is compressed.
+    ///
+    /// # Errors
+    /// When it does not inflate.
+    pub fn message(&self) -> io::Result<Vec<u8>> {
+        if self.rsv == 0 {
+            return Ok(self.payload.clone());
+        }
+        let mut message = Vec::new();
+        deflate::Inflater::default()
+            .inflate(&self.payload, &mut message)
+            .map_err(io::Error::other)?;
+        Ok(message)
+    }
+
     /// The code of a close frame.
     pub fn close_code(&self) -> Option<u16> {
         match (self.opcode, self.payload.as_slice()) {
@@ -171,17 +195,29 @@ impl RawSocket {
 
     /// Connects and upgrades with a token.
     pub async fn upgrade(address: &str, encoding: Encoding, token: &str) -> io::Result<Self> {
+        Ok(Self::upgrade_offering(address, encoding, token, "")
+            .await?
+            .0)
+    }
+
+    /// Connects and upgrades with a token and further header lines; answers the answer's head, too.
+    pub async fn upgrade_offering(
+        address: &str,
+        encoding: Encoding,
+        token: &str,
+        lines: &str,
+    ) -> io::Result<(Self, String)> {
         let mut socket = Self::connect(address).await?;
         let request = format!(
             "GET /v1/ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Protocol: {}\r\nAuthorization: Bearer {token}\r\n\r\n",
+             Sec-WebSocket-Protocol: {}\r\n{lines}Authorization: Bearer {token}\r\n\r\n",
             encoding.subprotocol()
         );
         socket.write(request.as_bytes()).await?;
         let head = socket.head().await?;
         if head.starts_with("HTTP/1.1 101") {
-            return Ok(socket);
+            return Ok((socket, head));
         }
         Err(io::Error::other(head))
     }
@@ -277,6 +313,7 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(ServerFrame, usize)>> {
     Ok(buffer.get(start..end).map(|payload| {
         let frame = ServerFrame {
             opcode: first & 15,
+            rsv: first >> 4 & 7,
             payload: payload.to_vec(),
         };
         (frame, end)

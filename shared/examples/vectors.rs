@@ -33,7 +33,8 @@ fn bless() -> io::Result<()> {
 }
 
 /// Every command and every bad frame: as they are for the target `commands`, which takes the
-/// encoding in front, and framed and masked for `frames`, which takes the size of the pieces.
+/// encoding in front, and framed and masked, as they are and compressed, for `frames`, which
+/// takes the size of the pieces.
 fn seeds(directory: &Path) -> io::Result<()> {
     let mut frames: Vec<(Encoding, Vec<u8>)> = Vec::new();
     for (vector, _) in cases::commands() {
@@ -57,6 +58,16 @@ fn seeds(directory: &Path) -> io::Result<()> {
         framed.extend(masked(9, b"ping"));
         framed.extend(masked(8, &[0x0f, 0xa0]));
         write(&directory.join("frames"), &name, &framed)?;
+        let mut compressed = vec![0x80 | number as u8];
+        compressed.extend(masked(
+            0x41 + u8::from(*encoding == Encoding::MsgPack),
+            &stored(frame),
+        ));
+        write(
+            &directory.join("frames"),
+            &format!("{name}-stored"),
+            &compressed,
+        )?;
     }
     Ok(())
 }
@@ -64,6 +75,17 @@ fn seeds(directory: &Path) -> io::Result<()> {
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     std::fs::write(directory.join(name), bytes)
+}
+
+/// A message of permessage-deflate that has it in one stored block.
+fn stored(message: &[u8]) -> Vec<u8> {
+    let length = message.len() as u16;
+    let mut bytes = vec![0];
+    bytes.extend(length.to_le_bytes());
+    bytes.extend((!length).to_le_bytes());
+    bytes.extend(message);
+    bytes.push(0);
+    bytes
 }
 
 fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {

@@ -114,16 +114,16 @@ impl Session {
             mut unread,
             permit,
             claims,
-            encoding,
+            agreed,
             ..
         } = upgraded;
-        let sink = Sink::new(worker.relay.next_key(), claims.sub.clone(), encoding);
+        let sink = Sink::new(worker.relay.next_key(), claims.sub.clone(), agreed);
         let settings = &around.settings;
-        let mut inbound = Inbound::new(settings.max_frame.as_usize());
+        let mut inbound = Inbound::new(settings.max_frame.as_usize(), agreed.deflate);
         let unprocessed = !unread.is_empty();
         inbound.keep(&mut unread);
         let clock = Clock::greeting(worker.wheel.now(), settings, expires_in(&claims));
-        sink.attach(stream, encoding);
+        sink.attach(stream, agreed);
         sink.push_ephemeral(Event::Hello(Hello {
             protocol: shared::protocol::VERSION,
             heartbeat_ms: settings.heartbeat.as_millis() as u32,

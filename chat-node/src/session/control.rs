@@ -5,9 +5,10 @@ use std::{net::TcpStream, sync::Arc};
 use actix::Message;
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use shared::{auth::Claims, codes::CloseCode, protocol::codec::Encoding};
+use shared::{auth::Claims, codes::CloseCode};
 
 use super::{commands::Asked, seat::Seat};
+use crate::transport::Agreed;
 
 /// Close the socket with this code.
 #[derive(Debug, Clone, Copy, Message)]
@@ -55,7 +56,7 @@ pub(super) struct Adopt(pub(super) Arc<Mutex<Option<Parcel>>>);
 /// The socket and all that belongs to it.
 pub(super) struct Parcel {
     pub(super) stream: TcpStream,
-    pub(super) encoding: Encoding,
+    pub(super) agreed: Agreed,
     /// Read, and not cut into messages yet.
     pub(super) unread: BytesMut,
     /// Cut, and not handled yet: they stood in one frame with the resume.

@@ -21,7 +21,7 @@ use super::{
     control::{Adopt, Parcel},
     farewell::farewell,
 };
-use crate::transport::sink::Flush;
+use crate::transport::{framing::Inbound, sink::Flush};
 
 impl Session {
     /// `session.resume` on a fresh socket.
@@ -57,7 +57,7 @@ impl Session {
         else {
             return;
         };
-        let encoding = self.sink.encoding();
+        let agreed = self.sink.agreed();
         let stream = self.sink.detach().map(|(stream, _)| stream.into_std());
         let Some(Ok(stream)) = stream else {
             self.phase = Phase::Ended;
@@ -67,7 +67,7 @@ impl Session {
         self.inbound.unread(&mut unread);
         let parcel = Parcel {
             stream,
-            encoding,
+            agreed,
             unread,
             pending: std::mem::take(&mut self.pending).into(),
             seat,
@@ -112,7 +112,7 @@ impl Session {
     fn attach(&mut self, parcel: Parcel) -> bool {
         let Parcel {
             stream,
-            encoding,
+            agreed,
             mut unread,
             pending,
             seat,
@@ -127,7 +127,9 @@ impl Session {
             }
         };
         self.forget_socket();
-        self.sink.attach(stream, encoding);
+        let limit = self.around.settings.max_frame.as_usize();
+        self.inbound = Inbound::new(limit, agreed.deflate);
+        self.sink.attach(stream, agreed);
         self.seat = Some(seat);
         self.claims = claims;
         self.socket.unprocessed = !unread.is_empty();

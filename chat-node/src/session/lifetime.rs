@@ -114,7 +114,8 @@ impl Session {
     pub(super) fn forget_socket(&mut self) {
         self.seat = None;
         self.socket = Socket::default();
-        self.inbound = Inbound::new(self.around.settings.max_frame.as_usize());
+        // The next one, if there is one, says what it agreed to.
+        self.inbound = Inbound::new(self.around.settings.max_frame.as_usize(), false);
         self.drop_pending();
     }
 

@@ -2,11 +2,19 @@
 //!
 //! actix-http's codec cuts frames, unmasks them and checks opcodes, control frames and the order
 //! of fragments. What it leaves to its user is here: reserved bits, putting fragments together
-//! within a bound, UTF-8, and close codes.
+//! within a bound, inflating what is compressed (RFC 7692), UTF-8, and close codes.
 
 use actix_codec::Decoder as _;
 use actix_http::ws::{Codec, Frame, Item, ProtocolError};
 use bytes::{Bytes, BytesMut};
+
+use super::deflate::{Broken, inflate};
+
+/// RSV1: the message is compressed.
+const COMPRESSED: u8 = 0x40;
+/// By how much a compressed message may be longer than the limit: what gains nothing grows by five
+/// bytes for every stored block.
+const SLACK: usize = 128;
 
 /// What a client sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,9 +40,12 @@ pub enum Violation {
     /// Text that is not UTF-8.
     #[error("text that is not UTF-8")]
     NotUtf8,
-    /// A frame, or fragments together, over the limit.
+    /// A frame, or fragments together, or what they inflate to, over the limit.
     #[error("message too big")]
     TooBig,
+    /// A compressed message that is no deflate stream.
+    #[error("a compressed message that does not inflate")]
+    Garbled,
 }
 
 impl Violation {
@@ -42,7 +53,7 @@ impl Violation {
     pub fn code(self) -> u16 {
         match self {
             Self::Protocol => 1002,
-            Self::NotUtf8 => 1007,
+            Self::NotUtf8 | Self::Garbled => 1007,
             Self::TooBig => 1009,
         }
     }
@@ -52,7 +63,9 @@ impl Violation {
 #[derive(Debug)]
 pub struct Inbound {
     codec: Codec,
-    limit: usize,
+    limit: u32,
+    /// Whether messages may be compressed.
+    deflate: bool,
     /// Bytes of a frame that has not arrived whole.
     partial: Bytes,
     fragments: Option<Box<Fragments>>,
@@ -61,15 +74,18 @@ pub struct Inbound {
 #[derive(Debug)]
 struct Fragments {
     text: bool,
+    compressed: bool,
     bytes: BytesMut,
 }
 
 impl Inbound {
-    /// `limit` bounds a message, whole or in fragments, in bytes.
-    pub fn new(limit: usize) -> Self {
+    /// `limit` bounds a message, whole or in fragments, in bytes; with `deflate`, messages may be
+    /// compressed, and it bounds what they inflate to.
+    pub fn new(limit: usize, deflate: bool) -> Self {
         Self {
-            codec: Codec::new().max_size(limit),
-            limit,
+            codec: Codec::new().max_size(limit + SLACK),
+            limit: limit as u32,
+            deflate,
             partial: Bytes::new(),
             fragments: None,
         }
@@ -100,30 +116,50 @@ impl Inbound {
             let Some(first) = scratch.first() else {
                 return Ok(None);
             };
-            // No extension is negotiated, so RSV1–3 must be zero (RFC 6455, 5.2).
-            if first & 0x70 != 0 {
-                return Err(Violation::Protocol);
-            }
+            // RSV1 marks the first frame of a compressed message, and nothing else; RSV2 and RSV3
+            // mean nothing (RFC 6455, 5.2; RFC 7692, 6).
+            let compressed = match first & 0x70 {
+                0 => false,
+                COMPRESSED if self.deflate && matches!(first & 0x0f, 1 | 2) => true,
+                _ => return Err(Violation::Protocol),
+            };
             // The codec looks at the length when the frame has arrived whole, and would have us
             // keep gigabytes until then.
-            if claimed(scratch).is_some_and(|length| length > self.limit as u64) {
+            let bound = self.bound(compressed) as u64;
+            if claimed(scratch).is_some_and(|length| length > bound) {
                 return Err(Violation::TooBig);
+            }
+            if compressed {
+                // The codec knows of no extension.
+                scratch[0] &= !COMPRESSED;
             }
             let frame = self.codec.decode(scratch).map_err(|error| match error {
                 ProtocolError::Overflow => Violation::TooBig,
                 _ => Violation::Protocol,
             })?;
-            let Some(frame) = frame else { return Ok(None) };
-            if let Some(message) = self.take(frame)? {
+            let Some(frame) = frame else {
+                // It took nothing, and looks at the same byte when there is more.
+                if compressed {
+                    scratch[0] |= COMPRESSED;
+                }
+                return Ok(None);
+            };
+            if let Some(message) = self.take(frame, compressed)? {
                 return Ok(Some(message));
             }
         }
     }
 
-    fn take(&mut self, frame: Frame) -> Result<Option<Incoming>, Violation> {
+    /// How long a frame may be, or the fragments together.
+    fn bound(&self, compressed: bool) -> usize {
+        let limit = self.limit as usize;
+        if compressed { limit + SLACK } else { limit }
+    }
+
+    fn take(&mut self, frame: Frame, compressed: bool) -> Result<Option<Incoming>, Violation> {
         Ok(Some(match frame {
-            Frame::Text(bytes) => Incoming::Text(utf8(bytes)?),
-            Frame::Binary(bytes) => Incoming::Binary(bytes),
+            Frame::Text(bytes) => self.whole(true, compressed, bytes)?,
+            Frame::Binary(bytes) => self.whole(false, compressed, bytes)?,
             Frame::Ping(bytes) => Incoming::Ping(bytes),
             Frame::Pong(_) => Incoming::Pong,
             Frame::Close(reason) => Incoming::Close(match reason {
@@ -136,11 +172,27 @@ impl Inbound {
                     Some(code)
                 }
             }),
-            Frame::Continuation(item) => return self.fragment(item),
+            Frame::Continuation(item) => return self.fragment(item, compressed),
         }))
     }
 
-    fn fragment(&mut self, item: Item) -> Result<Option<Incoming>, Violation> {
+    fn whole(&self, text: bool, compressed: bool, bytes: Bytes) -> Result<Incoming, Violation> {
+        let bytes = if compressed {
+            inflate(&bytes, self.limit as usize).map_err(|broken| match broken {
+                Broken::Garbled => Violation::Garbled,
+                Broken::TooBig => Violation::TooBig,
+            })?
+        } else {
+            bytes
+        };
+        Ok(if text {
+            Incoming::Text(utf8(bytes)?)
+        } else {
+            Incoming::Binary(bytes)
+        })
+    }
+
+    fn fragment(&mut self, item: Item, compressed: bool) -> Result<Option<Incoming>, Violation> {
         let (text, bytes, last) = match item {
             Item::FirstText(bytes) => (Some(true), bytes, false),
             Item::FirstBinary(bytes) => (Some(false), bytes, false),
@@ -150,26 +202,23 @@ impl Inbound {
         if let Some(text) = text {
             self.fragments = Some(Box::new(Fragments {
                 text,
+                compressed,
                 bytes: BytesMut::new(),
             }));
         }
-        let fragments = self.fragments.as_mut().ok_or(Violation::Protocol)?;
-        if fragments.bytes.len() + bytes.len() > self.limit {
+        let mut fragments = self.fragments.take().ok_or(Violation::Protocol)?;
+        if fragments.bytes.len() + bytes.len() > self.bound(fragments.compressed) {
             return Err(Violation::TooBig);
         }
         fragments.bytes.extend_from_slice(&bytes);
-        if !last {
-            return Ok(None);
-        }
-        let Some(whole) = self.fragments.take() else {
-            return Err(Violation::Protocol);
-        };
-        let bytes = whole.bytes.freeze();
-        Ok(Some(if whole.text {
-            Incoming::Text(utf8(bytes)?)
+        if last {
+            let bytes = fragments.bytes.freeze();
+            self.whole(fragments.text, fragments.compressed, bytes)
+                .map(Some)
         } else {
-            Incoming::Binary(bytes)
-        }))
+            self.fragments = Some(fragments);
+            Ok(None)
+        }
     }
 }
 
@@ -201,6 +250,7 @@ fn may_be_sent(code: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::deflate::deflate;
 
     /// A client's frame, masked with zeros so that the payload reads as it stands.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -231,7 +281,7 @@ mod tests {
 
     #[test]
     fn fragments_come_together_with_control_frames_between() {
-        let mut inbound = Inbound::new(64);
+        let mut inbound = Inbound::new(64, false);
         let mut bytes = frame(0x01, b"he");
         bytes.extend(frame(0x89, b"!"));
         bytes.extend(frame(0x00, b"l"));
@@ -285,34 +335,127 @@ mod tests {
         ];
         for (name, bytes, violation) in cases {
             assert_eq!(
-                read(&mut Inbound::new(128), &bytes),
+                read(&mut Inbound::new(128, false), &bytes),
                 Err(violation),
                 "{name}"
             );
         }
         let interleaved = [frame(0x01, b"a"), frame(0x81, b"b")].concat();
         assert_eq!(
-            read(&mut Inbound::new(128), &interleaved),
+            read(&mut Inbound::new(128, false), &interleaved),
             Err(Violation::Protocol)
         );
+    }
+
+    /// The first frame of `bytes`, which are compressed.
+    fn compressed(opcode: u8, bytes: &[u8]) -> Vec<u8> {
+        frame(0xc0 | opcode, &deflate(bytes).unwrap())
+    }
+
+    #[test]
+    fn compressed_messages_come_inflated_whole_and_in_fragments() {
+        let text = "ein Haus, ein Baum, ein Haus, ein Baum, ein Haus, grün".as_bytes();
+        let mut inbound = Inbound::new(64, true);
+        let small = deflate(text).unwrap();
+        let (a, b) = small.split_at(9);
+        let bytes = [
+            compressed(1, text),
+            compressed(2, text),
+            // Only the first fragment says so, and control frames come between.
+            frame(0x41, a),
+            frame(0x89, b"!"),
+            frame(0x00, b""),
+            frame(0x80, b),
+            // What is not compressed still need not be.
+            frame(0x81, text),
+        ];
+        let mut seen = Vec::new();
+        for byte in bytes.concat() {
+            seen.extend(read(&mut inbound, &[byte]).unwrap());
+        }
+        let message = Bytes::from_static(text);
+        let expected = [
+            Incoming::Text(message.clone()),
+            Incoming::Binary(message.clone()),
+            Incoming::Ping(Bytes::from_static(b"!")),
+            Incoming::Text(message.clone()),
+            Incoming::Text(message),
+        ];
+        assert_eq!(seen, expected);
+        assert!(inbound.partial.is_empty() && inbound.fragments.is_none());
+    }
+
+    #[test]
+    fn what_compression_may_not_do_is_refused() {
+        let words = b"word word word word word word word word ".repeat(3);
+        let small = deflate(&words).unwrap();
+        let not_utf8 = [&words[..100], b"\xff", &words[..19]].concat();
+        let limit = words.len();
+        let too_long = b"word ".repeat(limit / 5 + 1);
+        let cases: [(&str, Vec<u8>, Violation); 8] = [
+            ("RSV2", frame(0xa1, b"x"), Violation::Protocol),
+            ("RSV1 and RSV3", frame(0xd1, b"x"), Violation::Protocol),
+            ("a compressed ping", frame(0xc9, b"x"), Violation::Protocol),
+            (
+                "RSV1 later than on the first fragment",
+                [frame(0x01, &small), frame(0xc0, b"")].concat(),
+                Violation::Protocol,
+            ),
+            ("noise", frame(0xc1, &[0xff; 40]), Violation::Garbled),
+            ("nothing", frame(0xc1, b""), Violation::Garbled),
+            (
+                "not UTF-8 once inflated",
+                compressed(1, &not_utf8),
+                Violation::NotUtf8,
+            ),
+            (
+                "more than the limit once inflated",
+                compressed(2, &too_long),
+                Violation::TooBig,
+            ),
+        ];
+        for (name, bytes, violation) in cases {
+            let verdict = read(&mut Inbound::new(limit, true), &bytes);
+            assert_eq!(verdict, Err(violation), "{name}");
+        }
+        let verdict = read(&mut Inbound::new(limit, false), &compressed(1, &words));
+        assert_eq!(verdict, Err(Violation::Protocol), "not agreed on");
+        let exactly = read(&mut Inbound::new(limit, true), &compressed(1, &words));
+        assert_eq!(exactly, Ok(vec![Incoming::Text(words.into())]));
+    }
+
+    /// A client that compresses everything may make a message longer.
+    #[test]
+    fn a_message_that_grew_by_compression_passes_and_no_longer_one() {
+        let noise: Vec<u8> = (0..64_u8).collect();
+        let stored = [&[0, 64, 0, 0xbf, 0xff], &noise[..], &[0]].concat();
+        let verdict = read(&mut Inbound::new(64, true), &frame(0xc2, &stored));
+        assert_eq!(verdict, Ok(vec![Incoming::Binary(noise.into())]));
+        let verdict = read(&mut Inbound::new(64, true), &frame(0x82, &[0; 65]));
+        assert_eq!(verdict, Err(Violation::TooBig));
+        let verdict = read(
+            &mut Inbound::new(64, true),
+            &frame(0xc2, &[0; 64 + SLACK + 1]),
+        );
+        assert_eq!(verdict, Err(Violation::TooBig));
     }
 
     #[test]
     fn a_length_of_many_gigabytes_is_refused_before_it_arrives() {
         let mut bytes = vec![0x82, 0xff];
         bytes.extend_from_slice(&u64::MAX.to_be_bytes());
-        assert!(read(&mut Inbound::new(128), &bytes).is_err());
+        assert!(read(&mut Inbound::new(128, false), &bytes).is_err());
         let mut bytes = vec![0x82, 0xff];
         bytes.extend_from_slice(&(1_u64 << 40).to_be_bytes());
-        let verdict = read(&mut Inbound::new(128), &bytes);
+        let verdict = read(&mut Inbound::new(128, false), &bytes);
         assert_eq!(verdict, Err(Violation::TooBig));
-        let verdict = read(&mut Inbound::new(128), &[0x82, 0xfe, 0xff, 0xff]);
+        let verdict = read(&mut Inbound::new(128, false), &[0x82, 0xfe, 0xff, 0xff]);
         assert_eq!(verdict, Err(Violation::TooBig));
     }
 
     #[test]
     fn a_close_carries_its_code() {
-        let mut inbound = Inbound::new(128);
+        let mut inbound = Inbound::new(128, false);
         assert_eq!(
             read(&mut inbound, &frame(0x88, b"")).unwrap(),
             [Incoming::Close(None)]

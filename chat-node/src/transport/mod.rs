@@ -1,6 +1,7 @@
 //! Sockets: frames in, an outbox of shared bytes out, and one relay per worker thread.
 
 pub mod debt;
+pub mod deflate;
 pub mod framing;
 pub mod outbox;
 pub mod relay;
@@ -8,7 +9,7 @@ pub mod ring;
 pub mod sink;
 pub mod wheel;
 
-use shared::telemetry::Metric;
+use shared::{protocol::codec::Encoding, telemetry::Metric};
 
 /// The metrics of this module.
 pub const METRICS: &[Metric] = &[
@@ -22,6 +23,25 @@ pub const METRICS: &[Metric] = &[
         "Sockets whose reliable lane ran over; they close with 4008",
     ),
 ];
+
+/// What client and server agreed on for a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Agreed {
+    /// The encoding.
+    pub encoding: Encoding,
+    /// Whether messages may be compressed (RFC 7692), without context takeover either way.
+    pub deflate: bool,
+}
+
+impl From<Encoding> for Agreed {
+    /// Without compression.
+    fn from(encoding: Encoding) -> Self {
+        Self {
+            encoding,
+            deflate: false,
+        }
+    }
+}
 
 /// Names a session on this node: the worker thread it lives on, and its number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,6 +9,10 @@
 //! Whatever waits when the socket is writable goes out as one WebSocket frame of several objects
 //! and one vectored write. A frame is made (its length is fixed) only when its first byte is
 //! about to be written; until then more may join it.
+//!
+//! On a socket that agreed to it, an object that gains by it stands in the lane compressed: an event
+//! was compressed once for all its recipients, and the prefix of each, which is its own, goes before
+//! it in a stored block (see [`super::deflate`]). Objects of one frame are compressed or they are not.
 
 use std::{collections::VecDeque, io::IoSlice, sync::Arc};
 
@@ -22,7 +26,11 @@ use shared::{
 };
 use smallvec::SmallVec;
 
-use super::debt::Answers;
+use super::{
+    Agreed,
+    debt::Answers,
+    deflate::{STORED, deflate},
+};
 
 /// The most bytes the reliable lane holds, answers apart.
 pub const MAX_BYTES: usize = 256 * 1024;
@@ -38,6 +46,13 @@ pub type Slices<'a> = SmallVec<[IoSlice<'a>; MAX_SLICES]>;
 const MAX_GONE: usize = 64;
 /// The most payload of one outbound frame, so that a client's own bound need not be large.
 const MAX_FRAME: usize = 64 * 1024;
+/// Events shorter than this go out as they are: they would gain a few bytes of their recipients' and
+/// cost each of them the work of inflating.
+const MIN_DEFLATED_EVENT: usize = 160;
+/// Replies shorter than this do, too: they are compressed for one recipient alone.
+const MIN_DEFLATED_REPLY: usize = 1024;
+/// The longest event once compressed, so that its frame's header leaves room for a stored block's.
+const MAX_DEFLATED_EVENT: usize = 60 * 1024;
 
 /// What a state is about: a newer state of the same key replaces an older one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,7 +70,7 @@ pub struct Full;
 /// The outbound side of one socket. Holds no memory while nothing waits.
 #[derive(Debug)]
 pub struct Outbox {
-    encoding: Encoding,
+    agreed: Agreed,
     /// One stands in place, because one is what most sockets get at a time.
     items: SmallVec<[Item; 1]>,
     /// How many items at the front are written; they go when all are, or when there are many.
@@ -82,6 +97,8 @@ struct Item {
     kind: Kind,
     /// A frame begins with this item.
     opens: bool,
+    /// How long a compressed body is to its recipient; 0 for one that is not compressed.
+    inflated: u32,
     body: Bytes,
 }
 
@@ -96,6 +113,8 @@ enum Kind {
 
 /// A server's frame header is 2, 4 or 10 bytes.
 const HEADER: usize = 10;
+/// Marks a frame whose payload is compressed.
+const RSV1: u8 = 0x40;
 const HEAD: usize = HEADER + Prefix::MAX;
 
 impl Item {
@@ -116,6 +135,7 @@ impl Item {
             end: HEADER as u8,
             kind,
             opens: kind == Kind::Control,
+            inflated: 0,
             body,
         }
     }
@@ -142,12 +162,32 @@ impl Item {
         self.start = start as u8;
     }
 
+    /// Puts what its body is compressed in the body's place.
+    fn compress(&mut self, small: Bytes) {
+        self.inflated = self.body.len() as u32;
+        self.body = small;
+    }
+
+    fn is_compressed(&self) -> bool {
+        self.inflated > 0
+    }
+
+    /// Puts the head of a compressed object into a stored block, which the piece before it in the
+    /// frame has begun already.
+    fn store_head(&mut self, first: bool) {
+        let length = u16::from(self.end - self.start);
+        if first && length == 0 {
+            return;
+        }
+        self.put_before((!length).to_le_bytes());
+        self.put_before(length.to_le_bytes());
+        if first {
+            self.put_before([0]);
+        }
+    }
+
     /// Puts the header of a final, unmasked data frame before it (RFC 6455, 5.2).
-    fn open_frame(&mut self, encoding: Encoding, payload: usize) -> usize {
-        let opcode = match encoding {
-            Encoding::Json => 0x81,
-            Encoding::MsgPack => 0x82,
-        };
+    fn open_frame(&mut self, opcode: u8, payload: usize) -> usize {
         self.opens = true;
         let before = self.start;
         match payload {
@@ -166,10 +206,10 @@ impl Item {
 }
 
 impl Outbox {
-    /// An empty outbox for a socket of this encoding.
-    pub fn new(encoding: Encoding) -> Self {
+    /// An empty outbox for a socket that agreed to this.
+    pub fn new(agreed: impl Into<Agreed>) -> Self {
         Self {
-            encoding,
+            agreed: agreed.into(),
             items: SmallVec::new(),
             gone: 0,
             bytes: 0,
@@ -181,9 +221,14 @@ impl Outbox {
         }
     }
 
+    /// What was agreed on for the socket.
+    pub fn agreed(&self) -> Agreed {
+        self.agreed
+    }
+
     /// The socket's encoding.
     pub fn encoding(&self) -> Encoding {
-        self.encoding
+        self.agreed.encoding
     }
 
     /// Whether nothing waits in either lane.
@@ -203,21 +248,18 @@ impl Outbox {
 
     /// Queues an event of the replayable stream.
     pub fn push_event(&mut self, s: u64, event: &SharedEvent) -> Result<(), Full> {
-        let prefix = Prefix::new(self.encoding, Some(s));
-        self.push(Item::event(&prefix, event.tail(self.encoding)))
+        self.push(self.event(Some(s), event))
     }
 
     /// Queues an ephemeral event that must not be replaced by a newer one (`hello`, `bye`).
     pub fn push_ephemeral(&mut self, event: &SharedEvent) -> Result<(), Full> {
-        let prefix = Prefix::new(self.encoding, None);
-        self.push(Item::event(&prefix, event.tail(self.encoding)))
+        self.push(self.event(None, event))
     }
 
     /// Queues an event that is replayed: a ring may hold more than an outbox, so it does not
     /// count against the bound.
     pub fn push_replayed(&mut self, s: u64, event: &SharedEvent) {
-        let prefix = Prefix::new(self.encoding, Some(s));
-        let item = Item::event(&prefix, event.tail(self.encoding));
+        let item = self.event(Some(s), event);
         self.spared.0 += item.len();
         self.spared.1 += 1;
         self.add(item);
@@ -225,8 +267,15 @@ impl Outbox {
 
     /// Queues an encoded reply. It does not count against the bound.
     pub fn push_reply(&mut self, reply: Bytes) {
-        self.answers.add(reply.len());
-        self.add(Item::whole(reply, Kind::Answer));
+        let mut item = Item::whole(reply, Kind::Answer);
+        if self.agreed.deflate
+            && item.body.len() >= MIN_DEFLATED_REPLY
+            && let Some(small) = deflate(&item.body)
+        {
+            item.compress(small);
+        }
+        self.answers.add(item.body.len());
+        self.add(item);
     }
 
     /// Queues a ping, pong or close frame; `payload` is at most 125 bytes.
@@ -239,8 +288,8 @@ impl Outbox {
     pub fn push_close(&mut self, code: u16, reason: &str, bye: Option<Bye>) {
         if let Some(bye) = bye {
             let event = SharedEvent::new(Event::Bye(bye));
-            let prefix = Prefix::new(self.encoding, None);
-            self.add(Item::event(&prefix, event.tail(self.encoding)));
+            let item = self.event(None, &event);
+            self.add(item);
         }
         let mut payload = code.to_be_bytes().to_vec();
         payload.extend_from_slice(&reason.as_bytes()[..reason.len().min(100)]);
@@ -335,6 +384,18 @@ impl Outbox {
         }
     }
 
+    /// An event, in the form this socket takes it.
+    fn event(&self, s: Option<u64>, event: &SharedEvent) -> Item {
+        let Agreed { encoding, deflate } = self.agreed;
+        let prefix = Prefix::new(encoding, s);
+        let tail = event.tail(encoding);
+        let mut item = Item::event(&prefix, tail);
+        if deflate && let Some(small) = deflated(event, encoding) {
+            item.compress(small);
+        }
+        item
+    }
+
     fn waiting(&self) -> &[Item] {
         &self.items[self.gone..]
     }
@@ -364,13 +425,20 @@ impl Outbox {
             self.framed += 1;
             return;
         }
-        let separator = self.encoding.separator();
+        if items[first].is_compressed() {
+            return self.frame_compressed();
+        }
+        let encoding = self.agreed.encoding;
+        let separator = encoding.separator();
         let mut payload = 0;
         let mut end = first;
         while end < items.len().min(MAX_SLICES / 2) {
             let item = &mut items[end];
             let more = item.len() + if end > first { separator.len() } else { 0 };
-            if item.kind == Kind::Control || (end > first && payload + more > MAX_FRAME) {
+            if item.kind == Kind::Control
+                || item.is_compressed()
+                || (end > first && payload + more > MAX_FRAME)
+            {
                 break;
             }
             if end > first {
@@ -382,16 +450,70 @@ impl Outbox {
             payload += more;
             end += 1;
         }
-        self.bytes += items[first].open_frame(self.encoding, payload);
+        self.bytes += items[first].open_frame(opcode(encoding), payload);
+        self.framed = end;
+    }
+
+    /// Makes one frame of the first compressed items that stand in none.
+    fn frame_compressed(&mut self) {
+        let items = &mut self.items[self.gone..];
+        let first = self.framed;
+        let encoding = self.agreed.encoding;
+        // What is written, and what it is to the recipient.
+        let (mut payload, mut inflated) = (0, 0);
+        let mut end = first;
+        while end < items.len().min(MAX_SLICES / 2) {
+            let item = &mut items[end];
+            let separator: &[u8] = if end > first {
+                encoding.separator()
+            } else {
+                b""
+            };
+            let head = separator.len() + item.head().len();
+            let written = STORED + head + item.body.len();
+            let plain = head + item.inflated as usize;
+            let full = inflated + plain > MAX_FRAME || payload + written > usize::from(u16::MAX);
+            if !item.is_compressed() || (end > first && full) {
+                break;
+            }
+            let before = item.len();
+            for byte in separator.iter().rev() {
+                item.put_before([*byte]);
+            }
+            item.store_head(end == first);
+            self.bytes += item.len() - before;
+            payload += item.len();
+            inflated += plain;
+            end += 1;
+        }
+        self.bytes += items[first].open_frame(opcode(encoding) | RSV1, payload);
         self.framed = end;
     }
 
     fn take_states(&mut self) {
-        let prefix = Prefix::new(self.encoding, None);
         for (_, event) in std::mem::take(&mut self.states) {
-            self.add(Item::event(&prefix, event.tail(self.encoding)));
+            let item = self.event(None, &event);
+            self.add(item);
         }
     }
+}
+
+/// FIN and the opcode of a data frame.
+fn opcode(encoding: Encoding) -> u8 {
+    match encoding {
+        Encoding::Json => 0x81,
+        Encoding::MsgPack => 0x82,
+    }
+}
+
+/// What all who agreed to compression share of an event, if it gains by it.
+fn deflated(event: &SharedEvent, encoding: Encoding) -> Option<Bytes> {
+    event.twin(encoding, |tail| {
+        (tail.len() >= MIN_DEFLATED_EVENT)
+            .then(|| deflate(tail))
+            .flatten()
+            .filter(|small| small.len() <= MAX_DEFLATED_EVENT)
+    })
 }
 
 #[cfg(test)]

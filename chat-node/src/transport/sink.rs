@@ -25,7 +25,7 @@ use shared::{
 use tokio::net::TcpStream;
 
 use super::{
-    Line, SessionKey,
+    Agreed, Line, SessionKey,
     debt::{Answers, Debt},
     outbox::{Full, Outbox, Slices, StateKey},
     ring::{Lost, Ring},
@@ -85,13 +85,13 @@ struct Stream {
 
 impl Sink {
     /// A sink without a socket.
-    pub fn new(key: SessionKey, user: UserId, encoding: Encoding) -> Rc<Self> {
+    pub fn new(key: SessionKey, user: UserId, agreed: impl Into<Agreed>) -> Rc<Self> {
         Rc::new(Self {
             key,
             user,
             stream: RefCell::new(Stream {
                 ring: Ring::default(),
-                outbox: Outbox::new(encoding),
+                outbox: Outbox::new(agreed),
                 held: None,
             }),
             socket: RefCell::new(None),
@@ -134,10 +134,15 @@ impl Sink {
         self.stream.borrow().outbox.encoding()
     }
 
+    /// What was agreed on for the socket, or for the last one.
+    pub fn agreed(&self) -> Agreed {
+        self.stream.borrow().outbox.agreed()
+    }
+
     /// Takes a socket: from here on pushes go out on it. Whatever waited for an older socket is
     /// dropped; the ring has what is to be replayed.
-    pub fn attach(&self, socket: TcpStream, encoding: Encoding) {
-        self.stream.borrow_mut().outbox = Outbox::new(encoding);
+    pub fn attach(&self, socket: TcpStream, agreed: impl Into<Agreed>) {
+        self.stream.borrow_mut().outbox = Outbox::new(agreed);
         *self.socket.borrow_mut() = Some(socket);
         self.sockets.set(self.sockets.get().wrapping_add(1));
         self.owed.take();
@@ -151,7 +156,7 @@ impl Sink {
 
     /// Gives the socket up, and whatever still waited for it.
     pub fn detach(&self) -> Option<(TcpStream, Outbox)> {
-        let fresh = Outbox::new(self.encoding());
+        let fresh = Outbox::new(self.agreed());
         let waited = std::mem::replace(&mut self.stream.borrow_mut().outbox, fresh);
         self.closing.set(false);
         self.blocked.set(false);

@@ -7,6 +7,7 @@
 //! The checks go from cheap to dear: shape of the request, `Origin`, the address's bucket,
 //! whether this node takes anybody, the token's signature, the user's bucket.
 
+mod extensions;
 mod negotiation;
 mod origin;
 mod refusal;
@@ -34,7 +35,10 @@ use shared::{
 };
 use tokio::net::TcpStream;
 
-use crate::server::{Connection, Permit};
+use crate::{
+    server::{Connection, Permit},
+    transport::Agreed,
+};
 
 pub use origin::{InvalidOrigin, Origin};
 pub use refusal::Refusal;
@@ -57,6 +61,10 @@ pub struct UpgradeSettings {
     /// How often one user may open a WebSocket
     #[arg(long, default_value = "2/s burst 32")]
     pub upgrades_per_user: Quota,
+    /// Compress messages to clients that offer permessage-deflate. Saves a fifth to four fifths of
+    /// the bytes, and costs CPU
+    #[arg(long)]
+    pub deflate: bool,
 }
 
 impl Settings for UpgradeSettings {
@@ -75,7 +83,7 @@ pub struct Upgraded {
     /// Who it is.
     pub claims: Claims,
     /// What was agreed on.
-    pub encoding: Encoding,
+    pub agreed: Agreed,
     /// Where from, for logs; `None` behind a balancer that does not say.
     pub address: Option<IpAddr>,
 }
@@ -89,6 +97,7 @@ pub type Greet = dyn Fn(Upgraded) + Send + Sync;
 pub struct Upgrades {
     auth: Auth,
     origins: Vec<Origin>,
+    deflate: bool,
     proxies: Vec<Network>,
     per_address: Limiter<IpAddr>,
     per_user: Limiter<UserId>,
@@ -116,6 +125,7 @@ impl Upgrades {
         Self {
             auth,
             origins: settings.allowed_origins.clone(),
+            deflate: settings.deflate,
             proxies,
             per_address: Limiter::new(settings.upgrades_per_address, MAX_BUCKETS),
             per_user: Limiter::new(settings.upgrades_per_user, MAX_BUCKETS),
@@ -152,10 +162,12 @@ impl Upgrades {
         let decision = self.per_user.check(&claims.sub);
         decision.allowed().map_err(Refusal::UserLimit)?;
         let (encoding, named) = negotiation::choose_protocol(&head.headers)?;
+        let deflate = self.deflate.then(|| extensions::choose(&head.headers));
         Ok(Admitted {
             claims,
             encoding,
             named,
+            deflate: deflate.flatten(),
             address,
         })
     }
@@ -166,6 +178,8 @@ struct Admitted {
     encoding: Encoding,
     /// Whether the client named the subprotocol, so that the answer has to.
     named: bool,
+    /// How permessage-deflate is answered, if it was agreed on.
+    deflate: Option<&'static str>,
     address: Option<IpAddr>,
 }
 
@@ -205,6 +219,10 @@ async fn switch(
         answer.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
         answer.extend_from_slice(admitted.encoding.subprotocol().as_bytes());
     }
+    if let Some(deflate) = admitted.deflate {
+        answer.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
+        answer.extend_from_slice(deflate.as_bytes());
+    }
     answer.extend_from_slice(b"\r\n\r\n");
     while !answer.is_empty() {
         stream.writable().await?;
@@ -219,15 +237,20 @@ async fn switch(
     let Admitted {
         claims,
         encoding,
+        deflate,
         address,
         ..
     } = admitted;
+    let agreed = Agreed {
+        encoding,
+        deflate: deflate.is_some(),
+    };
     (upgrades.greet)(Upgraded {
         stream,
         unread,
         permit,
         claims,
-        encoding,
+        agreed,
         address,
     });
     Ok(())

@@ -338,6 +338,7 @@ async fn serve(rest: Rest, auth: Auth, worker: &Arbiter) -> Server {
         allowed_origins: Vec::new(),
         upgrades_per_address: "100/s".parse().unwrap(),
         upgrades_per_user: "100/s".parse().unwrap(),
+        deflate: false,
     };
     let upgrades = Upgrades::new(
         &upgrade,

@@ -209,6 +209,7 @@ pub(crate) async fn rig_with(options: Options) -> Rig {
         allowed_origins: Vec::new(),
         upgrades_per_address: plenty(),
         upgrades_per_user: plenty(),
+        deflate: false,
     };
     let greeter = surroundings.clone();
     let upgrades = Upgrades::new(

@@ -281,6 +281,14 @@ pub struct SharedEvent {
     event: Event,
     json: OnceLock<Bytes>,
     msgpack: OnceLock<Bytes>,
+    twins: OnceLock<Box<Twins>>,
+}
+
+/// What was made of each encoding's tail, if anything.
+#[derive(Debug, Default)]
+struct Twins {
+    json: OnceLock<Option<Bytes>>,
+    msgpack: OnceLock<Option<Bytes>>,
 }
 
 impl SharedEvent {
@@ -290,6 +298,7 @@ impl SharedEvent {
             event,
             json: OnceLock::new(),
             msgpack: OnceLock::new(),
+            twins: OnceLock::new(),
         }
     }
 
@@ -317,6 +326,21 @@ impl SharedEvent {
             }
         })
         .clone()
+    }
+
+    /// What `make` makes of the tail (compresses it, say): when first asked for, and then shared by
+    /// all recipients, as is that it made nothing. Every caller has to give the same `make`.
+    pub fn twin(
+        &self,
+        encoding: Encoding,
+        make: impl FnOnce(&[u8]) -> Option<Bytes>,
+    ) -> Option<Bytes> {
+        let twins = self.twins.get_or_init(Box::default);
+        let cell = match encoding {
+            Encoding::Json => &twins.json,
+            Encoding::MsgPack => &twins.msgpack,
+        };
+        cell.get_or_init(|| make(&self.tail(encoding))).clone()
     }
 }
 
@@ -430,6 +454,22 @@ mod tests {
             user: UserId::parse("u").unwrap(),
             on: true,
         })
+    }
+
+    #[test]
+    fn a_twin_is_made_once_for_each_encoding() {
+        let event = typing();
+        let mut made = Vec::new();
+        for encoding in [Encoding::Json, Encoding::MsgPack, Encoding::Json] {
+            let twin = event.twin(encoding, |tail| {
+                made.push(encoding);
+                (encoding == Encoding::Json).then(|| Bytes::copy_from_slice(tail))
+            });
+            let expected = (encoding == Encoding::Json).then(|| event.tail(encoding));
+            assert_eq!(twin, expected);
+            assert!(event.twin(encoding, |_| unreachable!()) == twin);
+        }
+        assert_eq!(made, [Encoding::Json, Encoding::MsgPack]);
     }
 
     #[test]

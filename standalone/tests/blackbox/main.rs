@@ -8,6 +8,7 @@ mod app;
 mod channel;
 mod codes;
 mod crash;
+mod deflate;
 mod disk;
 mod eddsa;
 mod flow;
