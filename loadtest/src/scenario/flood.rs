@@ -120,6 +120,13 @@ impl Torrent<'_> {
         n / typists * self.group + n % typists + 1
     }
 
+    fn change(&mut self, crowd: &mut Crowd, who: Who) -> Result<(), Fault> {
+        let d = self.states.set(who, Instant::now());
+        crowd.send(who, FLOOD_ID + self.changed, "presence.set", &d)?;
+        self.changed += 1;
+        Ok(())
+    }
+
     /// Nobody is heard typing more often than the rule allows.
     fn coalesced(&self) -> Result<(), Fault> {
         let times = self.began.elapsed().as_secs_f64() / RENEWAL.as_secs_f64();
@@ -136,6 +143,15 @@ impl Torrent<'_> {
 
 impl Beside for Torrent<'_> {
     fn drive(&mut self, crowd: &mut Crowd, ledger: &Ledger, on: bool) -> Result<(), Fault> {
+        if !on && !self.over {
+            // Invisible, visible and invisible again within the damping is no change to friends.
+            for who in (0..self.users)
+                .filter(|who| self.states.is_hidden(*who))
+                .collect::<Vec<_>>()
+            {
+                self.change(crowd, who)?;
+            }
+        }
         self.over = !on;
         let so_far = |rate: f64| (self.began.elapsed().as_secs_f64() * rate) as u64;
         let (typing, presence) = (so_far(self.rates.0), so_far(self.rates.1));
@@ -146,10 +162,7 @@ impl Beside for Torrent<'_> {
             self.typed += 1;
         }
         while on && self.changed < presence {
-            let who = self.changed as usize % self.users;
-            let d = self.states.set(who, Instant::now());
-            crowd.send(who, FLOOD_ID + self.changed, "presence.set", &d)?;
-            self.changed += 1;
+            self.change(crowd, self.changed as usize % self.users)?;
         }
         match &mut self.press {
             Some(press) => press.drive(crowd, ledger, on),
@@ -181,6 +194,14 @@ impl Beside for Torrent<'_> {
     fn is_over(&self, _: &Ledger) -> bool {
         let pressed = (self.press.as_ref()).is_some_and(|press| !press.under_way.is_empty());
         self.over && !pressed && self.states.behind() == 0
+    }
+
+    fn rest(&self) -> String {
+        let pressed = (self.press.as_ref()).map_or(0, |press| press.under_way.len());
+        let behind = self.states.behind();
+        let first = self.states.settle().err();
+        let first = first.map_or_else(String::new, |fault| format!(" ({fault})"));
+        format!(", {pressed} sends to be answered, {behind} presences to be told{first}")
     }
 }
 
@@ -266,12 +287,11 @@ fn phase(
 ) -> Result<(Vec<Figure>, Clock), Fault> {
     pace_beside(crowd, ledger, &mut clock, plan, &mut torrent)?;
     torrent.coalesced()?;
-    let took = torrent.began.elapsed().as_secs_f64();
     let rate = |name: &str, count: u64| {
         Figure::new(
             format!("{what}: {name}"),
             Unit::PerSecond,
-            count as f64 / took,
+            count as f64 / plan.time.as_secs_f64(),
         )
     };
     let heard: u64 = torrent.heard.values().sum();

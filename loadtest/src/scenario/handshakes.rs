@@ -157,6 +157,10 @@ impl Beside for Rush {
     fn is_over(&self, _: &Ledger) -> bool {
         self.stopped.is_some() && self.under_way() == 0
     }
+
+    fn rest(&self) -> String {
+        format!(", {} connections to end", self.under_way())
+    }
 }
 
 impl Scenario for Handshakes {

@@ -13,6 +13,9 @@ use crate::swarm::{Crowd, Fault, Ledger, Room, Who, message::Told};
 
 /// How long a poll may last while something else goes on.
 const BESIDE_EVERY: Duration = Duration::from_millis(1);
+/// How many messages that are due go out before the sockets are looked at: however late we are, pings are
+/// answered and what arrives is read.
+const AT_ONCE: usize = 256;
 
 /// Messages under way and how long those took that are done.
 pub(super) struct Clock {
@@ -146,6 +149,9 @@ pub(super) trait Beside {
 
     /// Nothing of it is under way any more.
     fn is_over(&self, ledger: &Ledger) -> bool;
+
+    /// What still is, when that lasts too long.
+    fn rest(&self) -> String;
 }
 
 /// Sends one message in each of the rooms in turn, and waits for all to arrive.
@@ -180,9 +186,9 @@ fn run(
     let began = Instant::now() + Duration::from_millis(5);
     let mut sent = 0;
     loop {
-        while sent < count {
+        for _ in 0..AT_ONCE {
             let due = began + plan.due(sent);
-            if due > Instant::now() {
+            if sent == count || due > Instant::now() {
                 break;
             }
             let room = plan.rooms[sent as usize % plan.rooms.len()];
@@ -224,7 +230,11 @@ fn run(
         })?;
         outcome?;
         if began.elapsed() > plan.time * 2 + Duration::from_mins(1) {
-            return Err(Fault::Silence("the last messages".into()));
+            let (unanswered, unheard) = (clock.commands.len(), clock.due.len());
+            let rest = beside.as_ref().map_or_else(String::new, |b| b.rest());
+            return Err(Fault::Silence(format!(
+                "{unanswered} messages to be acknowledged, {unheard} to be heard{rest}"
+            )));
         }
     }
 }

@@ -172,6 +172,10 @@ impl Beside for Heat {
     fn is_over(&self, ledger: &Ledger) -> bool {
         self.rate.is_some() && ledger.whole(self.room) - self.base == self.said
     }
+
+    fn rest(&self) -> String {
+        format!(", and the hot room's {}", self.said)
+    }
 }
 
 impl Scenario for Hot {

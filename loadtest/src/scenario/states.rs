@@ -157,6 +157,12 @@ impl States {
         Ok(())
     }
 
+    /// Whether a person's newest state is one that friends cannot tell from an earlier one of its
+    /// kind: they may rightly never hear of it.
+    pub(super) fn is_hidden(&self, who: Who) -> bool {
+        status(self.people[who].now()) == "invisible"
+    }
+
     /// How many have not yet heard the newest state of somebody.
     pub(super) fn behind(&self) -> usize {
         self.behind
@@ -294,6 +300,15 @@ mod tests {
         );
         states.hear(0, &event("u1", "busy", "2")).unwrap();
         states.settle().unwrap();
+    }
+
+    #[test]
+    fn an_invisible_state_is_hidden_and_the_next_is_not() {
+        let mut states = book();
+        set(&mut states, 1, 7);
+        assert!(states.is_hidden(1) && !states.is_hidden(0));
+        set(&mut states, 1, 1);
+        assert!(!states.is_hidden(1));
     }
 
     #[test]
