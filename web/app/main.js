@@ -42,10 +42,12 @@ async function showShell() {
     watchIdle((idle) => session.setIdle(idle)),
     session.on('connection', (state) => {
       if (state.name !== 'stopped') return;
-      if (state.reason === 'unauthenticated' || state.reason === 'revoked') {
-        auth.clear();
-        showDoor('Your session has ended. Please sign in again.');
-      }
+      if (state.reason !== 'unauthenticated' && state.reason !== 'revoked') return;
+      // What this tab does to the account is settled below, and what another did, it has stored.
+      if (auth.changing) return;
+      if (auth.renewedElsewhere) return location.reload();
+      auth.clear();
+      showDoor('Your session has ended. Please sign in again.');
     }),
   ];
   const signOut = async () => {
@@ -78,6 +80,13 @@ async function showShell() {
 
 // Another tab signed out, or in as somebody else: this one follows.
 auth.onForeignChange = () => location.reload();
+
+// Every session has ended, this one too: there is another to go on with, or the account is gone.
+auth.onOwnChange = () => {
+  if (!auth.account) return showDoor('Your account is deleted.');
+  leave?.();
+  void showShell();
+};
 
 document.body.append(toasts);
 if (auth.account) void showShell();

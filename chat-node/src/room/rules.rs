@@ -136,10 +136,26 @@ pub fn check_text(text: &str, may_be_empty: bool) -> Result<(), ErrorBody> {
         let message = format!("a text has at most {MAX_TEXT_CHARS} characters");
         return Err(ErrorBody::new(ErrorCode::TooLarge, message));
     }
-    if !may_be_empty && text.trim().is_empty() {
+    if !may_be_empty && !shows_something(text) {
         return Err(invalid("a message says something"));
     }
     Ok(())
+}
+
+/// Whether there is anything to be seen in a text. What is left blank, joins, or turns the direction
+/// of other characters shows nothing by itself; in an emoji that is joined of several it may stand.
+fn shows_something(text: &str) -> bool {
+    let blank = |c: char| {
+        c.is_whitespace()
+            || c.is_control()
+            || matches!(c,
+                '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d159}'
+                | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+    };
+    !text.chars().all(blank)
 }
 
 /// Up to 4 KiB of JSON.
@@ -232,7 +248,7 @@ pub fn check_emoji(emoji: &str) -> Result<(), ErrorBody> {
 
 /// 1–100 characters.
 pub fn check_name(name: &str) -> Result<(), ErrorBody> {
-    if name.trim().is_empty() || name.chars().count() > MAX_NAME_CHARS {
+    if !shows_something(name) || name.chars().count() > MAX_NAME_CHARS {
         return Err(invalid(format!(
             "a room's name has 1 to {MAX_NAME_CHARS} characters"
         )));
@@ -291,6 +307,43 @@ mod tests {
             ErrorCode::Invalid
         );
         assert!(check_text("", true).is_ok());
+    }
+
+    #[test]
+    fn a_text_shows_something() {
+        for blank in [
+            "",
+            " \n",
+            "\u{200b}",
+            "\u{2060}\u{feff}",
+            "\u{ad}",
+            "\u{115f}",
+            "\u{3164}",
+            "\u{2800} \u{2800}",
+            "\u{fe0f}",
+            "\u{200d}\u{fe0f}",
+            "\u{202e}",
+            "\u{e0061}\u{e007f}",
+            "\u{a0}",
+        ] {
+            assert!(check_text(blank, false).is_err(), "{blank:?}");
+            assert!(check_name(blank).is_err(), "{blank:?}");
+        }
+        let family = "\u{1f469}\u{200d}\u{1f467}\u{200d}\u{1f466}";
+        let flag = "\u{1f3f4}\u{e0067}\u{e0062}\u{e007f}";
+        for seen in [
+            "a",
+            ".",
+            "\u{2764}\u{fe0f}",
+            family,
+            flag,
+            "\u{200f}שלום",
+            "\u{2801}",
+            "\u{301}",
+        ] {
+            assert!(check_text(seen, false).is_ok(), "{seen:?}");
+            assert!(check_name(seen).is_ok(), "{seen:?}");
+        }
     }
 
     #[test]

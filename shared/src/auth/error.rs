@@ -1,6 +1,6 @@
 //! Why a token is not believed, and why a key cannot be used.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Algorithm;
 use crate::codes::ErrorCode;
@@ -71,6 +71,14 @@ pub enum KeyError {
     /// The file holds something else.
     #[error("not an Ed25519 private key in PKCS#8 PEM: {0}")]
     Pem(String),
+    /// What a file holds is no key to use.
+    #[error("{}: {reason}; put another there, or remove it to have one made", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with what it holds.
+        reason: Box<KeyError>,
+    },
     /// A key of a JWKS is not one we can use.
     #[error("key `{kid}` of the key set: {reason}")]
     Jwk {
@@ -91,4 +99,14 @@ pub enum KeyError {
     /// Signing failed.
     #[error("cannot sign: {0}")]
     Signing(String),
+}
+
+impl KeyError {
+    /// The same of what `path` holds.
+    pub(super) fn of_file(self, path: &Path) -> Self {
+        Self::Unfit {
+            path: path.to_owned(),
+            reason: Box::new(self),
+        }
+    }
 }

@@ -97,7 +97,8 @@ impl SigningKey {
             path: path.to_owned(),
             source,
         };
-        Self::from_pem(&std::fs::read_to_string(path).map_err(file)?)
+        let pem = std::fs::read_to_string(path).map_err(file)?;
+        Self::from_pem(&pem).map_err(|error| error.of_file(path))
     }
 
     /// The HS256 key kept in `dir/jwt.secret`, made on the first run with mode 600.
@@ -105,21 +106,21 @@ impl SigningKey {
     /// Two processes that start together agree: the file is created exclusively, and the loser
     /// reads the winner's.
     pub fn load_or_generate_secret(dir: &Path) -> Result<Self, KeyError> {
-        let secret = load_or_generate(&dir.join("jwt.secret"), || {
-            Ok(URL_SAFE_NO_PAD.encode(random::<48>()?))
-        })?;
-        Self::from_secret(secret.trim().as_bytes())
+        let path = dir.join("jwt.secret");
+        let secret = load_or_generate(&path, || Ok(URL_SAFE_NO_PAD.encode(random::<48>()?)))?;
+        Self::from_secret(secret.trim().as_bytes()).map_err(|error| error.of_file(&path))
     }
 
     /// The EdDSA key kept in `dir/jwt.pem`, made on the first run with mode 600.
     pub fn load_or_generate_ed25519(dir: &Path) -> Result<Self, KeyError> {
-        let pem = load_or_generate(&dir.join("jwt.pem"), || {
+        let path = dir.join("jwt.pem");
+        let pem = load_or_generate(&path, || {
             let key = ed25519_dalek::SigningKey::from_bytes(&random::<32>()?);
             let pem = key.to_pkcs8_pem(LineEnding::LF);
             pem.map(|pem| pem.to_string())
                 .map_err(|error| KeyError::Pem(error.to_string()))
         })?;
-        Self::from_pem(&pem)
+        Self::from_pem(&pem).map_err(|error| error.of_file(&path))
     }
 
     fn from_ed25519(key: &ed25519_dalek::SigningKey) -> Result<Self, KeyError> {
@@ -282,6 +283,23 @@ mod tests {
             2,
             "no drafts are left behind"
         );
+    }
+
+    #[test]
+    fn a_kept_key_that_is_no_good_is_named_with_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("jwt.secret"), "too short").unwrap();
+        std::fs::write(dir.path().join("jwt.pem"), "no key").unwrap();
+        let secret = SigningKey::load_or_generate_secret(dir.path()).err();
+        let pem = SigningKey::load_or_generate_ed25519(dir.path()).err();
+        let given = SigningKey::from_pem_file(&dir.path().join("jwt.pem")).err();
+        for (error, name) in [(secret, "jwt.secret"), (pem, "jwt.pem"), (given, "jwt.pem")] {
+            let told = error.unwrap().to_string();
+            assert!(
+                told.contains(dir.path().join(name).to_str().unwrap()),
+                "{told}"
+            );
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ export class Session extends Emitter {
    */
   constructor({ auth, api, account, device }) {
     super();
+    this.auth = auth;
     this.api = api;
     /** @type {Profile & { email?: string }} */
     this.me = { ...account };

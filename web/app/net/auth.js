@@ -45,8 +45,12 @@ export class Auth {
     this.refreshing = undefined;
     /** Called when another tab signed out or in as somebody else. */
     this.onForeignChange = () => {};
+    /** Called when the account's own change ended every session and this tab has a new one, or none any more. */
+    this.onOwnChange = () => {};
+    /** The account is being changed: that its sessions end is no news. */
+    this.changing = false;
     addEventListener('storage', (event) => {
-      if (event.key !== KEY && event.key !== null) return;
+      if (this.changing || (event.key !== KEY && event.key !== null)) return;
       if (this.stored()?.user.id !== this.userId) this.onForeignChange();
     });
     this.userId = this.stored()?.user.id;
@@ -75,6 +79,46 @@ export class Auth {
   /** @param {{ email: string, password: string }} who */
   async login(who) {
     this.accept(await call('POST', '/v1/auth/login', { body: who }));
+  }
+
+  /**
+   * Changes the password. The server ends every session and gives this tab a new one.
+   * @param {string} current
+   * @param {string} fresh
+   */
+  async changePassword(current, fresh) {
+    const body = { current_password: current, new_password: fresh };
+    await this.change((token) => call('PUT', '/v1/me/password', { body, token }), (grant) => this.accept(grant));
+  }
+
+  /**
+   * Deletes the account for good.
+   * @param {string} password
+   */
+  async withdraw(password) {
+    await this.change((token) => call('DELETE', '/v1/me', { body: { password }, token }), () => this.clear());
+  }
+
+  /**
+   * Does what ends every session of the account, this tab's too, and settles it before anybody looks.
+   * @param {(token: string) => Promise<any>} request
+   * @param {(answer: any) => void} settle
+   */
+  async change(request, settle) {
+    const token = await this.token({ refresh: false });
+    this.changing = true;
+    try {
+      settle(await request(token));
+      this.onOwnChange();
+    } finally {
+      this.changing = false;
+    }
+  }
+
+  /** Whether another tab has got a token since this one used its own. */
+  get renewedElsewhere() {
+    const kept = holding(this.stored());
+    return kept !== undefined && kept !== this.accessToken;
   }
 
   /** Ends the session here and at the server. */

@@ -11,7 +11,7 @@ import { field } from './dialog.js';
 /** @import { Auth } from '../net/auth.js' */
 
 /** The server's rule, said before it has to say it. */
-const MIN_PASSWORD = 10;
+export const MIN_PASSWORD = 10;
 
 /**
  * @param {Auth} auth

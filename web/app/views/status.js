@@ -8,6 +8,7 @@ import { h, fill, unseen } from '../dom.js';
 import { icon } from '../icons.js';
 import { STATUS_WORDS, presenceLine } from '../format.js';
 import { setTheme, theme } from '../appearance.js';
+import { openAccount } from './account.js';
 import { avatar, presenceDot } from './avatar.js';
 import { field, openForm } from './dialog.js';
 import { openMenu } from './menu.js';
@@ -110,6 +111,7 @@ function openSettings(session, anchor, signOut) {
   const now = theme();
   openMenu(anchor, 'Settings', [
     { label: 'Edit profile…', icon: 'user', run: () => openProfile(session) },
+    { label: 'Account…', icon: 'gear', run: () => openAccount(session) },
     { label: 'Blocked people…', icon: 'block', run: () => openBlocked(session) },
     { label: 'Keyboard shortcuts', icon: 'keyboard', hint: '?', run: openShortcuts },
     '-',

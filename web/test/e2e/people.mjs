@@ -8,7 +8,7 @@ import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
 const PLACES = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-const PASSWORD = 'a warm place by the fire';
+export const PASSWORD = 'a warm place by the fire';
 
 export async function openBrowser() {
   const executablePath = PLACES.find((place) => place && existsSync(place));
