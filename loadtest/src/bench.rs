@@ -42,7 +42,8 @@ pub struct Bench {
     /// What clients speak: json or msgpack
     #[arg(long, default_value = "json", value_parser = encoding)]
     encoding: Encoding,
-    /// Offer permessage-deflate
+    /// Measure every server twice in each run: with clients that offer permessage-deflate and with
+    /// clients that do not. Servers that are started allow it
     #[arg(long)]
     deflate: bool,
     /// The CPU that servers which are started keep to; a pinned server has one worker unless --set says otherwise
@@ -70,7 +71,7 @@ impl Bench {
         }
         let stage = Stage {
             encoding: self.encoding,
-            deflate: self.deflate,
+            deflate: false,
             server_cpu: self.server_cpu,
             program: std::env::current_exe()?,
             progress: Progress::begin(),
@@ -114,9 +115,14 @@ impl Bench {
         }
         for run in 1..=self.runs {
             stage.progress.step(format!("run {run} of {}", self.runs));
-            let figures = scenario.run(stage, &server)?;
+            let mut readings = Vec::new();
+            for stage in self.ways(stage) {
+                readings.push((way("server", &stage), scenario.run(&stage, &server)?));
+            }
             let floor = scenario.floor(stage)?;
-            add(report, "server", figures, &floor);
+            for (name, figures) in readings {
+                add(report, &name, figures, &floor);
+            }
             report.add("floor", floor);
         }
         Ok(())
@@ -136,6 +142,9 @@ impl Bench {
         };
         let mut settings = self.settings.clone();
         settings.extend(scenario.settings());
+        if self.deflate {
+            settings.push(("FIRESIDE_DEFLATE".into(), "true".into()));
+        }
         let data = if scenario.prepares() {
             stage.progress.step("preparing");
             let server = Server::start(&Launch {
@@ -151,8 +160,11 @@ impl Bench {
         let data = data.as_ref().map(Server::data_of);
         for run in 1..=self.runs {
             let mut readings = Vec::new();
-            for (n, program) in self.server.iter().enumerate() {
-                let name = self.label(n);
+            let turns = self.server.iter().enumerate();
+            for ((n, program), stage) in
+                turns.flat_map(|server| self.ways(stage).map(move |stage| (server, stage)))
+            {
+                let name = way(&self.label(n), &stage);
                 stage
                     .progress
                     .step(format!("run {run} of {}: {name}", self.runs));
@@ -165,7 +177,7 @@ impl Bench {
                         .flat_map(|under| under.split_whitespace().map(str::to_owned))
                         .collect(),
                 })?;
-                readings.push((name, scenario.run(stage, &server)?));
+                readings.push((name, scenario.run(&stage, &server)?));
                 if self.under.is_some() {
                     // A profiler writes its findings at the end.
                     server.stop()?;
@@ -183,6 +195,20 @@ impl Bench {
         Ok(())
     }
 
+    /// The ways each server is measured in; the last is the one that the floor does the same as.
+    fn ways(&self, stage: &Stage) -> impl Iterator<Item = Stage> + use<> {
+        let ways: &[bool] = if self.deflate {
+            &[true, false]
+        } else {
+            &[false]
+        };
+        let stage = stage.clone();
+        ways.iter().map(move |deflate| Stage {
+            deflate: *deflate,
+            ..stage.clone()
+        })
+    }
+
     /// A server's name in the report: its program's, or, where these are alike, its path.
     fn label(&self, n: usize) -> String {
         let name = |path: &PathBuf| {
@@ -195,6 +221,15 @@ impl Bench {
             Some(own) if alike == 1 => own,
             _ => self.server[n].display().to_string(),
         }
+    }
+}
+
+/// A server's name in the report, and how its clients spoke to it.
+fn way(name: &str, stage: &Stage) -> String {
+    if stage.deflate {
+        format!("{name}, deflate,")
+    } else {
+        name.to_owned()
     }
 }
 

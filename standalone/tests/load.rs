@@ -70,6 +70,10 @@ fn run_of(scenario: &mut impl Scenario, stage: &Stage) -> Vec<Figure> {
         settings: scenario.settings(),
         ..Launch::default()
     };
+    if stage.deflate {
+        let on = ("FIRESIDE_DEFLATE".to_owned(), "true".to_owned());
+        launch.settings.push(on);
+    }
     let mut prepared = None;
     if scenario.prepares() {
         let server = Server::start(&launch).unwrap();
@@ -100,6 +104,25 @@ fn a_message_reaches_every_member() {
     for in_flight in [1, 4] {
         let rate = value(&figures, &format!("{in_flight} in flight: rate"));
         assert!(rate > 0.0);
+    }
+}
+
+#[test]
+fn compressed_deliveries_say_the_same_in_fewer_bytes() {
+    let options = "--members 10 --in-flight 1,8 --deliveries 400 --text 300";
+    for encoding in [Encoding::Json, Encoding::MsgPack] {
+        let [plain, compressed] = [false, true].map(|deflate| {
+            let stage = Stage {
+                deflate,
+                ..stage(encoding)
+            };
+            run_of(&mut scenario::<Fanout>(options), &stage)
+        });
+        for in_flight in [1, 8] {
+            let name = format!("{in_flight} in flight: bytes of a delivery");
+            let (plain, compressed) = (value(&plain, &name), value(&compressed, &name));
+            assert!(compressed < plain * 0.9, "{compressed} {plain}");
+        }
     }
 }
 

@@ -109,10 +109,13 @@ impl Scenario for Fanout {
             talk.run(self.messages())?;
             let (cost, took) = (cpu(process)?.since(before), since.elapsed());
             let bytes = crowd.swarm().bytes_in() - bytes;
-            self.wire = (bytes / (ledger.delivered() - delivered)) as usize;
+            let wire = bytes as f64 / (ledger.delivered() - delivered) as f64;
+            self.wire = wire as usize;
             figures.extend(self.figures(in_flight, cost.total(), took));
             figures.push(self.cost(in_flight, "deliveries, user", cost.user));
             figures.push(self.cost(in_flight, "deliveries, system", cost.system));
+            let name = format!("{in_flight} in flight: bytes of a delivery");
+            figures.push(Figure::new(name, Unit::Bytes, wire));
         }
         ledger.settle()?;
         Ok(figures)

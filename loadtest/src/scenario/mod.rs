@@ -20,6 +20,7 @@ mod states;
 mod storm;
 mod talk;
 mod town;
+mod words;
 
 use std::path::PathBuf;
 

@@ -9,6 +9,7 @@ use std::{
 use hdrhistogram::Histogram;
 use serde_json::json;
 
+use super::words::words;
 use crate::swarm::{Crowd, Fault, Ledger, Room, Who, message::Told};
 
 /// How long a poll may last while something else goes on.
@@ -193,7 +194,7 @@ fn run(
             }
             let room = plan.rooms[sent as usize % plan.rooms.len()];
             let id = plan.first_id + sent;
-            let text = format!("{id:0width$}", width = plan.text);
+            let text = words(id, plan.text);
             let d = json!({
                 "room": ledger.id(room), "nonce": format!("p{id}"), "text": text,
             });

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::words::words;
 use crate::swarm::{Crowd, Fault, Ledger, Room, Who};
 
 /// A conversation in every room, closed loop: the next message goes out when the oldest of those
@@ -32,7 +33,7 @@ impl Talk<'_> {
                 finished &= whole == messages;
                 while sent[room] < messages && sent[room] < whole + self.in_flight {
                     let n = base[room] + sent[room];
-                    let text = format!("{n:0width$}", width = self.text);
+                    let text = words(n, self.text);
                     let d = json!({
                         "room": self.ledger.id(room), "nonce": format!("n{n}"), "text": text,
                     });

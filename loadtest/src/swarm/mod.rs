@@ -19,6 +19,7 @@ use std::{
 use mio::{Events, Poll, Token};
 use shared::protocol::codec::Encoding;
 
+use crate::deflate::{Inflater, deflate};
 use socket::Socket;
 
 pub use crowd::{Crowd, Ending, Fault};
@@ -78,6 +79,7 @@ pub struct Swarm {
     poll: Poll,
     events: Events,
     scratch: Box<[u8]>,
+    inflater: Inflater,
     inflated: Vec<u8>,
     sockets: Vec<Socket>,
     /// Sockets that may have bytes to read though epoll will not say so again.
@@ -106,6 +108,7 @@ impl Swarm {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
+            inflater: Inflater::default(),
             inflated: Vec::new(),
             sockets: Vec::new(),
             resumed: Vec::new(),
@@ -114,7 +117,8 @@ impl Swarm {
         })
     }
 
-    /// Offers permessage-deflate on every socket dialled from here on.
+    /// Offers permessage-deflate on every socket dialled from here on, and compresses what is sent. A
+    /// server that does not agree to it is at fault.
     pub fn offer_deflate(&mut self) {
         self.deflate = true;
     }
@@ -176,7 +180,14 @@ impl Swarm {
             Encoding::Json => frames::TEXT,
             Encoding::MsgPack => frames::BINARY,
         };
-        self.sockets[who].send(self.poll.registry(), Token(who), opcode, message)?;
+        let (registry, token) = (self.poll.registry(), Token(who));
+        if self.deflate {
+            // As browsers do: everything.
+            let small = deflate(message);
+            self.sockets[who].send(registry, token, frames::RSV1 | opcode, &small)?;
+        } else {
+            self.sockets[who].send(registry, token, opcode, message)?;
+        }
         Ok(())
     }
 
@@ -269,7 +280,9 @@ impl Swarm {
             poll,
             sockets,
             scratch,
+            inflater,
             inflated,
+            deflate,
             bytes_in,
             frames_in,
             refusals,
@@ -311,6 +324,11 @@ impl Swarm {
                     Ok(Some(end)) => {
                         at = end;
                         socket.upgraded = true;
+                        let head = String::from_utf8_lossy(&bytes[..end]);
+                        if *deflate && !head.contains("permessage-deflate") {
+                            let what = "no permessage-deflate: is the server's setting on?";
+                            return Err(SwarmError::Contract { who, what });
+                        }
                         tell(who, Arrival::Open);
                     }
                     Err(answer) if *refusals => {
@@ -338,8 +356,12 @@ impl Swarm {
                         }
                         if frame.head & frames::RSV1 == 0 {
                             tell(who, Arrival::Message(payload));
+                        } else if !*deflate {
+                            let what = "compressed, which was not agreed on";
+                            return Err(SwarmError::Contract { who, what });
                         } else {
-                            socket::inflate(payload, inflated)
+                            inflater
+                                .inflate(payload, inflated)
                                 .map_err(|what| SwarmError::Contract { who, what })?;
                             tell(who, Arrival::Message(inflated));
                         }

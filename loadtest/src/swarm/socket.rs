@@ -182,20 +182,3 @@ pub(super) fn upgraded(bytes: &[u8]) -> Result<Option<usize>, Vec<u8>> {
     }
     Err(bytes.to_vec())
 }
-
-/// Inflates a message of permessage-deflate without context takeover (RFC 7692, section 7.2.2).
-pub(super) fn inflate(payload: &[u8], into: &mut Vec<u8>) -> Result<(), &'static str> {
-    into.clear();
-    let tail: &[u8] = &[0, 0, 0xff, 0xff];
-    let mut reader = flate2::read::DeflateDecoder::new(payload.chain(tail));
-    let mut chunk = [0; 4096];
-    loop {
-        match reader.read(&mut chunk) {
-            Ok(0) => return Ok(()),
-            Ok(length) => into.extend(&chunk[..length]),
-            // The stream has no final block: it ends where the bytes do.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(_) => return Err("a message that does not inflate"),
-        }
-    }
-}
