@@ -11,10 +11,10 @@ use super::{Report, Settings, duration};
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServerSettings {
     /// The address to serve clients on
-    #[arg(long, default_value = "127.0.0.1:8102")]
+    #[arg(long, value_parser = address, default_value = "127.0.0.1:8102")]
     pub listen: SocketAddr,
     /// The address of /healthz, /readyz and /metrics; off when not given. Keep it from the public
-    #[arg(long)]
+    #[arg(long, value_parser = address)]
     pub admin_listen: Option<SocketAddr>,
     /// The directory of databases and generated keys
     #[arg(long, default_value = "./data")]
@@ -22,6 +22,12 @@ pub struct ServerSettings {
     /// How long a drain may take before it is cut
     #[arg(long, value_parser = duration, default_value = "25s")]
     pub shutdown_grace: Duration,
+}
+
+/// An address to listen on. What is none is answered with what one looks like.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let example = "give an IP address and a port, such as 127.0.0.1:8102 or 0.0.0.0:8102";
+    text.parse().map_err(|_| example.to_owned())
 }
 
 impl ServerSettings {
@@ -100,6 +106,15 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read(&path).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn what_is_no_address_is_answered_with_an_example() {
+        assert_eq!(address("[::1]:80").unwrap().port(), 80);
+        for text in ["foo", "127.0.0.1", ":8102", "localhost:8102"] {
+            let told = address(text).unwrap_err();
+            assert!(told.contains("127.0.0.1:8102"), "{told}");
+        }
     }
 
     #[test]
