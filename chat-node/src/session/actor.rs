@@ -36,7 +36,7 @@ use crate::{
         wheel,
     },
     upgrade::Upgraded,
-    worker::Worker,
+    worker::{Worker, step_back},
 };
 
 /// How many reads of a full buffer a socket has in one turn.
@@ -231,7 +231,7 @@ impl Session {
             }
         }
         // A socket that never runs dry lets the others of its thread have theirs.
-        cx.waker().wake_by_ref();
+        step_back(cx);
     }
 
     fn messages(&mut self, scratch: &mut BytesMut, ctx: &mut Context<Self>) {

@@ -26,7 +26,10 @@ use smallvec::SmallVec;
 use self::posts::Post;
 pub use self::posts::{Audience, CONGESTED_AT, Relays};
 use super::{SessionKey, sink::Sink};
-use crate::room::{Reply, ReplyBody};
+use crate::{
+    room::{Reply, ReplyBody},
+    worker::step_back,
+};
 
 /// Posts handled before dirty sinks are flushed and sockets get their turn.
 const TURN: usize = 512;
@@ -357,7 +360,7 @@ impl ActorFuture<RelayActor> for Drain {
         relay.relays.wake_on_post(relay.worker, cx.waker());
         if relay.turn() {
             // Sockets of this worker get their turn before the next one.
-            cx.waker().wake_by_ref();
+            step_back(cx);
         }
         Poll::Pending
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     measure::{Figure, Unit},
-    swarm::{Crowd, Fault, Ledger, Room, Who, message::Told},
+    swarm::{Crowd, Fault, Ledger, Room, SwarmError, Who, message::Told},
     target::{Friends, Server, World},
 };
 
@@ -202,6 +202,7 @@ impl Scenario for Hot {
         let mut crowd = stage.crowd(server)?;
         crowd.join(server.access().tokens(world.users())?, |_, _| ())?;
         let first = self.members;
+        crowd.swarm().prefer(first).map_err(SwarmError::from)?;
         let sender = move |room: Room| first + 2 * (room - hot - 1);
         let plan = Pace {
             rooms: &quiet,

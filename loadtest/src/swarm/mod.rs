@@ -8,6 +8,7 @@ mod crowd;
 mod frames;
 mod ledger;
 pub mod message;
+mod polls;
 mod socket;
 
 use std::{
@@ -16,10 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Events, Poll, Token};
+use mio::Token;
 use shared::protocol::codec::Encoding;
 
 use crate::deflate::{Inflater, deflate};
+use polls::Polls;
 use socket::Socket;
 
 pub use crowd::{Crowd, Ending, Fault};
@@ -76,8 +78,7 @@ pub struct Swarm {
     deflate: bool,
     /// A refused upgrade is told, not an error.
     refusals: bool,
-    poll: Poll,
-    events: Events,
+    polls: Polls,
     scratch: Box<[u8]>,
     inflater: Inflater,
     inflated: Vec<u8>,
@@ -105,8 +106,7 @@ impl Swarm {
             encoding,
             deflate: false,
             refusals: false,
-            poll: Poll::new()?,
-            events: Events::with_capacity(1024),
+            polls: Polls::new()?,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             inflater: Inflater::default(),
             inflated: Vec::new(),
@@ -128,6 +128,12 @@ impl Swarm {
         self.refusals = true;
     }
 
+    /// What arrives on the sockets from `first` on is told before what arrives on the others: those
+    /// are what is timed, and the generator's own work is not to be counted in.
+    pub fn prefer(&mut self, first: Who) -> io::Result<()> {
+        self.polls.prefer(first, &mut self.sockets)
+    }
+
     /// The encoding every socket speaks.
     pub fn encoding(&self) -> Encoding {
         self.encoding
@@ -147,7 +153,7 @@ impl Swarm {
     pub fn dial(&mut self, token: &str) -> Result<Who, SwarmError> {
         let who = self.sockets.len();
         let request = socket::request(self.address, self.encoding, token, self.deflate);
-        let socket = Socket::dial(self.poll.registry(), Token(who), self.address, request)?;
+        let socket = Socket::dial(self.polls.registry(who), Token(who), self.address, request)?;
         self.sockets.push(socket);
         Ok(who)
     }
@@ -155,14 +161,20 @@ impl Swarm {
     /// Connects the place `who` anew, after its socket ended.
     pub fn redial(&mut self, who: Who, token: &str) -> Result<(), SwarmError> {
         let request = socket::request(self.address, self.encoding, token, self.deflate);
-        self.sockets[who] = Socket::dial(self.poll.registry(), Token(who), self.address, request)?;
+        self.sockets[who] =
+            Socket::dial(self.polls.registry(who), Token(who), self.address, request)?;
         Ok(())
     }
 
     /// One more socket that speaks no HTTP: it is open as soon as it is connected.
     pub fn dial_bare(&mut self) -> Result<Who, SwarmError> {
         let who = self.sockets.len();
-        let socket = Socket::dial(self.poll.registry(), Token(who), self.address, Vec::new())?;
+        let socket = Socket::dial(
+            self.polls.registry(who),
+            Token(who),
+            self.address,
+            Vec::new(),
+        )?;
         self.sockets.push(socket);
         Ok(who)
     }
@@ -180,7 +192,7 @@ impl Swarm {
             Encoding::Json => frames::TEXT,
             Encoding::MsgPack => frames::BINARY,
         };
-        let (registry, token) = (self.poll.registry(), Token(who));
+        let (registry, token) = (self.polls.registry(who), Token(who));
         if self.deflate {
             // As browsers do: everything.
             let small = deflate(message);
@@ -193,7 +205,7 @@ impl Swarm {
 
     /// Ends the connection without a word, as a cable that is pulled.
     pub fn cut(&mut self, who: Who) {
-        self.sockets[who].cut(self.poll.registry());
+        self.sockets[who].cut(self.polls.registry(who));
     }
 
     /// Stops reading a socket: its kernel buffers fill, then the server's.
@@ -221,18 +233,11 @@ impl Swarm {
         } else {
             Duration::ZERO
         };
-        if let Err(error) = self.poll.poll(&mut self.events, Some(wait))
-            && error.kind() != io::ErrorKind::Interrupted
-        {
-            return Err(error.into());
-        }
-        let woken: Vec<(Who, bool)> = (self.events.iter())
-            .map(|event| (event.token().0, event.is_writable()))
-            .chain(self.resumed.drain(..).map(|who| (who, false)))
-            .collect();
+        let mut woken = self.polls.wait(wait)?;
+        woken.extend(self.resumed.drain(..).map(|who| (who, false)));
         for (who, writable) in woken {
             if writable {
-                let registry = self.poll.registry();
+                let registry = self.polls.registry(who);
                 match self.sockets[who].writable(registry, Token(who)) {
                     Ok(true) => tell(who, Arrival::Open),
                     Ok(false) => {}
@@ -277,7 +282,7 @@ impl Swarm {
         tell: &mut impl FnMut(Who, Arrival<'_>),
     ) -> Result<(), SwarmError> {
         let Self {
-            poll,
+            polls,
             sockets,
             scratch,
             inflater,
@@ -292,7 +297,7 @@ impl Swarm {
         while socket.readable() {
             let length = match socket.read(scratch) {
                 Ok(0) => {
-                    socket.cut(poll.registry());
+                    socket.cut(polls.registry(who));
                     tell(who, Arrival::Closed(None));
                     return Ok(());
                 }
@@ -300,7 +305,7 @@ impl Swarm {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => {
-                    socket.cut(poll.registry());
+                    socket.cut(polls.registry(who));
                     tell(who, Arrival::Closed(None));
                     return Ok(());
                 }
@@ -332,7 +337,7 @@ impl Swarm {
                         tell(who, Arrival::Open);
                     }
                     Err(answer) if *refusals => {
-                        socket.cut(poll.registry());
+                        socket.cut(polls.registry(who));
                         tell(who, Arrival::Refused(&answer));
                         return Ok(());
                     }
@@ -368,12 +373,12 @@ impl Swarm {
                     }
                     frames::PING => {
                         let payload = payload.to_vec();
-                        socket.send(poll.registry(), Token(who), frames::PONG, &payload)?;
+                        socket.send(polls.registry(who), Token(who), frames::PONG, &payload)?;
                     }
                     frames::PONG => {}
                     frames::CLOSE => {
                         let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-                        socket.cut(poll.registry());
+                        socket.cut(polls.registry(who));
                         tell(who, Arrival::Closed(code));
                         return Ok(());
                     }

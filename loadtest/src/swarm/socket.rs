@@ -109,6 +109,20 @@ impl Socket {
         Ok(())
     }
 
+    /// Another poll tells of it from here on.
+    pub(super) fn move_to(
+        &mut self,
+        from: &Registry,
+        to: &Registry,
+        token: Token,
+    ) -> io::Result<()> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        from.deregister(stream)?;
+        to.register(stream, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
     /// Ends the connection, dropping what was not sent.
     pub(super) fn cut(&mut self, registry: &Registry) {
         if let Some(mut stream) = self.stream.take() {
