@@ -5,7 +5,7 @@
 //! one table of error and close codes, and [`problem`] is how REST says them; [`events`] is what the
 //! store tells chat nodes. The rest is what running a service takes: [`program`] (the start and the
 //! end of each), [`settings`], [`auth`], [`limits`], [`network`], [`openapi`], [`telemetry`],
-//! [`lifecycle`].
+//! [`lifecycle`], [`text`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -22,3 +22,4 @@ pub mod program;
 pub mod protocol;
 pub mod settings;
 pub mod telemetry;
+pub mod text;

@@ -8,6 +8,7 @@ use shared::{
         reply::ErrorBody,
         room::{Role, RoomKind},
     },
+    text,
 };
 
 /// The user the server API acts as when it names none; a member of nothing.
@@ -136,26 +137,10 @@ pub fn check_text(text: &str, may_be_empty: bool) -> Result<(), ErrorBody> {
         let message = format!("a text has at most {MAX_TEXT_CHARS} characters");
         return Err(ErrorBody::new(ErrorCode::TooLarge, message));
     }
-    if !may_be_empty && !shows_something(text) {
+    if !may_be_empty && !text::shows_something(text) {
         return Err(invalid("a message says something"));
     }
     Ok(())
-}
-
-/// Whether there is anything to be seen in a text. What is left blank, joins, or turns the direction
-/// of other characters shows nothing by itself; in an emoji that is joined of several it may stand.
-fn shows_something(text: &str) -> bool {
-    let blank = |c: char| {
-        c.is_whitespace()
-            || c.is_control()
-            || matches!(c,
-                '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-                | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d159}'
-                | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
-    };
-    !text.chars().all(blank)
 }
 
 /// Up to 4 KiB of JSON.
@@ -248,7 +233,7 @@ pub fn check_emoji(emoji: &str) -> Result<(), ErrorBody> {
 
 /// 1–100 characters.
 pub fn check_name(name: &str) -> Result<(), ErrorBody> {
-    if !shows_something(name) || name.chars().count() > MAX_NAME_CHARS {
+    if !text::shows_something(name) || name.chars().count() > MAX_NAME_CHARS {
         return Err(invalid(format!(
             "a room's name has 1 to {MAX_NAME_CHARS} characters"
         )));

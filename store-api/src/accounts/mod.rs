@@ -10,7 +10,7 @@ use ulid::Ulid;
 
 pub(crate) use password::{HashCost, Hasher};
 use rules::{Email, Password};
-pub(crate) use rules::{Name, fold, is_unseen};
+pub(crate) use rules::{Name, fold};
 pub use session::LoggedIn;
 pub(crate) use tokens::{TokenLifetimes, Tokens};
 

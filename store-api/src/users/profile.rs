@@ -1,9 +1,10 @@
 //! What a picture's address and a status line have to look like.
 
+use shared::text::is_unseen;
 use unicode_normalization::UnicodeNormalization as _;
 use url::Url;
 
-use crate::{accounts::is_unseen, error::Violation};
+use crate::error::Violation;
 
 /// The longest address of a picture, in bytes.
 const MAX_URL: usize = 512;
