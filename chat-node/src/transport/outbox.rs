@@ -14,6 +14,8 @@
 //! was compressed once for all its recipients, and the prefix of each, which is its own, goes before
 //! it in a stored block (see [`super::deflate`]). Objects of one frame are compressed or they are not.
 
+mod item;
+
 use std::{collections::VecDeque, io::IoSlice, sync::Arc};
 
 use bytes::Bytes;
@@ -26,6 +28,7 @@ use shared::{
 };
 use smallvec::SmallVec;
 
+use self::item::{Item, Kind, RSV1};
 use super::{
     Agreed,
     debt::Answers,
@@ -85,124 +88,6 @@ pub struct Outbox {
     /// The answers among the items that are not written whole.
     answers: Answers,
     states: VecDeque<(StateKey, Arc<SharedEvent>)>,
-}
-
-/// One object, or one control frame.
-#[derive(Debug)]
-struct Item {
-    /// Room for the frame's header or the separator, then the object's prefix.
-    head: [u8; HEAD],
-    start: u8,
-    end: u8,
-    kind: Kind,
-    /// A frame begins with this item.
-    opens: bool,
-    /// How long a compressed body is to its recipient; 0 for one that is not compressed.
-    inflated: u32,
-    body: Bytes,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Object,
-    /// An object that answers a command.
-    Answer,
-    /// A whole frame of its own: ping, pong or close.
-    Control,
-}
-
-/// A server's frame header is 2, 4 or 10 bytes.
-const HEADER: usize = 10;
-/// Marks a frame whose payload is compressed.
-const RSV1: u8 = 0x40;
-const HEAD: usize = HEADER + Prefix::MAX;
-
-impl Item {
-    /// An event of which each recipient has a prefix of its own.
-    fn event(prefix: &Prefix, body: Bytes) -> Self {
-        let (bytes, len) = prefix.padded();
-        let mut item = Self::whole(body, Kind::Object);
-        item.head[HEADER..].copy_from_slice(bytes);
-        item.end = (HEADER + len) as u8;
-        item
-    }
-
-    /// Something that is the body alone.
-    fn whole(body: Bytes, kind: Kind) -> Self {
-        Self {
-            head: [0; HEAD],
-            start: HEADER as u8,
-            end: HEADER as u8,
-            kind,
-            opens: kind == Kind::Control,
-            inflated: 0,
-            body,
-        }
-    }
-
-    /// A whole control frame; `payload` is at most 125 bytes.
-    fn control(opcode: u8, payload: &[u8]) -> Self {
-        let mut frame = Vec::with_capacity(2 + payload.len());
-        frame.extend_from_slice(&[0x80 | opcode, payload.len() as u8]);
-        frame.extend_from_slice(payload);
-        Self::whole(frame.into(), Kind::Control)
-    }
-
-    fn head(&self) -> &[u8] {
-        &self.head[usize::from(self.start)..usize::from(self.end)]
-    }
-
-    fn len(&self) -> usize {
-        usize::from(self.end - self.start) + self.body.len()
-    }
-
-    fn put_before<const N: usize>(&mut self, bytes: [u8; N]) {
-        let start = usize::from(self.start) - N;
-        self.head[start..start + N].copy_from_slice(&bytes);
-        self.start = start as u8;
-    }
-
-    /// Puts what its body is compressed in the body's place.
-    fn compress(&mut self, small: Bytes) {
-        self.inflated = self.body.len() as u32;
-        self.body = small;
-    }
-
-    fn is_compressed(&self) -> bool {
-        self.inflated > 0
-    }
-
-    /// Puts the head of a compressed object into a stored block, which the piece before it in the
-    /// frame has begun already.
-    fn store_head(&mut self, first: bool) {
-        let length = u16::from(self.end - self.start);
-        if first && length == 0 {
-            return;
-        }
-        self.put_before((!length).to_le_bytes());
-        self.put_before(length.to_le_bytes());
-        if first {
-            self.put_before([0]);
-        }
-    }
-
-    /// Puts the header of a final, unmasked data frame before it (RFC 6455, 5.2).
-    fn open_frame(&mut self, opcode: u8, payload: usize) -> usize {
-        self.opens = true;
-        let before = self.start;
-        match payload {
-            0..=125 => self.put_before([opcode, payload as u8]),
-            126..=0xffff => {
-                let [a, b] = (payload as u16).to_be_bytes();
-                self.put_before([opcode, 126, a, b]);
-            }
-            _ => {
-                self.put_before((payload as u64).to_be_bytes());
-                self.put_before([opcode, 127]);
-            }
-        }
-        usize::from(before - self.start)
-    }
 }
 
 impl Outbox {
