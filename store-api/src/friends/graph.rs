@@ -72,7 +72,9 @@ impl Store {
             .await?;
         for row in friends {
             if let (Some(name), Some(&place)) = (row.name, places.get(row.owner.as_str())) {
-                graphs[place].friends.push((stored_id(&row.id)?, name));
+                graphs[place]
+                    .friends
+                    .extend(readable(&row.id).map(|id| (id, name)));
             }
         }
         let blocks = block::Entity::find()
@@ -85,10 +87,10 @@ impl Store {
             .await?;
         for row in blocks {
             if let Some(&place) = places.get(row.owner.as_str()) {
-                graphs[place].blocked.push(stored_id(&row.other)?);
+                graphs[place].blocked.extend(readable(&row.other));
             }
             if let Some(&place) = places.get(row.other.as_str()) {
-                graphs[place].blocked_by.push(stored_id(&row.owner)?);
+                graphs[place].blocked_by.extend(readable(&row.owner));
             }
         }
         Ok(people
@@ -96,6 +98,13 @@ impl Store {
             .map(|person| graphs[places[person.as_str()]].clone())
             .collect())
     }
+}
+
+/// An id as it is stored. One that is none is nobody's, and takes nobody's graph with it.
+fn readable(id: &str) -> Option<UserId> {
+    stored_id(id)
+        .inspect_err(|error| tracing::error!(%error, "a row of the friend graph is left out"))
+        .ok()
 }
 
 /// From a relation to the account of its owner.
