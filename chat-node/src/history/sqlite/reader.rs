@@ -20,7 +20,8 @@ use super::{
 };
 use crate::history::HistoryError;
 
-type Question = Box<dyn FnOnce(&Connection) + Send>;
+/// Asked of a connection, or told why there is none.
+type Question = Box<dyn FnOnce(Result<&Connection, &rusqlite::Error>) + Send>;
 
 /// A pool's threads and what may wait for them.
 pub(super) struct Pool {
@@ -73,7 +74,11 @@ impl Readers {
         let question: Question = Box::new(move |conn| {
             // Whoever asked has gone: a page nobody waits for is not worth reading.
             if !reply.is_closed() {
-                let _ = reply.send(question(conn));
+                let answer = match conn {
+                    Ok(conn) => question(conn).map_err(|error| error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                };
+                let _ = reply.send(answer);
             }
         });
         self.queue.push(1, question).map_err(|refused| {
@@ -88,7 +93,7 @@ impl Readers {
         })?;
         match answer.await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(HistoryError::Unavailable(error.to_string())),
+            Ok(Err(reason)) => Err(HistoryError::Unavailable(reason)),
             Err(_) => Err(HistoryError::Unavailable("the reader failed".into())),
         }
     }
@@ -103,18 +108,18 @@ fn serve(queue: &Queue<Question>, together: usize, place: &Place, gauges: &Gauge
     while let Taken::Items(questions) = queue.take(together, |_| 1, None) {
         let started = Instant::now();
         let count = questions.len();
-        if conn.is_none() {
-            conn = place
-                .reader()
-                .inspect_err(|error| tracing::error!(%error, "cannot open history to read"))
-                .ok();
-        }
-        // Dropping the questions answers them.
-        let whole = conn.as_ref().is_some_and(|open| answer(open, questions));
-        if !whole {
-            // The next ones get a connection in a known state.
-            conn = None;
-        }
+        let open = match conn.take() {
+            Some(open) => Ok(open),
+            None => place.reader(),
+        };
+        // Kept if it is in a known state; the next questions get another if not.
+        conn = match open {
+            Ok(open) => answer(&open, questions).then_some(open),
+            Err(error) => {
+                refuse(&error, questions);
+                None
+            }
+        };
         let each = started.elapsed() / u32::try_from(count).unwrap_or(1).max(1);
         for _ in 0..count {
             gauges.read_seconds.record(each);
@@ -122,20 +127,27 @@ fn serve(queue: &Queue<Question>, together: usize, place: &Place, gauges: &Gauge
     }
 }
 
-/// Whether the connection is good for more.
+/// Answers from one snapshot. Whether the connection is good for more.
 fn answer(conn: &Connection, questions: Vec<Question>) -> bool {
     let run = |sql| {
         let mut statement = conn.prepare_cached(sql)?;
         statement.execute([]).map(drop)
     };
     if let Err(error) = run("BEGIN") {
-        tracing::warn!(%error, "cannot read history");
+        refuse(&error, questions);
         return false;
     }
     let mut whole = true;
     for question in questions {
-        whole &= catch_unwind(AssertUnwindSafe(|| question(conn))).is_ok();
+        whole &= catch_unwind(AssertUnwindSafe(|| question(Ok(conn)))).is_ok();
     }
     // Read-only: it takes nothing back.
     whole && run("ROLLBACK").is_ok()
+}
+
+/// Whoever asked logs it.
+fn refuse(error: &rusqlite::Error, questions: Vec<Question>) {
+    for question in questions {
+        question(Err(error));
+    }
 }
