@@ -183,9 +183,6 @@ impl Bench {
                     server.stop()?;
                 }
             }
-            stage
-                .progress
-                .step(format!("run {run} of {}: the floor", self.runs));
             let floor = scenario.floor(stage)?;
             for (name, figures) in readings {
                 add(report, &name, figures, &floor);

@@ -61,8 +61,7 @@ pub struct UpgradeSettings {
     /// How often one user may open a WebSocket
     #[arg(long, default_value = "2/s burst 32")]
     pub upgrades_per_user: Quota,
-    /// Compress messages to clients that offer permessage-deflate. Saves a fifth to four fifths of
-    /// the bytes, and costs CPU
+    /// Compress messages to clients that offer permessage-deflate: fewer bytes, more CPU
     #[arg(long)]
     pub deflate: bool,
 }

@@ -122,6 +122,7 @@ impl Scenario for Fanout {
     }
 
     fn floor(&mut self, stage: &Stage) -> Result<Vec<Figure>, Fault> {
+        stage.progress.step("the floor".to_owned());
         // One sender wakes all sockets, so rooms make no difference to the kernel.
         let sockets = self.rooms * self.members;
         let mut floor = Floor::start(stage, sockets, self.wire)?;

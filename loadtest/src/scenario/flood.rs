@@ -14,7 +14,7 @@ use super::{
     pace::{Beside, Clock, Pace, pace, pace_beside},
     percentiles,
     pressure::slower,
-    states::{DAMPING, States, enough, friends},
+    states::{States, enough, friends, gather},
 };
 use crate::{
     measure::{Figure, Unit},
@@ -350,22 +350,7 @@ impl Scenario for Flood {
             Vec::new()
         };
         let mut states = States::new(&self.accounts, |who| friends(who, users, self.friends))?;
-        let mut crowd = stage.crowd(server)?;
-        let mut outcome = Ok(());
-        crowd.join(server.access().tokens(&self.accounts)?, |who, told| {
-            stage.progress.count("sessions", who + 1, users);
-            outcome = std::mem::replace(&mut outcome, Ok(())).and_then(|()| states.hear(who, told));
-        })?;
-        outcome?;
-        // That they came is told too.
-        let (since, mut outcome) = (Instant::now(), Ok(()));
-        while since.elapsed() < DAMPING * 2 {
-            crowd.poll(Duration::from_millis(100), |who, told| {
-                outcome =
-                    std::mem::replace(&mut outcome, Ok(())).and_then(|()| states.hear(who, told));
-            })?;
-        }
-        outcome?;
+        let mut crowd = gather(stage, server, &self.accounts, &mut states)?;
 
         let group = self.group;
         let sender = move |room: Room| room * group;

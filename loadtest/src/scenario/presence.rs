@@ -7,7 +7,7 @@ use clap::Args;
 use super::{
     Scenario, Stage, cpu, percentiles, process,
     schedule::Schedule,
-    states::{DAMPING, States, enough, friends},
+    states::{DAMPING, States, enough, friends, gather, listen},
 };
 use crate::{
     measure::{Figure, Unit},
@@ -69,15 +69,7 @@ impl Scenario for Presence {
         let process = process(server)?;
         let users = self.accounts.len();
         let mut states = States::new(&self.accounts, |who| friends(who, users, self.friends))?;
-        let mut crowd = stage.crowd(server)?;
-        let mut outcome = Ok(());
-        crowd.join(server.access().tokens(&self.accounts)?, |who, told| {
-            stage.progress.count("sessions", who + 1, users);
-            outcome = std::mem::replace(&mut outcome, Ok(())).and_then(|()| states.hear(who, told));
-        })?;
-        outcome?;
-        // That they came is told too, and holds back what follows.
-        listen(&mut crowd, &mut states, DAMPING * 2)?;
+        let mut crowd = gather(stage, server, &self.accounts, &mut states)?;
 
         let joined = states.deliveries();
         let (before, since) = (cpu(process)?, Instant::now());
@@ -106,26 +98,6 @@ impl Presence {
             crowd.send(change.who, n as u64, "presence.set", &d)?;
         }
         Ok(())
-    }
-}
-
-/// Takes in what comes within `time`.
-fn listen(crowd: &mut Crowd, states: &mut States, time: Duration) -> Result<(), Fault> {
-    let since = Instant::now();
-    loop {
-        let mut outcome = Ok(());
-        crowd.poll(time.saturating_sub(since.elapsed()), |who, told| {
-            if outcome.is_ok() {
-                outcome = match &told.err {
-                    Some(error) => Err(Fault::Refused(error.explain())),
-                    None => states.hear(who, told),
-                };
-            }
-        })?;
-        outcome?;
-        if since.elapsed() >= time {
-            return Ok(());
-        }
     }
 }
 

@@ -13,10 +13,13 @@ use std::{
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use super::histogram;
-use crate::swarm::{
-    Fault, Who,
-    message::{Content, Told},
+use super::{Stage, histogram};
+use crate::{
+    swarm::{
+        Crowd, Fault, Who,
+        message::{Content, Told},
+    },
+    target::Server,
 };
 
 /// At most one publication about a person in this time, by the contract. A change after twice as
@@ -228,6 +231,44 @@ fn shown(number: u32, own: bool) -> &'static str {
     match status(number) {
         "invisible" if !own => "offline",
         status => status,
+    }
+}
+
+/// Lets everybody of `accounts` come, and waits until that they came is told: it holds back what follows.
+pub(super) fn gather(
+    stage: &Stage,
+    server: &Server,
+    accounts: &[String],
+    states: &mut States,
+) -> Result<Crowd, Fault> {
+    let mut crowd = stage.crowd(server)?;
+    let mut outcome = Ok(());
+    crowd.join(server.access().tokens(accounts)?, |who, told| {
+        stage.progress.count("sessions", who + 1, accounts.len());
+        outcome = std::mem::replace(&mut outcome, Ok(())).and_then(|()| states.hear(who, told));
+    })?;
+    outcome?;
+    listen(&mut crowd, states, DAMPING * 2)?;
+    Ok(crowd)
+}
+
+/// Takes in what comes within `time`.
+pub(super) fn listen(crowd: &mut Crowd, states: &mut States, time: Duration) -> Result<(), Fault> {
+    let since = Instant::now();
+    loop {
+        let mut outcome = Ok(());
+        crowd.poll(time.saturating_sub(since.elapsed()), |who, told| {
+            if outcome.is_ok() {
+                outcome = match &told.err {
+                    Some(error) => Err(Fault::Refused(error.explain())),
+                    None => states.hear(who, told),
+                };
+            }
+        })?;
+        outcome?;
+        if since.elapsed() >= time {
+            return Ok(());
+        }
     }
 }
 
