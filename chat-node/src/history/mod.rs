@@ -105,8 +105,16 @@ pub trait History: Send + Sync + 'static {
     /// belongs to. Deleted messages are never found, edited ones by what they now say.
     async fn search(&self, query: &Search) -> Result<Found, HistoryError>;
 
-    /// Forgets a room and its log. Idempotent.
-    async fn remove(&self, room: &RoomId) -> Result<(), HistoryError>;
+    /// Where the logs of these rooms stand, in any order; what is no room is left out. What a
+    /// node knows is compared with it, so it has to be cheap for a thousand at once.
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, HistoryError>;
+
+    /// What these users may have missed since a time, by the times of the entries.
+    async fn since(&self, users: &[UserId], since: Timestamp) -> Result<Missed, HistoryError>;
+
+    /// Forgets a room and its log, if its head is still `at`; answers whether the room is gone.
+    /// Nothing that was appended meanwhile, by whatever node, is forgotten with it. Idempotent.
+    async fn remove(&self, room: &RoomId, at: Seq) -> Result<bool, HistoryError>;
 
     /// Whether the store answers and what is said can be kept, for readiness. What the last writes
     /// came to is part of the answer; a store that refused them finds out by itself when it could
@@ -204,6 +212,26 @@ pub struct MemberRecord {
     pub muted: Option<Option<Timestamp>>,
     /// How far the member has read. Who comes in has read up to the entry that says so.
     pub read: Seq,
+}
+
+/// What users may have missed since a time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Missed {
+    /// Direct-message rooms of theirs whose newest entry is of that time or later, once each.
+    pub direct: Vec<Stirred>,
+    /// Who came into which other room then or later and is still in, and the entry that says so.
+    pub joined: Vec<(UserId, RoomId, Seq)>,
+}
+
+/// A room in which something happened lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stirred {
+    /// The room.
+    pub room: RoomId,
+    /// The newest entry before that time; [`Seq::ZERO`] when there is none.
+    pub before: Seq,
+    /// The newest entry.
+    pub head: Seq,
 }
 
 /// Where a page of messages lies.

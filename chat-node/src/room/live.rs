@@ -208,8 +208,13 @@ impl Room {
         if self.caught_up().await.is_err() || !self.deserted() {
             return;
         }
-        match self.parts.history.remove(&self.id).await {
-            Ok(()) => {
+        let Some(head) = self.state().map(RoomState::head) else {
+            return;
+        };
+        match self.parts.history.remove(&self.id, head).await {
+            // Somebody came in through another node, at this moment.
+            Ok(false) => self.behind = true,
+            Ok(true) => {
                 self.parts.relays.forget(&self.id);
                 self.known = Known::Absent;
                 tracing::debug!(room = %self.id, "removed a deserted lobby");

@@ -6,6 +6,7 @@ mod crash;
 mod folding;
 mod log;
 mod membership;
+mod missed;
 mod model;
 mod pages;
 mod random;
@@ -51,6 +52,7 @@ macro_rules! suite {
                 mutes_and_roles_are_kept_and_strangers_have_none,
                 memberships_leave_direct_messages_out, deserted_lobbies_are_found,
                 views_show_each_member_their_own;
+            missed: heads_are_told_of_the_rooms_there_are, what_happened_lately_is_found;
             pages: pages_meet_without_a_gap, the_edges_of_pages_are_known,
                 a_page_around_a_position_has_both_sides, an_unknown_room_has_no_page,
                 messages_are_found_by_position;
@@ -109,6 +111,11 @@ impl Log {
         }
         log.put(members[0], bodies).await;
         log
+    }
+
+    /// What is appended from here on is of this time or later.
+    pub(crate) fn sleep_until(&mut self, time: Timestamp) {
+        self.clock = self.clock.max(time.as_millis());
     }
 
     /// Appends and expects that it stands.

@@ -16,6 +16,7 @@ mod gauges;
 mod health;
 mod marker;
 mod messages;
+mod missed;
 mod purge;
 mod queue;
 mod reader;
@@ -39,7 +40,7 @@ use std::{
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use shared::{
-    id::{Nonce, RoomId, Seq, UserId},
+    id::{Nonce, RoomId, Seq, Timestamp, UserId},
     protocol::room::{Entry, Message, RoomView},
     settings::ByteSize,
 };
@@ -56,7 +57,8 @@ use self::{
     writer::{Job, Writer},
 };
 use super::{
-    AppendError, Cursor, Found, History, HistoryError, NewEntry, Outcome, Page, RoomRecord, Search,
+    AppendError, Cursor, Found, History, HistoryError, Missed, NewEntry, Outcome, Page, RoomRecord,
+    Search,
 };
 use crate::overload::Overload;
 
@@ -335,10 +337,25 @@ impl History for SqliteHistory {
         })
     }
 
-    async fn remove(&self, room: &RoomId) -> Result<(), HistoryError> {
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, HistoryError> {
+        let rooms = rooms.to_vec();
+        self.readers
+            .ask(move |conn| missed::heads(conn, rooms))
+            .await
+    }
+
+    async fn since(&self, users: &[UserId], since: Timestamp) -> Result<Missed, HistoryError> {
+        let users = users.to_vec();
+        self.readers
+            .ask(move |conn| missed::since(conn, &users, since))
+            .await
+    }
+
+    async fn remove(&self, room: &RoomId, at: Seq) -> Result<bool, HistoryError> {
         let (reply, answer) = oneshot::channel();
         let job = Job::Remove {
             room: room.clone(),
+            at,
             reply,
         };
         self.write(job, answer).await

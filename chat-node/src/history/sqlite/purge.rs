@@ -2,18 +2,22 @@
 //! behind a million rows.
 
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
-use shared::id::RoomId;
+use shared::id::{RoomId, Seq};
 
 use super::{columns::Key, rooms};
 
 /// Entries deleted in one go: a few milliseconds.
 const CHUNK: u32 = 500;
 
-/// Makes a room invisible at once; its rows follow.
-pub(super) fn remove(conn: &Connection, room: &RoomId) -> Result<()> {
-    let Some(key) = rooms::key(conn, room)? else {
-        return Ok(());
+/// Makes a room invisible at once if its head is still `at`; its rows follow. Answers whether the
+/// room is gone.
+pub(super) fn remove(conn: &Connection, room: &RoomId, at: Seq) -> Result<bool> {
+    let Some((key, head)) = rooms::place(conn, room)? else {
+        return Ok(true);
     };
+    if head != at {
+        return Ok(false);
+    }
     for sql in [
         "INSERT INTO gone (room) VALUES (?1)",
         "DELETE FROM member WHERE room = ?1",
@@ -22,7 +26,7 @@ pub(super) fn remove(conn: &Connection, room: &RoomId) -> Result<()> {
     ] {
         conn.prepare_cached(sql)?.execute([key])?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// How many rooms wait to be purged.

@@ -19,6 +19,15 @@ pub(super) fn key(conn: &Connection, room: &RoomId) -> Result<Option<Key>> {
         .optional()
 }
 
+/// A room's key and its head.
+pub(super) fn place(conn: &Connection, room: &RoomId) -> Result<Option<(Key, Seq)>> {
+    conn.prepare_cached("SELECT key, head FROM room WHERE id = ?1")?
+        .query_row([room.as_str()], |row| {
+            Ok((row.get(0)?, columns::seq(row, 1)?))
+        })
+        .optional()
+}
+
 /// What a room actor starts from.
 pub(super) fn record(conn: &Connection, room: &RoomId) -> Result<Option<RoomRecord>> {
     let found = conn

@@ -52,7 +52,8 @@ pub(super) enum Job {
     },
     Remove {
         room: RoomId,
-        reply: oneshot::Sender<Result<(), HistoryError>>,
+        at: Seq,
+        reply: oneshot::Sender<Result<bool, HistoryError>>,
     },
     /// Nobody waits for it.
     Seen { seen: Vec<Seen> },
@@ -75,7 +76,7 @@ impl Job {
 enum Done {
     Appended(Result<Vec<Outcome>, AppendError>),
     Marked(Seq),
-    Removed,
+    Removed(bool),
     Noted,
 }
 
@@ -95,7 +96,11 @@ impl Job {
                 Ok(_) => Err(lost(MIXED_UP.into())),
                 Err(reason) => Err(lost(reason)),
             })),
-            Self::Remove { reply, .. } => drop(reply.send(done.map(drop).map_err(lost))),
+            Self::Remove { reply, .. } => drop(reply.send(match done {
+                Ok(Done::Removed(gone)) => Ok(gone),
+                Ok(_) => Err(lost(MIXED_UP.into())),
+                Err(reason) => Err(lost(reason)),
+            })),
             // What fails has been logged, and is forgotten with the next restart.
             Self::Seen { .. } => {}
             #[cfg(test)]
@@ -381,7 +386,7 @@ fn perform(conn: &Connection, job: &Job) -> Result<Done> {
         Job::MarkRead {
             room, user, seq, ..
         } => marker::mark(conn, room, user, *seq).map(Done::Marked),
-        Job::Remove { room, .. } => purge::remove(conn, room).map(|()| Done::Removed),
+        Job::Remove { room, at, .. } => purge::remove(conn, room, *at).map(Done::Removed),
         Job::Seen { seen } => seen::note(conn, seen).map(|()| Done::Noted),
         #[cfg(test)]
         Job::Panic => panic!("asked to"),

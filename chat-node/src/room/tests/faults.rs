@@ -7,15 +7,18 @@ use std::sync::{
 
 use async_trait::async_trait;
 use futures_util::future::Either;
-use shared::protocol::room::{Entry, EntryBody, Message, MessageBody};
+use shared::{
+    id::Timestamp,
+    protocol::room::{Entry, EntryBody, Message, MessageBody},
+};
 
 use super::{
     node::{Setup, TestNode, eventually},
     *,
 };
 use crate::history::{
-    AppendError, Cursor, Found, History, HistoryError, NewEntry, Outcome, Page, RoomRecord, Search,
-    sqlite::SqliteHistory,
+    AppendError, Cursor, Found, History, HistoryError, Missed, NewEntry, Outcome, Page, RoomRecord,
+    Search, sqlite::SqliteHistory,
 };
 
 /// What the next append suffers.
@@ -160,8 +163,16 @@ impl History for Link {
         self.inner.search(query).await
     }
 
-    async fn remove(&self, room: &RoomId) -> Result<(), HistoryError> {
-        self.inner.remove(room).await
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, HistoryError> {
+        self.inner.heads(rooms).await
+    }
+
+    async fn since(&self, users: &[UserId], since: Timestamp) -> Result<Missed, HistoryError> {
+        self.inner.since(users, since).await
+    }
+
+    async fn remove(&self, room: &RoomId, at: Seq) -> Result<bool, HistoryError> {
+        self.inner.remove(room, at).await
     }
 
     async fn ping(&self) -> Result<(), HistoryError> {

@@ -270,8 +270,12 @@ pub(crate) async fn a_removed_room_is_gone_and_may_begin_anew(factory: &impl His
         log.say(members[0], &format!("ghostly {n}")).await;
     }
     let before = history.room(&log.id).await.unwrap().unwrap();
-    history.remove(&log.id).await.unwrap();
-    history.remove(&log.id).await.unwrap();
+    let short = history.remove(&log.id, Seq::new(log.head.get() - 1));
+    assert_eq!(short.await, Ok(false), "somebody said more meanwhile");
+    assert_eq!(history.room(&log.id).await.unwrap().as_ref(), Some(&before));
+    for _ in 0..2 {
+        assert_eq!(history.remove(&log.id, log.head).await, Ok(true));
+    }
     assert_eq!(history.room(&log.id).await.unwrap(), None);
     assert_eq!(history.log(&log.id, Seq::ZERO, 9).await.unwrap(), []);
     assert_eq!(

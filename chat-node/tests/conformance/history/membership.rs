@@ -164,7 +164,8 @@ pub(crate) async fn deserted_lobbies_are_found(factory: &impl HistoryFactory) {
         .filter(|id| found.contains(&room(id)))
         .collect();
     assert_eq!(ours, [ids[0]], "a lobby, and nobody is in");
-    history.remove(&room(ids[0])).await.unwrap();
+    let head = history.room(&room(ids[0])).await.unwrap().unwrap().head;
+    assert_eq!(history.remove(&room(ids[0]), head).await, Ok(true));
     let left = history.deserted_lobbies(1_000).await.unwrap();
     assert!(!left.contains(&room(ids[0])));
 }

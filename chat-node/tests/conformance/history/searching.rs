@@ -97,7 +97,7 @@ pub(crate) async fn only_the_callers_rooms_are_searched(factory: &impl HistoryFa
     assert_eq!(hits(&history, "find-mine-x", "treasure").await.len(), 0);
     both.one(b, change(MemberAction::Leave, b, None)).await;
     assert_eq!(hits(&history, b, "treasure").await.len(), 0);
-    history.remove(&only_a.id).await.unwrap();
+    assert_eq!(history.remove(&only_a.id, only_a.head).await, Ok(true));
     assert_eq!(hits(&history, a, "treasure").await, ["treasure here"]);
 }
 
