@@ -433,6 +433,12 @@ async fn the_bus_came_back_and_what_it_lost_is_delivered() {
 }
 
 /// The log a client saw is gone: the room's members start afresh, under another epoch.
+/// The log is gone, behind everybody's back.
+async fn lose(link: &Link, room: &RoomId) {
+    let head = link.inner.room(room).await.unwrap().unwrap().head;
+    assert_eq!(link.inner.remove(room, head).await, Ok(true));
+}
+
 #[actix_rt::test]
 async fn a_lost_log_is_a_reset() {
     let (node, link) = node().await;
@@ -454,7 +460,7 @@ async fn a_lost_log_is_a_reset() {
             body: entry.body,
         })
         .collect();
-    link.inner.remove(&room.id).await.unwrap();
+    lose(&link, &room.id).await;
     link.inner.append(&room.id, Seq::ZERO, first).await.unwrap();
     assert_eq!(
         appended(node.ask(by("a"), say(&room.id, "new")).await)
@@ -466,7 +472,7 @@ async fn a_lost_log_is_a_reset() {
     assert_ne!(reset["room"]["epoch"], room.epoch.as_str());
     assert_eq!(b.event("message.new").await["seq"], 4);
     // Gone altogether.
-    link.inner.remove(&room.id).await.unwrap();
+    lose(&link, &room.id).await;
     assert_eq!(
         code(node.ask(by("a"), say(&room.id, "n")).await),
         ErrorCode::NotFound
