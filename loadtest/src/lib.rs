@@ -17,6 +17,7 @@
 //! - [`record`]: the record's format.
 //! - [`check`]: the judge.
 //! - [`device`], [`drive`]: clients under load that write a record.
+//! - [`cluster`]: the servers a test or a measurement needs, as processes that it may kill.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -24,6 +25,7 @@ pub mod accounts;
 pub mod bench;
 pub mod check;
 pub mod client;
+pub mod cluster;
 pub mod deflate;
 pub mod device;
 pub mod drive;
