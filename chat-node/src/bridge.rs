@@ -8,7 +8,13 @@
 //! Everything published is a hint. Entries carry their seq, so a room that sees a hole reads
 //! history; whatever else was lost is read again when the bus says that it was interrupted.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use shared::{
     id::{NodeId, RoomId, Timestamp, UserId},
@@ -63,18 +69,30 @@ pub trait SessionControl: Send + Sync + 'static {
     fn disconnect(&self, user: &UserId);
 }
 
+/// How often the other nodes are told that hints of this one were lost, if they were.
+const OWN_UP_EVERY: Duration = Duration::from_secs(1);
+
 /// The way out to other nodes. Share it behind an [`Arc`].
 pub struct Bridge {
     node: NodeId,
     bus: Arc<dyn Bus>,
     topics: Topics,
+    linked: AtomicBool,
+    /// A hint could not be handed over, and the neighbours do not know yet.
+    lost: AtomicBool,
 }
 
 impl Bridge {
     /// The bridge of `node` over `bus`.
     pub fn new(node: NodeId, bus: Arc<dyn Bus>) -> Self {
         let topics = Topics::new(Arc::clone(&bus));
-        Self { node, bus, topics }
+        Self {
+            node,
+            bus,
+            topics,
+            linked: AtomicBool::new(true),
+            lost: AtomicBool::new(false),
+        }
     }
 
     /// This node.
@@ -85,6 +103,11 @@ impl Bridge {
     /// Whether there is no other node to tell; then a message need not even be made.
     pub fn alone(&self) -> bool {
         self.bus.alone()
+    }
+
+    /// Whether what the others say arrives here, as far as that is known.
+    pub fn linked(&self) -> bool {
+        self.linked.load(Ordering::Relaxed)
     }
 
     /// Tells the other nodes that hear `topic`. Never waits; a message that is lost is made good
@@ -106,6 +129,25 @@ impl Bridge {
             Err(BusError::Unavailable(_)) => "unavailable",
         };
         metrics::counter!("fireside_bus_published_total", "outcome" => outcome).increment(1);
+        if outcome != "ok" {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The link broke, or stands again. Whatever this node said around then may be lost as well.
+    fn link(&self, stands: bool) {
+        self.linked.store(stands, Ordering::Relaxed);
+        self.lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells the other nodes that hints of this one were lost, once they can be told.
+    async fn own_up(&self) {
+        loop {
+            tokio::time::sleep(OWN_UP_EVERY).await;
+            if self.linked() && self.lost.swap(false, Ordering::Relaxed) {
+                self.publish(Topic::Nodes, &BusMessage::Lost);
+            }
+        }
     }
 
     /// A session of `user` is here: the user's topic is heard from the moment this returns. While
@@ -151,6 +193,7 @@ impl Bridge {
         self.topics.hear(Topic::Nodes).await;
         tokio::select! {
             () = self.topics.keep() => {}
+            () = self.own_up() => {}
             () = stop.cancelled() => {}
         }
     }

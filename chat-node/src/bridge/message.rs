@@ -21,6 +21,8 @@ pub enum BusMessage {
     Presence(PresenceNews),
     /// Something happened in the store.
     Store(StoreEvent),
+    /// What a node said may have been lost, or it died before it said it: look for it in history.
+    Lost,
     /// The game's backend wants a user's sessions closed.
     Disconnect {
         /// Whose.
@@ -74,6 +76,7 @@ impl BusMessage {
             Self::Presence(_) => "presence",
             Self::Store(_) => "store",
             Self::Disconnect { .. } => "disconnect",
+            Self::Lost => "lost",
         }
     }
 }
@@ -137,6 +140,7 @@ mod tests {
                 user: user("a"),
             })),
             BusMessage::Disconnect { user: user("a") },
+            BusMessage::Lost,
         ];
         for message in messages {
             let payload = message.encode().unwrap();

@@ -15,6 +15,7 @@ use shared::{
     id::{RoomId, Seq, UserId},
     protocol::{codec::SharedEvent, event::Event},
 };
+use tokio::sync::Notify;
 
 use super::{
     RoomNews,
@@ -22,7 +23,7 @@ use super::{
     ask::Ask,
     delivery::heard,
     live::{Mail, Parts, Room},
-    rules,
+    reconcile, rules,
 };
 use crate::transport::{outbox::StateKey, relay::Audience};
 
@@ -36,6 +37,8 @@ pub(super) struct Directory {
     parts: Arc<Parts>,
     arbiters: Vec<ArbiterHandle>,
     edges: DashMap<RoomId, Edge>,
+    /// Asks for a look at what may have been missed.
+    look: Arc<Notify>,
 }
 
 /// What leads to a room. All senders of a node share the one address: in actix every clone of an
@@ -46,8 +49,9 @@ struct Edge {
     link: Arc<Link>,
     /// Other nodes' news of the room are subscribed to.
     up: bool,
-    /// Looked at lately: not yet to be forgotten, although nobody hears it.
-    fresh: bool,
+    /// How many more sweeps it is kept, although nobody hears it. What was delivered of a
+    /// direct-message room has to be known for longer than a look reaches back.
+    fresh: u8,
 }
 
 /// What a room's actor and those who send to it share.
@@ -58,6 +62,9 @@ pub(super) struct Link {
     pub(super) doubt: AtomicBool,
     delivered: AtomicU64,
 }
+
+/// How many sweeps a room is kept that was looked at lately.
+const FRESH: u8 = 3;
 
 const NOTHING_DELIVERED: u64 = u64::MAX;
 
@@ -89,10 +96,14 @@ impl Directory {
             parts: Arc::new(parts),
             arbiters,
             edges: DashMap::new(),
+            look: Arc::default(),
         });
         if let Some(first) = directory.arbiters.first() {
             first.spawn(sweep(Arc::downgrade(&directory), every));
             first.spawn(wake_deserted(Arc::downgrade(&directory)));
+            let every = directory.parts.settings.room_reconcile;
+            let look = directory.look.clone();
+            first.spawn(reconcile::run(Arc::downgrade(&directory), look, every));
         }
         directory
     }
@@ -216,7 +227,7 @@ impl Directory {
         let kept = !self.parts.bridge.alone() && !room.absent() && heard(room);
         if kept {
             edge.actor = None;
-            edge.fresh = true;
+            edge.fresh = FRESH;
         } else {
             if edge.up {
                 self.parts.bridge.room_down(&room.id);
@@ -230,28 +241,42 @@ impl Directory {
     /// to be told, by [`Bridge::room_up`].
     pub(super) fn follow(&self, room: &RoomId) -> bool {
         let mut edge = self.edge(room);
-        edge.fresh = true;
+        edge.fresh = FRESH;
         !std::mem::replace(&mut edge.up, true)
     }
 
     /// Somebody who begins to hear the room has everything up to `head`. Others may not: then
     /// what they lack is read.
     pub(super) fn begin_after(self: &Arc<Self>, room: &RoomId, head: Seq) {
-        let lacking = {
-            let edge = self.edge(room);
-            let resting = edge.actor.is_none();
-            match edge.link.delivered() {
-                None if resting => {
-                    edge.link.remember(Some(head));
-                    false
-                }
-                Some(delivered) => resting && delivered < head,
-                None => false,
-            }
-        };
-        if lacking {
+        if self.lacks(room, head, head) {
             self.doubt(room);
         }
+    }
+
+    /// Whether a room whose head is `head` has more than was delivered of it here; one of which
+    /// nothing is known here yet is taken to be delivered up to `from`. An actor at work finds out
+    /// for itself.
+    pub(super) fn lacks(&self, room: &RoomId, from: Seq, head: Seq) -> bool {
+        let edge = self.edge(room);
+        let resting = edge.actor.is_none();
+        match edge.link.delivered() {
+            None if resting => {
+                edge.link.remember(Some(from));
+                from < head
+            }
+            Some(delivered) => resting && delivered < head,
+            None => false,
+        }
+    }
+
+    /// What was delivered of a room, if that is known.
+    pub(super) fn delivered(&self, room: &RoomId) -> Option<Seq> {
+        self.edges.get(room)?.link.delivered()
+    }
+
+    /// Every room somebody here hears, or that is in memory.
+    pub(super) fn known_rooms(&self) -> Vec<RoomId> {
+        self.edges.iter().map(|edge| edge.key().clone()).collect()
     }
 
     fn edge(&self, room: &RoomId) -> RefMut<'_, RoomId, Edge> {
@@ -259,7 +284,7 @@ impl Directory {
             actor: None,
             link: Link::new(),
             up: false,
-            fresh: true,
+            fresh: FRESH,
         })
     }
 
@@ -342,15 +367,13 @@ impl Directory {
         }
     }
 
-    /// Every room somebody here hears, or that is in memory, is compared with history.
-    pub(super) fn doubt_all(self: &Arc<Self>) {
-        let rooms: Vec<RoomId> = self.edges.iter().map(|edge| edge.key().clone()).collect();
-        for room in rooms {
-            self.doubt(&room);
-        }
+    /// Hints may have been lost: what history has and nobody here heard of is looked for, soon.
+    pub(super) fn look_soon(&self) {
+        self.look.notify_one();
     }
 
-    fn doubt(self: &Arc<Self>, room: &RoomId) {
+    /// A room's next turn compares it with history.
+    pub(super) fn doubt(self: &Arc<Self>, room: &RoomId) {
         if self.post(room, Mail::Doubt, false).is_err() {
             self.mark_doubt(room);
         }
@@ -374,7 +397,8 @@ impl Directory {
                 }
                 return true;
             }
-            if std::mem::take(&mut edge.fresh) || self.parts.relays.listeners(room) {
+            edge.fresh = edge.fresh.saturating_sub(1);
+            if edge.fresh > 0 || self.parts.relays.listeners(room) {
                 return true;
             }
             if edge.up {

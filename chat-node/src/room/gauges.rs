@@ -25,7 +25,11 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric::counter(
         "fireside_room_repairs_total",
-        "Times a room read its log because something was, or might be, missing",
+        "Times a room read entries that were missing from its log",
+    ),
+    Metric::counter(
+        "fireside_room_found_missing_total",
+        "Times a look at history found entries of a room that nobody had told this node of",
     ),
     Metric::counter(
         "fireside_room_deaths_total",
@@ -41,6 +45,7 @@ pub(super) struct Gauges {
     pub(super) batch_entries: Histogram,
     pub(super) conflicts: Counter,
     pub(super) repairs: Counter,
+    pub(super) found_missing: Counter,
     pub(super) deaths: Counter,
 }
 
@@ -53,6 +58,7 @@ impl Gauges {
             batch_entries: histogram!("fireside_room_batch_entries"),
             conflicts: counter!("fireside_room_conflicts_total"),
             repairs: counter!("fireside_room_repairs_total"),
+            found_missing: counter!("fireside_room_found_missing_total"),
             deaths: counter!("fireside_room_deaths_total"),
         }
     }
@@ -84,7 +90,7 @@ mod tests {
             begins || doc.key.ends_with("_strangers")
         };
         let own: Vec<String> = settings.iter().filter(own).map(SettingDoc::row).collect();
-        assert_eq!(own.len(), 5);
+        assert_eq!(own.len(), 6);
         let missing: Vec<String> = own
             .into_iter()
             .chain(METRICS.iter().map(Metric::row))

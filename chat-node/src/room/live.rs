@@ -5,6 +5,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -19,12 +20,13 @@ use shared::{
     telemetry::Sparing,
 };
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Access, Caller, Clock, ReplyBody, RoomNews, RoomSettings,
     ask::{Ask, Owed},
     batch::Batch,
+    delivery::heard,
     gauges::Gauges,
     rules,
     state::{Decision, Facts, Policy, Question, RoomState, Tie},
@@ -38,6 +40,9 @@ use crate::{
     presence::{Opened, Presence},
     transport::{SessionKey, relay::Relays},
 };
+
+/// How long what is known of a room is believed that other nodes may change untold.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// What all rooms of a node work with.
 pub(super) struct Parts {
@@ -67,6 +72,11 @@ impl Parts {
             tracing::warn!(%user, %error, "cannot tell who is whose friend");
             rules::unavailable()
         })
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Timestamp {
+        (self.clock)()
     }
 
     /// Tells the other nodes.
@@ -120,6 +130,8 @@ pub(super) struct Room {
     pub(super) since: Seq,
     /// History may have more than the state: nothing is decided before it was read.
     pub(super) behind: bool,
+    /// When it was last compared with history although nothing is heard of it here.
+    compared: Instant,
     pub(super) typing: Typing,
     /// Whose read marker history did not take.
     pub(super) unstored: Arc<Mutex<HashSet<UserId>>>,
@@ -137,6 +149,7 @@ impl Room {
             since: delivered.unwrap_or_default(),
             delivered,
             behind: false,
+            compared: Instant::now(),
             typing: Typing::default(),
             unstored: Arc::default(),
             queue: VecDeque::new(),
@@ -153,6 +166,7 @@ impl Room {
 
     /// Does everything in the queue.
     pub(super) async fn turn(&mut self) {
+        self.mistrust();
         // Whoever cannot be helped while history is away is told so by `caught_up` below.
         let _ = self.caught_up().await;
         let mut batch = Batch::default();
@@ -188,6 +202,17 @@ impl Room {
             }
         }
         let _ = self.caught_up().await;
+    }
+
+    /// What other nodes did to a room that nobody here hears, or while the link to them is broken,
+    /// nobody tells: a member may have been put out. It is compared with history, once in a while.
+    fn mistrust(&mut self) {
+        let bridge = &self.parts.bridge;
+        let told = bridge.alone() || (bridge.linked() && heard(self));
+        if !told && self.compared.elapsed() >= TRUSTED_FOR {
+            self.compared = Instant::now();
+            self.behind = true;
+        }
     }
 
     /// Whether there is no such room, and so nothing to keep alive.
@@ -231,7 +256,7 @@ impl Room {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        (self.parts.clock)()
+        self.parts.now()
     }
 
     async fn take(&mut self, mut ask: Ask, batch: &mut Batch) {

@@ -8,6 +8,7 @@
 //! - `live`: a room at work: decides, appends in batches (`batch`) and answers (`ask`). Around it
 //!   `delivery` (entries to the relays, in order), `repair` (what is missing, from history), `lookup`
 //!   and `signals` (what leaves no entry), `opening` (how rooms come about), `view` (how they look).
+//! - `reconcile`: what nobody told this node of, found in history.
 //! - `actor`: gives it a thread and a bounded mailbox; `directory`: where each is; `rooms`: the way in.
 //! - [`news`]: what nodes tell each other of rooms.
 
@@ -35,6 +36,7 @@ mod live;
 mod lookup;
 pub mod news;
 mod opening;
+mod reconcile;
 mod repair;
 mod rooms;
 pub mod rules;

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use shared::protocol::{codec::SharedEvent, event::Event};
+use shared::{
+    id::Seq,
+    protocol::{codec::SharedEvent, event::Event},
+};
 
 use super::{
     live::{Away, Known, Room},
+    reconcile::MARGIN,
     state::RoomState,
     view::named,
 };
@@ -16,7 +20,7 @@ use crate::{
 
 /// Entries read from the log at once.
 const LOG_PAGE: u32 = 500;
-/// Messages read at once when looking back for who spoke lately.
+/// Entries read at once when looking back for what happened lately.
 const LOOK_BACK: u32 = 100;
 /// How often, at most.
 const LOOK_BACK_PAGES: usize = 10;
@@ -36,9 +40,6 @@ impl Room {
     }
 
     async fn catch_up(&mut self) -> Result<(), HistoryError> {
-        if self.behind {
-            self.parts.gauges.repairs.increment(1);
-        }
         if matches!(self.known, Known::Absent) {
             self.known = Known::Nothing;
         }
@@ -56,6 +57,9 @@ impl Room {
             self.behind = false;
             let entries = self.parts.history.log(&self.id, after, LOG_PAGE).await?;
             let full = entries.len() == LOG_PAGE as usize;
+            if !entries.is_empty() {
+                self.parts.gauges.repairs.increment(1);
+            }
             if entries
                 .first()
                 .is_some_and(|first| first.seq != after.next())
@@ -91,8 +95,9 @@ impl Room {
         self.look_back().await?;
         match self.delivered {
             None => {
-                self.delivered = Some(head);
-                self.since = head;
+                let from = self.known_to_all(head).await?;
+                self.delivered = Some(from);
+                self.since = from;
             }
             Some(delivered) if delivered > head => {
                 self.delivered = Some(head);
@@ -101,6 +106,21 @@ impl Room {
             Some(_) => {}
         }
         Ok(true)
+    }
+
+    /// Up to where everybody here knows the log of a room that is loaded for the first time. Of a
+    /// direct-message room others may have written to untold, that is not its head: what is so
+    /// new that no look has found it yet is told, perhaps again.
+    async fn known_to_all(&self, head: Seq) -> Result<Seq, HistoryError> {
+        let direct = self.state().is_some_and(|state| state.pair().is_some());
+        if self.parts.bridge.alone() || !direct {
+            return Ok(head);
+        }
+        let lately = self.now().plus_millis(-(MARGIN.as_millis() as i64));
+        let from = Seq::new(head.get().saturating_sub(u64::from(LOOK_BACK)));
+        let entries = self.parts.history.log(&self.id, from, LOOK_BACK).await?;
+        let first = entries.iter().find(|entry| entry.ts >= lately);
+        Ok(first.map_or(head, |entry| Seq::new(entry.seq.get() - 1)))
     }
 
     /// Tells everybody here who is in that the log is another one.

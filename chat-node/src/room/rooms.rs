@@ -17,6 +17,7 @@ use super::{
     directory::Directory,
     gauges::Gauges,
     live::{Mail, Parts, out_of_reach},
+    reconcile::MARGIN,
     room_of, rules,
     view::named,
 };
@@ -28,6 +29,10 @@ use crate::{
     presence::{Opened, Presence},
     transport::{SessionKey, relay::Relays},
 };
+
+/// Direct messages newer than this, in ms, may be found by a look at history: of those a session has
+/// seen it is remembered.
+const LATELY: i64 = 2 * MARGIN.as_millis() as i64;
 
 /// What rooms need of the node.
 pub struct RoomsParts {
@@ -191,7 +196,12 @@ impl Rooms {
         let views = views.map_err(out_of_reach)?;
         if !self.0.parts().bridge.alone() {
             // What the view has need not be delivered; what comes after it must be.
-            for view in views.iter().filter(|view| view.peer.is_none()) {
+            let lately = self.0.parts().now().plus_millis(-LATELY);
+            let followed = |view: &&RoomView| {
+                let last = view.last.as_ref();
+                view.peer.is_none() || last.is_some_and(|last| last.ts >= lately)
+            };
+            for view in views.iter().filter(followed) {
                 self.0.begin_after(&view.id, view.head);
             }
         }
@@ -203,9 +213,10 @@ impl Rooms {
         self.0.hear(news);
     }
 
-    /// The bus may have lost messages: every room somebody here hears is compared with history.
+    /// The bus may have lost messages: what somebody here should have heard is compared with
+    /// history.
     pub fn restored(&self) {
-        self.0.doubt_all();
+        self.0.look_soon();
     }
 
     /// How many rooms are in memory.

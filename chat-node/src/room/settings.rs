@@ -25,6 +25,10 @@ pub struct RoomSettings {
     #[arg(long, value_parser = duration, default_value = "60s")]
     pub room_idle: Duration,
 
+    /// How often a node among others looks in history for what it was not told
+    #[arg(long, value_parser = duration, default_value = "30s")]
+    pub room_reconcile: Duration,
+
     /// Commands that may wait for one room before those who send them have to
     #[arg(long, default_value_t = 1024)]
     pub room_mailbox: usize,
@@ -37,6 +41,7 @@ impl Default for RoomSettings {
             invite_strangers: false,
             lobby_linger: Duration::from_mins(1),
             room_idle: Duration::from_mins(1),
+            room_reconcile: Duration::from_secs(30),
             room_mailbox: 1024,
         }
     }
@@ -53,6 +58,11 @@ impl Settings for RoomSettings {
             self.room_idle >= Duration::from_secs(1),
             "room_idle",
             "below a second rooms come and go with every command",
+        );
+        report.require(
+            self.room_reconcile >= Duration::from_secs(1),
+            "room_reconcile",
+            "is at least 1s",
         );
     }
 }

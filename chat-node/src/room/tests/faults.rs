@@ -432,13 +432,13 @@ async fn the_bus_came_back_and_what_it_lost_is_delivered() {
     assert_eq!(b.event("message.new").await["nonce"], "x");
 }
 
-/// The log a client saw is gone: the room's members start afresh, under another epoch.
 /// The log is gone, behind everybody's back.
 async fn lose(link: &Link, room: &RoomId) {
     let head = link.inner.room(room).await.unwrap().unwrap().head;
     assert_eq!(link.inner.remove(room, head).await, Ok(true));
 }
 
+/// The log a client saw is gone: the room's members start afresh, under another epoch.
 #[actix_rt::test]
 async fn a_lost_log_is_a_reset() {
     let (node, link) = node().await;

@@ -1,13 +1,15 @@
 //! Two nodes that share one history and one bus.
 
+use std::time::Duration;
+
 use super::{
-    node::{Setup, TestNode},
+    node::{Setup, TestNode, eventually},
     *,
 };
 use crate::{
     bridge::BusMessage,
     bus::{BusEvent, BusReceiver, LocalBus},
-    room::Rooms,
+    room::{RoomSettings, Rooms},
 };
 
 /// Hands what the bus brings to the rooms, but loses every `lose`th message (0: none).
@@ -32,8 +34,13 @@ async fn pump(mut bus: BusReceiver, own: shared::id::NodeId, rooms: Rooms, lose:
 
 async fn two(lose: usize) -> [TestNode; 2] {
     let bus = LocalBus::new();
+    let settings = RoomSettings {
+        room_reconcile: Duration::from_secs(1),
+        ..RoomSettings::default()
+    };
     let first = Setup {
         bus: bus.clone(),
+        settings: settings.clone(),
         ..Setup::default()
     };
     let (history, people) = (first.history.clone(), first.people.clone());
@@ -43,8 +50,8 @@ async fn two(lose: usize) -> [TestNode; 2] {
             history,
             people,
             bus,
+            settings,
             name: "n2",
-            ..Setup::default()
         })
         .await,
     ];
@@ -160,4 +167,76 @@ async fn both_nodes_open_one_direct_message_room() {
         let log = one.history.log(&room, Seq::ZERO, 9).await.unwrap();
         assert_eq!(log.len(), 3);
     }
+}
+
+/// Nobody tells the other node anything, and nothing follows that would show a hole.
+#[actix_rt::test]
+async fn what_nobody_told_is_found_in_history() {
+    let [one, two] = two(1).await;
+    let group = one.room(RoomKind::Group, &["b"]).await.id;
+    let mut b = two.listen("b").await;
+    let room = view(one.ask(by("a"), open_dm("b")).await).id;
+    appended(one.ask(by("a"), say(&room, "n1")).await);
+    appended(one.ask(by("a"), say(&group, "n1")).await);
+    // By itself, within `room_reconcile`.
+    let mut heard = [b.event("message.new").await, b.event("message.new").await];
+    heard.sort_by_key(|event| event["room"].to_string());
+    assert_eq!(heard[0]["room"], room.as_str());
+    assert_eq!(heard[1]["room"], group.as_str());
+    assert_eq!((&heard[0]["seq"], &heard[1]["seq"]), (&4.into(), &4.into()));
+    // Once is enough.
+    for n in 5..8 {
+        appended(one.ask(by("a"), say(&room, &format!("n{n}"))).await);
+        assert_eq!(b.event("message.new").await["seq"], n);
+    }
+}
+
+/// The first that this node does with a room somebody else wrote to untold.
+#[actix_rt::test]
+async fn who_answers_a_message_nobody_told_of_hears_it_first() {
+    let [one, two] = two(1).await;
+    let room = view(one.ask(by("a"), open_dm("b")).await).id;
+    let mut b = two.listen("b").await;
+    appended(one.ask(by("a"), say(&room, "n1")).await);
+    appended(two.ask(by("b"), say(&room, "n2")).await);
+    assert!(b.seqs_until(5).await.ends_with(&[4, 5]));
+}
+
+#[actix_rt::test]
+async fn an_invitation_that_was_lost_is_made_good() {
+    let [one, two] = two(1).await;
+    let mut b = two.listen("b").await;
+    let room = one.room(RoomKind::Group, &["b"]).await.id;
+    two.rooms.restored();
+    assert_eq!(b.event("room.added").await["room"]["id"], room.as_str());
+    appended(one.ask(by("a"), say(&room, "n1")).await);
+    assert_eq!(b.event("message.new").await["seq"], 4);
+}
+
+/// A node on which nobody hears the room is not told who was put out.
+#[actix_rt::test]
+async fn who_was_put_out_elsewhere_sees_nothing_more() {
+    let [one, two] = two(0).await;
+    let room = one.room(RoomKind::Group, &["b"]).await.id;
+    assert!(two.rooms.authorize(&by("b"), &room).await.is_ok());
+    let kick = Command::RoomKick(of_member(&room, "b"));
+    view(one.ask(by("a"), kick).await);
+    eventually(|| async { two.rooms.authorize(&by("b"), &room).await.is_err() }).await;
+}
+
+/// The store moved on while somebody looked at a lobby that seemed deserted.
+#[actix_rt::test]
+async fn a_lobby_is_not_removed_under_who_came_in_elsewhere() {
+    let [one, two] = two(1).await;
+    let lobby = one.room(RoomKind::Lobby, &[]).await.id;
+    view(two.ask(by("b"), Command::RoomJoin(of_room(&lobby))).await);
+    assert!(
+        one.ask(by("a"), Command::RoomLeave(of_room(&lobby)))
+            .await
+            .is_ok()
+    );
+    let head = Seq::new(one.head(&lobby).await);
+    let stale = Seq::new(head.get() - 1);
+    assert_eq!(one.history.remove(&lobby, stale).await, Ok(false));
+    assert_eq!(one.head(&lobby).await, head.get());
 }

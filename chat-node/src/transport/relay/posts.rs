@@ -203,6 +203,11 @@ impl Relays {
         self.0.users.contains_key(user)
     }
 
+    /// Everybody with a session on this node.
+    pub fn people(&self) -> Vec<UserId> {
+        self.0.users.iter().map(|user| user.key().clone()).collect()
+    }
+
     /// Whether some session on this node hears the room.
     pub fn listeners(&self, room: &RoomId) -> bool {
         self.0.rooms.contains_key(room)
