@@ -20,6 +20,8 @@ pub mod history;
 pub mod limits;
 pub mod overload;
 pub mod presence;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod rest;
 pub mod room;
 pub mod server;
@@ -42,6 +44,8 @@ pub const METRICS: &[&[Metric]] = &[
     limits::METRICS,
     overload::METRICS,
     presence::METRICS,
+    #[cfg(feature = "redis")]
+    redis::METRICS,
     room::METRICS,
     server::METRICS,
     session::METRICS,

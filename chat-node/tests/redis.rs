@@ -1,0 +1,126 @@
+//! The link to a Redis that is killed, paused, and refuses us.
+
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
+
+use std::time::{Duration, Instant};
+
+use chat_node::redis::{RedisLink, RedisSettings};
+use loadtest::cluster::RedisServer;
+use shared::settings::Secret;
+
+fn settings(url: &str) -> RedisSettings {
+    RedisSettings {
+        redis_url: Some(Secret::new(url.to_owned())),
+        redis_timeout: Duration::from_millis(500),
+        ..RedisSettings::default()
+    }
+}
+
+async fn linked(url: &str) -> RedisLink {
+    let link = RedisLink::connect(&settings(url)).unwrap();
+    assert!(link.wait_up(Duration::from_secs(20)).await, "{url}");
+    link
+}
+
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let since = Instant::now();
+    while !holds().await {
+        assert!(since.elapsed() < Duration::from_secs(30), "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn commands_scripts_and_pipelines_go_over_the_link() {
+    let server = RedisServer::start().await.unwrap();
+    let mut link = linked(server.url()).await;
+    link.ping().await.unwrap();
+    assert!(!link.is_cluster());
+    let script = redis::Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+    for expected in [2, 4] {
+        let n: i64 = script
+            .key("n")
+            .arg(2)
+            .invoke_async(&mut link)
+            .await
+            .unwrap();
+        assert_eq!(n, expected);
+    }
+    let (a, b): (i64, String) = redis::pipe()
+        .cmd("INCR")
+        .arg("n")
+        .cmd("ECHO")
+        .arg("hi")
+        .query_async(&mut link)
+        .await
+        .unwrap();
+    assert_eq!((a, b.as_str()), (5, "hi"));
+}
+
+#[tokio::test]
+async fn a_killed_redis_fails_commands_at_once_and_is_found_when_it_is_back() {
+    let mut server = RedisServer::start().await.unwrap();
+    let link = linked(server.url()).await;
+    let mut ups = link.ups();
+    let before = *ups.borrow_and_update();
+    server.kill().unwrap();
+    until("the link is seen to be down", async || !link.is_up()).await;
+    let asked = Instant::now();
+    assert!(link.ping().await.is_err());
+    assert!(asked.elapsed() < Duration::from_millis(400));
+    server.restart_empty().await.unwrap();
+    ups.changed().await.unwrap();
+    assert_eq!(*ups.borrow(), before + 1);
+    assert!(link.is_up());
+    link.ping().await.unwrap();
+}
+
+/// A stall closes no connection: only a time-out shows it.
+#[tokio::test]
+async fn a_paused_redis_fails_commands_in_their_time() {
+    let server = RedisServer::start().await.unwrap();
+    let link = linked(server.url()).await;
+    server.pause().unwrap();
+    let asked = Instant::now();
+    assert!(link.ping().await.is_err());
+    assert!(asked.elapsed() < Duration::from_secs(5), "a command hung");
+    until("the link is seen to be down", async || !link.is_up()).await;
+    server.resume().unwrap();
+    until("the link is up again", async || link.is_up()).await;
+    until("commands pass", async || link.ping().await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_link_comes_up_when_redis_does_and_ends_with_its_last_clone() {
+    let mut server = RedisServer::start().await.unwrap();
+    server.kill().unwrap();
+    let link = RedisLink::connect(&settings(server.url())).unwrap();
+    assert!(!link.wait_up(Duration::from_millis(50)).await);
+    assert!(link.ping().await.is_err());
+    server.restart().await.unwrap();
+    assert!(link.wait_up(Duration::from_secs(20)).await);
+    let mut ups = link.ups();
+    drop(link.clone());
+    assert!(link.ping().await.is_ok());
+    drop(link);
+    assert!(ups.changed().await.is_err(), "nobody keeps the link");
+}
+
+#[tokio::test]
+async fn a_user_with_a_password_is_let_in_and_others_are_not() {
+    let server = RedisServer::start().await.unwrap();
+    let mut link = linked(server.url()).await;
+    let mut rule = redis::cmd("ACL");
+    rule.arg("SETUSER").arg("chat").arg("on").arg(">p@ss word");
+    for part in ["~fireside:*", "&fireside:*", "+@all"] {
+        rule.arg(part);
+    }
+    let () = rule.query_async(&mut link).await.unwrap();
+    let at = server.url().strip_prefix("redis://").unwrap();
+    let chat = linked(&format!("redis://chat:p%40ss%20word@{at}")).await;
+    chat.ping().await.unwrap();
+    let stranger = settings(&format!("redis://chat:wrong@{at}"));
+    let stranger = RedisLink::connect(&stranger).unwrap();
+    assert!(!stranger.wait_up(Duration::from_millis(500)).await);
+}
