@@ -1,32 +1,24 @@
-//! Wiring: the only place of the crate that names concrete backends.
+//! Wiring: how the parts of a node are put together.
 
-use std::{
-    fs::{File, TryLockError},
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use actix_web::web::ServiceConfig;
-use anyhow::{Context as _, bail};
 use shared::{
     auth::{Auth, Revocations, SigningKey, TokenVerifier},
     id::{NodeId, Timestamp},
     lifecycle::{Check, Lifecycle, Phase},
-    settings::private_file,
 };
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use self::backends::{Backends, Closing};
 use crate::{
     bridge::{Bridge, Inbound, StoreEvents},
-    bus::LocalBus,
     friends::{FriendCache, Friends},
-    history::{History, sqlite::SqliteHistory},
+    history::History,
     limits::Limits,
     overload::{Overload, Shed},
-    presence::{LocalPresence, Presence},
+    presence::Presence,
     rest::{Rest, RestParts},
     room::{Rooms, RoomsParts},
     server::{Bound, Server},
@@ -37,12 +29,12 @@ use crate::{
     worker::Workers,
 };
 
+mod backends;
+
 /// How often what readiness depends on is asked.
 const PROBE: Duration = Duration::from_secs(1);
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What the bus may hold for this node.
-const BUS_CAPACITY: usize = 8192;
 /// How long presence has to give its lease back.
 const PARTING: Duration = Duration::from_secs(2);
 /// How long clients that come during a drain are told to wait.
@@ -75,7 +67,6 @@ pub struct Node {
     settings: NodeSettings,
     lifecycle: Lifecycle,
     workers: Workers,
-    history: Arc<SqliteHistory>,
     rooms: Rooms,
     surroundings: Arc<Surroundings>,
     events: Arc<StoreEvents>,
@@ -83,28 +74,7 @@ pub struct Node {
     server: Mutex<Option<Server>>,
     presence_runs: Mutex<Option<JoinHandle<()>>>,
     stop: CancellationToken,
-    /// Held for as long as the node lives.
-    _claim: File,
-}
-
-/// Claims a data directory for one node: two on one history would not hear each other's messages.
-/// The claim ends with the process, however it ends.
-fn claim(data_dir: &Path) -> anyhow::Result<File> {
-    let path = data_dir.join("node.lock");
-    let file = private_file(&path)
-        .and_then(|()| File::open(&path))
-        .with_context(|| format!("cannot make {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!(
-            "the data directory {} is used by another process; stop that one, or give this one a \
-             directory of its own (--data-dir)",
-            data_dir.display()
-        ),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
+    closing: Closing,
 }
 
 impl Node {
@@ -126,17 +96,17 @@ impl Node {
         let relays = Relays::new(settings.worker_count(), overload.clone());
         let workers = Workers::start(settings.worker_count(), relays.clone()).await?;
 
-        let claim = claim(&data_dir)?;
-        let path = data_dir.join("history.db");
-        // It holds what everybody said to each other.
-        private_file(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        let history = Arc::new(SqliteHistory::open(&path, &settings.history)?);
-        history.report_to(&overload);
-        let (bus, heard) = LocalBus::new().node(id.clone(), BUS_CAPACITY);
-        let bridge = Arc::new(Bridge::new(id.clone(), Arc::new(bus)));
+        let Backends {
+            history,
+            bus,
+            heard,
+            presence,
+            closing,
+        } = Backends::embedded(&id, &data_dir, &settings.history, &overload)?;
+        let bridge = Arc::new(Bridge::new(id.clone(), bus));
         let friends = Arc::new(FriendCache::new(friends, settings.friends));
         let presence = Presence::new(
-            Arc::new(LocalPresence::remembering(history.clone()).node(id.clone())),
+            presence,
             friends.clone(),
             bridge.clone(),
             relays.clone(),
@@ -219,7 +189,6 @@ impl Node {
             settings,
             lifecycle,
             workers,
-            history,
             rooms,
             surroundings,
             events,
@@ -227,7 +196,7 @@ impl Node {
             server: Mutex::new(None),
             presence_runs: Mutex::new(Some(presence_runs)),
             stop,
-            _claim: claim,
+            closing,
         })
     }
 
@@ -292,20 +261,14 @@ impl Node {
         {
             tracing::warn!("presence did not part in time");
         }
-        let history = self.history.clone();
-        if tokio::task::spawn_blocking(move || history.close())
-            .await
-            .is_err()
-        {
-            tracing::error!("history did not close");
-        }
+        self.closing.close().await;
         self.workers.stop();
     }
 }
 
 /// Tells readiness what history and the bus answer.
 async fn probe(
-    history: Arc<SqliteHistory>,
+    history: Arc<dyn History>,
     bridge: Arc<Bridge>,
     (history_check, bus_check): (Check, Check),
     stop: CancellationToken,
