@@ -1,6 +1,12 @@
 //! Accounts and friendships over REST, as any client would make them.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -65,11 +71,28 @@ impl Answer {
     }
 }
 
-/// REST of one server.
+/// What a chat node answers; everything else is for the store. One server answers both.
+const CHAT: [&str; 5] = [
+    "/v1/rooms",
+    "/v1/search",
+    "/v1/presence",
+    "/v1/server",
+    "/v1/openapi.json",
+];
+
+/// REST of one server, or of one chat that is several.
 #[derive(Debug, Clone)]
 pub struct Rest {
     base: String,
     http: Client,
+    nodes: Arc<Nodes>,
+}
+
+/// Chat nodes that are no part of the server at `base`.
+#[derive(Debug, Default)]
+struct Nodes {
+    origins: Vec<String>,
+    next: AtomicUsize,
 }
 
 #[derive(Deserialize)]
@@ -94,7 +117,34 @@ impl Rest {
         Ok(Self {
             base: base.trim_end_matches('/').to_owned(),
             http,
+            nodes: Arc::default(),
         })
+    }
+
+    /// With chat answered by these nodes, in turns; the server itself is store-api.
+    #[must_use]
+    pub fn with_chat(mut self, origins: &[&str]) -> Self {
+        let origins = origins.iter().map(|&origin| origin.to_owned()).collect();
+        self.nodes = Arc::new(Nodes {
+            origins,
+            next: AtomicUsize::new(0),
+        });
+        self
+    }
+
+    /// Where a request goes.
+    fn url(&self, path: &str) -> String {
+        let Nodes { origins, next } = &*self.nodes;
+        let chat = CHAT.iter().any(|prefix| {
+            path.strip_prefix(prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+        });
+        let base = if origins.is_empty() || !chat {
+            &self.base
+        } else {
+            &origins[next.fetch_add(1, Ordering::Relaxed) % origins.len()]
+        };
+        format!("{base}{path}")
     }
 
     /// The origin.
@@ -160,7 +210,7 @@ impl Rest {
         body: Option<&Value>,
         token: Option<&str>,
     ) -> Result<Answer, RestError> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        let mut request = self.http.request(method, self.url(path));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -178,7 +228,7 @@ impl Rest {
         body: Option<&Value>,
         headers: &[(&str, &str)],
     ) -> Result<Answer, RestError> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        let mut request = self.http.request(method, self.url(path));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -231,7 +281,7 @@ impl Rest {
         body: &(impl Serialize + ?Sized),
         token: Option<&str>,
     ) -> Result<Response, RestError> {
-        let mut request = self.http.post(format!("{}{path}", self.base)).json(body);
+        let mut request = self.http.post(self.url(path)).json(body);
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }

@@ -4,13 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::PathBuf;
 
 use clap::{Args, Parser};
 use loadtest::{
+    cluster::built,
     measure::{Figure, Progress},
     scenario::{
         Channel, Fanout, Flood, Handshakes, Hot, Latency, Mixed, Presence, Scenario, Send, Stage,
@@ -27,21 +25,6 @@ const FIRESIDE: &str = env!("CARGO_BIN_EXE_fireside");
 struct Options<S: Args> {
     #[command(flatten)]
     scenario: S,
-}
-
-/// A program of the workspace, of the same build as `fireside`. Cargo builds all of them when it
-/// tests the workspace; else it is asked to.
-fn program(name: &str) -> PathBuf {
-    let program = Path::new(FIRESIDE).with_file_name(name);
-    if !program.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--locked", "-p", name]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success());
-    }
-    program
 }
 
 fn stage(encoding: Encoding) -> Stage {
@@ -130,7 +113,7 @@ fn compressed_deliveries_say_the_same_in_fewer_bytes() {
 fn the_floor_writes_as_much_to_as_many() {
     let mut fanout: Fanout = scenario("--members 10 --in-flight 1,4 --deliveries 200");
     let stage = Stage {
-        program: program("loadtest"),
+        program: built("loadtest").unwrap(),
         ..stage(Encoding::Json)
     };
     let figures = run_of(&mut fanout, &stage);

@@ -4,19 +4,28 @@
 //! - [`RedisServer`]: Redis, from the distribution.
 //! - [`MongoServer`]: the MongoDB stand-in, SecantusDB, from a virtual environment of Python that
 //!   `./test tools` makes outside the checkout.
+//! - [`Program`]: one of our own programs.
+//! - [`Cluster`]: all of them, joined to one chat of many nodes.
+//! - [`Proxy`]: a link between two of them that is cut, held or swallowed when it is told to.
 //!
 //! `REDIS_URL` and `MONGODB_URI` name servers that run already; they take the place of
 //! [`RedisServer::shared`] and [`MongoServer::shared`], which nobody kills. A server that can be
 //! neither found nor started is a [`Failure`] that says what to install.
 
 mod failure;
+mod many;
 mod mongodb;
 mod port;
 mod process;
+mod program;
+mod proxy;
 mod redis;
 
 pub use failure::Failure;
+pub use many::{Cluster, ClusterNode, ClusterPlan, Links};
 pub use mongodb::MongoServer;
 pub use port::free_port;
 pub use process::ServerProcess;
+pub use program::{Program, built};
+pub use proxy::{Direction, Flow, Proxy};
 pub use redis::RedisServer;

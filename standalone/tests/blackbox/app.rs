@@ -64,11 +64,7 @@ impl TestApp {
 
     /// With further settings, as variables of the environment.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        let mut server = Server::new("fireside");
-        server.set(SETTINGS);
-        server.set(settings);
-        server.boot().await;
-        Self(server)
+        Self(Server::start(&[SETTINGS, settings].concat()).await)
     }
 
     /// Registers an account under a name of its own.
@@ -155,7 +151,7 @@ pub(crate) async fn account(server: &Server, name: &str) -> Account {
 
 /// How to connect there with a token.
 pub(crate) fn connector(server: &Server, token: &str, encoding: Encoding) -> Connector {
-    Connector::new(&server.address)
+    Connector::new(server.address_of(token))
         .token(token)
         .encoding(encoding)
 }

@@ -2,13 +2,16 @@
 
 use std::process::{Command, Output};
 
-use loadtest::record::{self, Happened};
+use loadtest::{
+    cluster::built,
+    record::{self, Happened},
+};
 use shared::protocol::room::EntryBody;
 
-use crate::{app::TestApp, server::program};
+use crate::app::TestApp;
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(program("loadtest"))
+    Command::new(built("loadtest").unwrap())
         .args(arguments)
         .output()
         .unwrap()
