@@ -304,14 +304,14 @@ fn clients(task: &str) {
     let [address, kind, what, sessions] = words[..] else {
         panic!("{task}");
     };
-    let (address, sessions) = (address.parse().unwrap(), sessions.parse().unwrap());
+    let (addresses, sessions) = ([address.parse().unwrap()], sessions.parse().unwrap());
     let tokens = (0..sessions).map(|n| rig::token_for(&name(kind, n), Duration::from_mins(10)));
     let (mut crowd, mut swarm);
     if what == "started" {
-        crowd = Crowd::new(address, Encoding::Json).unwrap();
+        crowd = Crowd::new(&addresses, Encoding::Json).unwrap();
         crowd.join(tokens, |_, _| ()).unwrap();
     } else {
-        swarm = Swarm::new(address, Encoding::Json).unwrap();
+        swarm = Swarm::new(&addresses, Encoding::Json).unwrap();
         let (mut greeted, since) = (0, Instant::now());
         for token in tokens {
             let who = swarm.dial(&token).unwrap();

@@ -24,12 +24,15 @@ pub struct Bench {
     /// A setting for the servers that are started, such as workers=1; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
-    /// A server that runs already, instead
+    /// A server that runs already, instead; several are nodes of one chat, and clients are spread over them
     #[arg(long, value_name = "ADDRESS", conflicts_with = "server")]
-    address: Option<SocketAddr>,
-    /// Its process, to read what it costs
+    address: Vec<SocketAddr>,
+    /// Its process, to read what it costs; of several nodes each
     #[arg(long, requires = "address")]
-    pid: Option<u32>,
+    pid: Vec<u32>,
+    /// A process that works for the nodes and is counted apart, such as redis=4711
+    #[arg(long, value_name = "NAME=PID", requires = "address", value_parser = beside)]
+    beside: Vec<(String, u32)>,
     /// The secret that signs its tokens
     #[arg(long, env = "FIRESIDE_JWT_SECRET", hide_env_values = true)]
     jwt_secret: Option<String>,
@@ -77,10 +80,10 @@ impl Bench {
             progress: Progress::begin(),
         };
         let mut report = Report::begin(name, self.encoding);
-        let outcome = if let Some(address) = self.address {
-            self.on_running(scenario, &stage, address, &mut report)
-        } else {
+        let outcome = if self.address.is_empty() {
             self.on_started(scenario, &stage, &mut report)
+        } else {
+            self.on_running(scenario, &stage, &mut report)
         };
         stage.progress.end();
         outcome?;
@@ -100,7 +103,6 @@ impl Bench {
         &self,
         scenario: &mut dyn Scenario,
         stage: &Stage,
-        address: SocketAddr,
         report: &mut Report,
     ) -> anyhow::Result<()> {
         let (Some(secret), Some(service)) = (&self.jwt_secret, &self.service_token) else {
@@ -109,7 +111,8 @@ impl Bench {
                  --service-token, or FIRESIDE_JWT_SECRET and FIRESIDE_SERVICE_TOKEN"
             );
         };
-        let server = Server::running(address, Access::new(secret, service)?, self.pid);
+        let access = Access::new(secret, service)?;
+        let server = Server::running(&self.address, access, &self.pid, &self.beside)?;
         if scenario.prepares() {
             scenario.prepare(stage, &server)?;
         }
@@ -250,6 +253,14 @@ fn setting(text: &str) -> Result<(String, String), String> {
         .ok_or("a setting reads NAME=VALUE, such as workers=1")?;
     let name = name.to_uppercase().replace('-', "_");
     Ok((format!("FIRESIDE_{name}"), value.to_owned()))
+}
+
+fn beside(text: &str) -> Result<(String, u32), String> {
+    let (name, pid) = text
+        .split_once('=')
+        .ok_or("reads NAME=PID, such as redis=4711")?;
+    let pid = pid.parse().map_err(|_| format!("`{pid}` is no pid"))?;
+    Ok((name.to_owned(), pid))
 }
 
 fn encoding(text: &str) -> Result<Encoding, String> {

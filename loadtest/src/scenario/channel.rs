@@ -72,9 +72,9 @@ impl Scenario for Channel {
                 first_id,
             };
             let mut clock = Clock::new()?;
-            let (before, delivered) = (cpu(process)?, ledger.delivered());
+            let (before, delivered) = (cpu(&process)?, ledger.delivered());
             pace(&mut crowd, &mut ledger, &mut clock, &plan)?;
-            let cost = cpu(process)?.since(before).total().as_secs_f64();
+            let cost = cpu(&process)?.since(before).total().as_secs_f64();
             let delivered = (ledger.delivered() - delivered).max(1) as f64;
             figures.push(Figure::new(
                 format!("{what}: deliveries"),

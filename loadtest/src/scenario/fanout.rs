@@ -104,10 +104,10 @@ impl Scenario for Fanout {
                 in_flight,
             };
             talk.run(WARM_UP)?;
-            let (before, since) = (cpu(process)?, Instant::now());
+            let (before, since) = (cpu(&process)?, Instant::now());
             let (bytes, delivered) = (talk.crowd.swarm().bytes_in(), talk.ledger.delivered());
             talk.run(self.messages())?;
-            let (cost, took) = (cpu(process)?.since(before), since.elapsed());
+            let (cost, took) = (cpu(&process)?.since(before), since.elapsed());
             let bytes = crowd.swarm().bytes_in() - bytes;
             let wire = bytes as f64 / (ledger.delivered() - delivered) as f64;
             self.wire = wire as usize;
@@ -129,9 +129,9 @@ impl Scenario for Fanout {
         let mut figures = Vec::new();
         for in_flight in self.in_flight.clone() {
             floor.run(WARM_UP, in_flight)?;
-            let (before, since) = (cpu(floor.process())?, Instant::now());
+            let (before, since) = (cpu(&floor.process())?, Instant::now());
             floor.run(self.messages(), in_flight)?;
-            let (cost, took) = (cpu(floor.process())?.since(before), since.elapsed());
+            let (cost, took) = (cpu(&floor.process())?.since(before), since.elapsed());
             figures.extend(self.figures(in_flight, cost.total(), took));
         }
         Ok(figures)

@@ -13,7 +13,7 @@ use shared::protocol::codec::Encoding;
 use super::Stage;
 use crate::{
     swarm::{Arrival, Fault, Swarm, SwarmError},
-    target::{Process, pinned},
+    target::{Process, Processes, pinned},
 };
 
 /// What the sender's frame of one byte is on the wire: header, mask, byte.
@@ -90,7 +90,7 @@ impl Floor {
                 return Err(io(error));
             }
         };
-        let swarm = Swarm::new(address, Encoding::Json).map_err(SwarmError::from)?;
+        let swarm = Swarm::new(&[address], Encoding::Json).map_err(SwarmError::from)?;
         let mut floor = Self {
             child,
             swarm,
@@ -111,8 +111,8 @@ impl Floor {
     }
 
     /// Its process.
-    pub(super) fn process(&self) -> Process {
-        Process::of(self.child.id())
+    pub(super) fn process(&self) -> Processes {
+        Processes::of(vec![Process::of(self.child.id())])
     }
 
     /// Lets every socket hear `messages`, with `in_flight` under way at most.

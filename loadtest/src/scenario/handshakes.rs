@@ -81,7 +81,7 @@ struct Rush {
 
 impl Rush {
     fn new(address: SocketAddr, token: String, rate: f64) -> Result<Self, Fault> {
-        let mut swarm = Swarm::new(address, Encoding::Json).map_err(SwarmError::from)?;
+        let mut swarm = Swarm::new(&[address], Encoding::Json).map_err(SwarmError::from)?;
         swarm.expect_refusals();
         Ok(Self {
             swarm,
@@ -194,17 +194,17 @@ impl Scenario for Handshakes {
             first_id: 1 << 32,
         };
         let mut alone = Clock::new()?;
-        let before = cpu(process)?;
+        let before = cpu(&process)?;
         pace(&mut crowd, &mut ledger, &mut alone, &plan)?;
-        let quiet = cpu(process)?.since(before).total();
+        let quiet = cpu(&process)?.since(before).total();
 
         plan.first_id = 1 << 33;
         let stranger = server.access().token("passer-by")?;
         let mut rush = Rush::new(server.address(), stranger, self.connections)?;
         let mut beside = Clock::new()?;
-        let before = cpu(process)?;
+        let before = cpu(&process)?;
         pace_beside(&mut crowd, &mut ledger, &mut beside, &plan, &mut rush)?;
-        let flooded = cpu(process)?.since(before).total();
+        let flooded = cpu(&process)?.since(before).total();
         ledger.settle()?;
 
         let tally = rush.tally;

@@ -8,7 +8,7 @@ use super::{Scenario, Stage, cpu, process};
 use crate::{
     measure::{Figure, Unit},
     swarm::{Crowd, Fault},
-    target::{Friends, Process, Server, World},
+    target::{Friends, Processes, Server, World},
 };
 
 /// Members of the three rooms that everybody is in.
@@ -79,24 +79,24 @@ impl Scenario for Idle {
                 stage.progress.count("sessions", who + 1, self.to);
             })
         };
-        let empty = rss(process)?;
+        let empty = rss(&process)?;
         join(&mut crowd, few)?;
         rest(&mut crowd, SETTLE)?;
-        let at_few = rss(process)?;
+        let at_few = rss(&process)?;
         let mut curve = vec![memory(few.len(), at_few)];
         let (mut opening, mut took, mut at_all) = (Duration::ZERO, Duration::ZERO, at_few);
         for step in others.chunks(others.len().div_ceil(self.steps.max(1)).max(1)) {
-            let (before, since) = (cpu(process)?, Instant::now());
+            let (before, since) = (cpu(&process)?, Instant::now());
             join(&mut crowd, step)?;
-            opening += cpu(process)?.since(before).total();
+            opening += cpu(&process)?.since(before).total();
             took += since.elapsed();
             rest(&mut crowd, SETTLE)?;
-            at_all = rss(process)?;
+            at_all = rss(&process)?;
             curve.push(memory(crowd.len(), at_all));
         }
-        let before = cpu(process)?;
+        let before = cpu(&process)?;
         rest(&mut crowd, Duration::from_secs_f64(self.seconds))?;
-        let idle = cpu(process)?.since(before);
+        let idle = cpu(&process)?.since(before);
         let (opened, sessions) = (others.len() as f64, crowd.len() as f64);
         let mut figures = vec![
             Figure::new(
@@ -132,7 +132,7 @@ fn memory(sessions: usize, bytes: u64) -> Figure {
     Figure::on_curve("memory", sessions as f64, Unit::Mebibytes, mebibytes(bytes))
 }
 
-fn rss(process: Process) -> Result<u64, Fault> {
+fn rss(process: &Processes) -> Result<u64, Fault> {
     process
         .rss()
         .map_err(|error| Fault::Target(error.to_string()))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::{
-    Scenario, Stage, commit, cpu, histogram, millis,
+    Beside, Scenario, Stage, commit, cpu, histogram, millis,
     pace::{Clock, Pace, pace},
     percentiles, process,
     talk::Talk,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     measure::{Figure, Unit},
     swarm::{Crowd, Fault, Ledger, Room},
-    target::{Friends, Process, Server, World},
+    target::{Friends, Processes, Server, World},
 };
 
 /// Messages one at a time that say what one costs, as a first guess.
@@ -87,7 +87,7 @@ impl Latency {
         &self,
         crowd: &mut Crowd,
         ledger: &mut Ledger,
-        process: Process,
+        process: &Processes,
         mut plan: Pace<'_>,
     ) -> Result<f64, Fault> {
         let before = cpu(process)?;
@@ -154,7 +154,7 @@ impl Scenario for Latency {
             rate
         } else {
             let plan = self.plan(&rooms, &sender);
-            self.find_rate(&mut crowd, &mut ledger, process, plan)?
+            self.find_rate(&mut crowd, &mut ledger, &process, plan)?
         };
         let mut commits = histogram()?;
         commit::time_alone(server, &mut commits)?;
@@ -165,15 +165,25 @@ impl Scenario for Latency {
             first_id: IDS * (TRIES + 2),
             ..self.plan(&rooms, &sender)
         };
-        let before = cpu(process)?;
+        let beside = Beside::begin(server)?;
+        let before = cpu(&process)?;
         pace(&mut crowd, &mut ledger, &mut clock, &plan)?;
-        let busy = share(cpu(process)?.since(before).total(), &plan);
+        let cost = cpu(&process)?.since(before).total();
+        let busy = share(cost, &plan);
+        let messages = (rate * self.seconds).max(1.0);
+        let beside = beside.per_million("message", messages)?;
         commit::time_alone(server, &mut commits)?;
         ledger.settle()?;
         let mut figures = vec![
             Figure::new("messages", Unit::PerSecond, rate),
             Figure::new("CPUs in use", Unit::Count, busy),
+            Figure::new(
+                "message",
+                Unit::CpuSecondsPerMillion,
+                cost.as_secs_f64() * 1e6 / messages,
+            ),
         ];
+        figures.extend(beside);
         figures.extend(percentiles("ack", &clock.acks));
         figures.extend(percentiles("last recipient", &clock.last));
         figures.extend(percentiles("last recipient beyond the ack", &clock.beyond));

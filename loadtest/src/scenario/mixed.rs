@@ -13,7 +13,7 @@ use super::{
 use crate::{
     measure::{Figure, Unit},
     swarm::Fault,
-    target::{Cpu, Friends, Process, Server, World},
+    target::{Cpu, Friends, Processes, Server, World},
 };
 
 /// The grace after which those who dropped would be told offline.
@@ -132,14 +132,14 @@ impl Scenario for Mixed {
         town.listen(&mut crowd, DAMPING * 2)?;
 
         let time = Duration::from_secs_f64(self.seconds);
-        let (before, heard, since) = (cpu(process)?, town.events(), Instant::now());
+        let (before, heard, since) = (cpu(&process)?, town.events(), Instant::now());
         for event in self.schedule().take_while(|event| event.at < time) {
             let due = since + event.at;
             town.until(&mut crowd, due, Duration::from_secs_f64(self.away))?;
             town.act(&mut crowd, event.kind, event.who, event.dice, due)?;
         }
         town.until(&mut crowd, since + time, Duration::from_secs_f64(self.away))?;
-        let cost = cpu(process)?.since(before);
+        let cost = cpu(&process)?.since(before);
         let deliveries = town.events() - heard;
         let took = since.elapsed();
 
@@ -147,7 +147,7 @@ impl Scenario for Mixed {
         // Whatever would follow now is old or double, and found to be.
         town.listen(&mut crowd, DAMPING)?;
         town.close()?;
-        self.figures(&town, process, cost, deliveries, took)
+        self.figures(&town, &process, cost, deliveries, took)
     }
 }
 
@@ -171,7 +171,7 @@ impl Mixed {
     fn figures(
         &self,
         town: &Town,
-        process: Process,
+        process: &Processes,
         cost: Cpu,
         deliveries: u64,
         took: Duration,

@@ -44,7 +44,7 @@ pub use storm::Storm;
 use crate::{
     measure::{Figure, Progress, Unit},
     swarm::{Crowd, Fault, Ledger, Room},
-    target::{Cpu, Process, Server, World},
+    target::{Cpu, Processes, Server, World},
 };
 
 /// What every scenario is given.
@@ -65,7 +65,7 @@ pub struct Stage {
 impl Stage {
     /// An empty crowd at the server.
     fn crowd(&self, server: &Server) -> Result<Crowd, Fault> {
-        let mut crowd = Crowd::new(server.address(), self.encoding)?;
+        let mut crowd = Crowd::new(server.addresses(), self.encoding)?;
         if self.deflate {
             crowd.swarm().offer_deflate();
         }
@@ -104,16 +104,53 @@ pub trait Scenario {
     }
 }
 
-/// The server's process, which most figures need.
-fn process(server: &Server) -> Result<Process, Fault> {
-    let process = server.process();
+/// What serves, which most figures need.
+fn process(server: &Server) -> Result<Processes, Fault> {
+    let process = server.processes();
     process.ok_or_else(|| Fault::Target("give the server's process: --pid".into()))
 }
 
-fn cpu(process: Process) -> Result<Cpu, Fault> {
+fn cpu(process: &Processes) -> Result<Cpu, Fault> {
     process
         .cpu()
         .map_err(|error| Fault::Target(error.to_string()))
+}
+
+/// What works beside the nodes, and what each had used of a CPU when it was looked at.
+struct Beside<'a> {
+    server: &'a Server,
+    before: Vec<Cpu>,
+}
+
+impl<'a> Beside<'a> {
+    fn begin(server: &'a Server) -> Result<Self, Fault> {
+        let mut beside = Self {
+            server,
+            before: Vec::new(),
+        };
+        beside.before = beside.used()?;
+        Ok(beside)
+    }
+
+    fn used(&self) -> Result<Vec<Cpu>, Fault> {
+        let processes = self.server.beside().iter();
+        processes
+            .map(|(_, process)| process.cpu().map_err(|e| Fault::Target(e.to_string())))
+            .collect()
+    }
+
+    /// What each cost since then, a million of `count`; named as the nodes' own figure is.
+    fn per_million(&self, what: &str, count: f64) -> Result<Vec<Figure>, Fault> {
+        let used = self.used()?;
+        let each = self.server.beside().iter().zip(used).zip(&self.before);
+        Ok(each
+            .map(|(((name, _), now), before)| {
+                let cost = now.since(*before).total().as_secs_f64() * 1e6 / count;
+                let name = format!("{what}, {name}");
+                Figure::new(name, Unit::CpuSecondsPerMillion, cost)
+            })
+            .collect())
+    }
 }
 
 /// A room for each `members` of the world's people, in whose book everybody listens.

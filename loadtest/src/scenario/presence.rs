@@ -72,10 +72,10 @@ impl Scenario for Presence {
         let mut crowd = gather(stage, server, &self.accounts, &mut states)?;
 
         let joined = states.deliveries();
-        let (before, since) = (cpu(process)?, Instant::now());
+        let (before, since) = (cpu(&process)?, Instant::now());
         self.change(&mut crowd, &mut states, since)?;
         await_newest(&mut crowd, &mut states)?;
-        let cost = cpu(process)?.since(before);
+        let cost = cpu(&process)?.since(before);
         // Whatever would follow now is old, and found to be.
         listen(
             &mut crowd,

@@ -6,7 +6,7 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use serde_json::json;
 
-use super::{Scenario, Stage, cpu, histogram, open_rooms, percentiles, process};
+use super::{Beside, Scenario, Stage, cpu, histogram, open_rooms, percentiles, process};
 use crate::{
     measure::{Figure, Unit},
     swarm::{Crowd, Fault, Ledger, Room, Who},
@@ -152,9 +152,11 @@ impl Scenario for Send {
         }
         run.go_on(Duration::from_secs_f64(self.warm_up), self.text)?;
         run.waits.reset();
-        let (before, since) = (cpu(process)?, Instant::now());
+        let beside = Beside::begin(server)?;
+        let (before, since) = (cpu(&process)?, Instant::now());
         let acknowledged = run.go_on(Duration::from_secs_f64(self.seconds), self.text)? as f64;
-        let (cost, took) = (cpu(process)?.since(before), since.elapsed());
+        let (cost, took) = (cpu(&process)?.since(before), since.elapsed());
+        let beside = beside.per_million("send", acknowledged)?;
         let waits = run.waits.clone();
         while run
             .senders
@@ -179,6 +181,7 @@ impl Scenario for Send {
                 million(cost.system),
             ),
         ];
+        figures.extend(beside);
         figures.extend(percentiles("ack", &waits));
         Ok(figures)
     }

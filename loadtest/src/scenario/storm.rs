@@ -9,7 +9,7 @@ use super::{Scenario, Stage, cpu, process, talk::Talk};
 use crate::{
     measure::{Figure, Unit},
     swarm::{Crowd, Fault, Ledger, Room, Who},
-    target::{Cpu, Friends, Process, Server, World},
+    target::{Cpu, Friends, Processes, Server, World},
 };
 
 /// Rooms in which one who stays speaks.
@@ -69,23 +69,23 @@ impl Scenario for Storm {
         self.open_rooms(&world, &mut ledger, stage)?;
         let mut crowd = stage.crowd(server)?;
         let tokens = server.access().tokens(world.users())?;
-        let before = cpu(process)?;
+        let before = cpu(&process)?;
         crowd.join(tokens, |who, _| {
             stage.progress.count("sessions", who + 1, people);
         })?;
-        let starts = cpu(process)?.since(before);
+        let starts = cpu(&process)?.since(before);
         self.talk(&mut crowd, &mut ledger, WARM_UP)?;
 
-        let before = cpu(process)?;
+        let before = cpu(&process)?;
         crowd.cut(0..self.sessions);
-        settled(&mut crowd, process)?;
-        let cuts = cpu(process)?.since(before);
+        settled(&mut crowd, &process)?;
+        let cuts = cpu(&process)?.since(before);
         for message in 0..self.missed {
             self.speak_alone(&mut crowd, &mut ledger, WARM_UP + message)?;
         }
-        settled(&mut crowd, process)?;
+        settled(&mut crowd, &process)?;
 
-        let (before, since) = (cpu(process)?, Instant::now());
+        let (before, since) = (cpu(&process)?, Instant::now());
         let mut back = 0;
         let fault = &mut None;
         crowd.resume(0..self.sessions, self.at_once, |who, told| {
@@ -103,7 +103,7 @@ impl Scenario for Storm {
         let costs = Costs {
             starts,
             cuts,
-            resumes: cpu(process)?.since(before),
+            resumes: cpu(&process)?.since(before),
             back_after: since.elapsed(),
             replayed: crowd.replayed(),
         };
@@ -237,7 +237,7 @@ fn whole(replayed: u64, missed: u64) -> Result<(), Fault> {
 
 /// Waits until the server does nothing: what it still has to do for earlier events is not to be
 /// counted with later ones.
-fn settled(crowd: &mut Crowd, process: Process) -> Result<(), Fault> {
+fn settled(crowd: &mut Crowd, process: &Processes) -> Result<(), Fault> {
     let since = Instant::now();
     while since.elapsed() < SETTLED_WITHIN {
         let (before, began) = (cpu(process)?, Instant::now());

@@ -73,7 +73,7 @@ struct Member {
     ended: Option<Ending>,
 }
 
-/// Sessions to one server.
+/// Sessions to one chat.
 #[derive(Debug)]
 pub struct Crowd {
     swarm: Swarm,
@@ -84,8 +84,8 @@ pub struct Crowd {
 
 impl Crowd {
     /// Nobody yet.
-    pub fn new(address: SocketAddr, encoding: Encoding) -> Result<Self, Fault> {
-        let swarm = Swarm::new(address, encoding).map_err(SwarmError::from)?;
+    pub fn new(addresses: &[SocketAddr], encoding: Encoding) -> Result<Self, Fault> {
+        let swarm = Swarm::new(addresses, encoding).map_err(SwarmError::from)?;
         Ok(Self {
             swarm,
             members: Vec::new(),

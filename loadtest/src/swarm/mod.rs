@@ -71,9 +71,9 @@ pub enum SwarmError {
     },
 }
 
-/// Sockets to one server.
+/// Sockets to one server, or to several that are one chat, each in its turn.
 pub struct Swarm {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     encoding: Encoding,
     deflate: bool,
     /// A refused upgrade is told, not an error.
@@ -92,17 +92,20 @@ pub struct Swarm {
 impl std::fmt::Debug for Swarm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Swarm")
-            .field("address", &self.address)
+            .field("addresses", &self.addresses)
             .field("sockets", &self.sockets.len())
             .finish_non_exhaustive()
     }
 }
 
 impl Swarm {
-    /// No sockets yet.
-    pub fn new(address: SocketAddr, encoding: Encoding) -> io::Result<Self> {
+    /// No sockets yet; there is at least one address.
+    pub fn new(addresses: &[SocketAddr], encoding: Encoding) -> io::Result<Self> {
+        if addresses.is_empty() {
+            return Err(io::Error::other("there is no server to connect to"));
+        }
         Ok(Self {
-            address,
+            addresses: addresses.to_vec(),
             encoding,
             deflate: false,
             refusals: false,
@@ -152,29 +155,34 @@ impl Swarm {
     /// Begins to connect and upgrade one more socket.
     pub fn dial(&mut self, token: &str) -> Result<Who, SwarmError> {
         let who = self.sockets.len();
-        let request = socket::request(self.address, self.encoding, token, self.deflate);
-        let socket = Socket::dial(self.polls.registry(who), Token(who), self.address, request)?;
+        let socket = self.upgrading(who, token)?;
         self.sockets.push(socket);
         Ok(who)
     }
 
+    /// Where the place `who` connects to, always the same.
+    fn address(&self, who: Who) -> SocketAddr {
+        self.addresses[who % self.addresses.len()]
+    }
+
+    fn upgrading(&mut self, who: Who, token: &str) -> Result<Socket, SwarmError> {
+        let address = self.address(who);
+        let request = socket::request(address, self.encoding, token, self.deflate);
+        let registry = self.polls.registry(who);
+        Ok(Socket::dial(registry, Token(who), address, request)?)
+    }
+
     /// Connects the place `who` anew, after its socket ended.
     pub fn redial(&mut self, who: Who, token: &str) -> Result<(), SwarmError> {
-        let request = socket::request(self.address, self.encoding, token, self.deflate);
-        self.sockets[who] =
-            Socket::dial(self.polls.registry(who), Token(who), self.address, request)?;
+        self.sockets[who] = self.upgrading(who, token)?;
         Ok(())
     }
 
     /// One more socket that speaks no HTTP: it is open as soon as it is connected.
     pub fn dial_bare(&mut self) -> Result<Who, SwarmError> {
         let who = self.sockets.len();
-        let socket = Socket::dial(
-            self.polls.registry(who),
-            Token(who),
-            self.address,
-            Vec::new(),
-        )?;
+        let address = self.address(who);
+        let socket = Socket::dial(self.polls.registry(who), Token(who), address, Vec::new())?;
         self.sockets.push(socket);
         Ok(who)
     }

@@ -9,5 +9,5 @@ mod world;
 pub use affinity::{pin, pinned};
 pub use machine::Machine;
 pub use server::{Access, Launch, Server};
-pub use usage::{Cpu, Process};
+pub use usage::{Cpu, Process, Processes};
 pub use world::{Friends, World};

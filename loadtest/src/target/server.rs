@@ -15,7 +15,7 @@ use shared::{
 };
 use tempfile::TempDir;
 
-use super::{Process, pinned};
+use super::{Process, Processes, pinned};
 use crate::swarm::Fault;
 
 /// The secrets of servers that are started here; they listen on 127.0.0.1 alone.
@@ -87,12 +87,14 @@ impl Access {
     }
 }
 
-/// A server under load; stopped when dropped, if it was started here.
+/// A server under load, or several that are one chat; stopped when dropped, if started here.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
+    /// At least one.
+    addresses: Vec<SocketAddr>,
     access: Access,
-    process: Option<Process>,
+    processes: Option<Processes>,
+    beside: Vec<(String, Process)>,
     running: Option<Running>,
 }
 
@@ -162,9 +164,10 @@ impl Server {
             .stderr(log);
         let child = pinned(&mut command, launch.cpu).map_err(io)?;
         let mut server = Self {
-            address,
+            addresses: vec![address],
             access: Access::new(JWT_SECRET, SERVICE_TOKEN)?,
-            process: Some(Process::of(child.id())),
+            processes: Some(Processes::of(vec![Process::of(child.id())])),
+            beside: Vec::new(),
             running: Some(Running {
                 child,
                 admin,
@@ -175,19 +178,41 @@ impl Server {
         Ok(server)
     }
 
-    /// A server that runs already; without a pid nothing is known of its costs.
-    pub fn running(address: SocketAddr, access: Access, pid: Option<u32>) -> Self {
-        Self {
-            address,
-            access,
-            process: pid.map(Process::of),
-            running: None,
+    /// Servers that run already and are one chat, and what runs beside them, by name; without
+    /// pids nothing is known of their costs.
+    ///
+    /// # Errors
+    /// There is no address.
+    pub fn running(
+        addresses: &[SocketAddr],
+        access: Access,
+        pids: &[u32],
+        beside: &[(String, u32)],
+    ) -> Result<Self, Fault> {
+        if addresses.is_empty() {
+            return Err(Fault::Target("there is no address of a server".into()));
         }
+        let processes = pids.iter().map(|&pid| Process::of(pid)).collect();
+        let beside = beside.iter();
+        Ok(Self {
+            addresses: addresses.to_vec(),
+            access,
+            processes: (!pids.is_empty()).then(|| Processes::of(processes)),
+            beside: beside
+                .map(|(name, pid)| (name.clone(), Process::of(*pid)))
+                .collect(),
+            running: None,
+        })
     }
 
-    /// Where it listens.
+    /// Where the first of them listens: for whatever any of them answers.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// Where they listen.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// How to be anybody there.
@@ -195,9 +220,14 @@ impl Server {
         &self.access
     }
 
-    /// Its process.
-    pub fn process(&self) -> Option<Process> {
-        self.process
+    /// What serves.
+    pub fn processes(&self) -> Option<Processes> {
+        self.processes.clone()
+    }
+
+    /// What works for it and is counted apart: Redis, MongoDB.
+    pub fn beside(&self) -> &[(String, Process)] {
+        &self.beside
     }
 
     /// Where its data is, if it was started here.

@@ -81,6 +81,33 @@ impl Process {
     }
 }
 
+/// What serves together: the nodes of one chat.
+#[derive(Debug, Clone)]
+pub struct Processes(Vec<Process>);
+
+impl Processes {
+    /// These.
+    pub fn of(processes: Vec<Process>) -> Self {
+        Self(processes)
+    }
+
+    /// The CPU time of all of them.
+    pub fn cpu(&self) -> io::Result<Cpu> {
+        self.0.iter().try_fold(Cpu::default(), |sum, process| {
+            let cpu = process.cpu()?;
+            Ok(Cpu {
+                user: sum.user + cpu.user,
+                system: sum.system + cpu.system,
+            })
+        })
+    }
+
+    /// The resident memory of all of them, in bytes.
+    pub fn rss(&self) -> io::Result<u64> {
+        self.0.iter().map(|process| process.rss()).sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
