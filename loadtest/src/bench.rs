@@ -18,6 +18,9 @@ pub struct Bench {
     /// A server program to start for every run; several are measured in turns: A B A B
     #[arg(long, value_name = "PROGRAM")]
     server: Vec<PathBuf>,
+    /// Start so many nodes of one chat instead, joined by a Redis and a MongoDB; PROGRAM is a chat-node. Clients are spread over them
+    #[arg(long, value_name = "N", requires = "server", conflicts_with = "under")]
+    nodes: Option<usize>,
     /// What starts the servers, such as a profiler with its options; words are separated by spaces
     #[arg(long, value_name = "COMMAND", requires = "server")]
     under: Option<String>,
@@ -148,6 +151,11 @@ impl Bench {
         if self.deflate {
             settings.push(("FIRESIDE_DEFLATE".into(), "true".into()));
         }
+        if self.nodes.is_some() && scenario.prepares() {
+            bail!(
+                "this scenario prepares the data directory of a single server: leave --nodes out"
+            );
+        }
         let data = if scenario.prepares() {
             stage.progress.step("preparing");
             let server = Server::start(&Launch {
@@ -171,7 +179,7 @@ impl Bench {
                 stage
                     .progress
                     .step(format!("run {run} of {}: {name}", self.runs));
-                let server = Server::start(&Launch {
+                let launch = Launch {
                     program: program.clone(),
                     settings: settings.clone(),
                     data: data.clone(),
@@ -179,7 +187,11 @@ impl Bench {
                     under: (self.under.iter())
                         .flat_map(|under| under.split_whitespace().map(str::to_owned))
                         .collect(),
-                })?;
+                };
+                let server = match self.nodes {
+                    Some(nodes) => Server::start_nodes(&launch, nodes)?,
+                    None => Server::start(&launch)?,
+                };
                 readings.push((name, scenario.run(&stage, &server)?));
                 if self.under.is_some() {
                     // A profiler writes its findings at the end.
@@ -217,9 +229,13 @@ impl Bench {
         };
         let own = name(&self.server[n]);
         let alike = self.server.iter().filter(|path| name(path) == own).count();
-        match own {
+        let name = match own {
             Some(own) if alike == 1 => own,
             _ => self.server[n].display().to_string(),
+        };
+        match self.nodes {
+            Some(nodes) => format!("{nodes} × {name}"),
+            None => name,
         }
     }
 }

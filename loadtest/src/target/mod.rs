@@ -6,7 +6,7 @@ mod server;
 mod usage;
 mod world;
 
-pub use affinity::{pin, pinned};
+pub use affinity::{pin, pinned, roam};
 pub use machine::Machine;
 pub use server::{Access, Launch, Server};
 pub use usage::{Cpu, Process, Processes};

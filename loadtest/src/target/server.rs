@@ -15,8 +15,11 @@ use shared::{
 };
 use tempfile::TempDir;
 
-use super::{Process, Processes, pinned};
-use crate::swarm::Fault;
+use super::{Process, Processes, pinned, roam};
+use crate::{
+    cluster::{Cluster, ClusterNode, ClusterPlan},
+    swarm::Fault,
+};
 
 /// The secrets of servers that are started here; they listen on 127.0.0.1 alone.
 const JWT_SECRET: &str = "the load generator's own secret, for servers it starts";
@@ -96,6 +99,8 @@ pub struct Server {
     processes: Option<Processes>,
     beside: Vec<(String, Process)>,
     running: Option<Running>,
+    /// Held for as long as it is under load.
+    _cluster: Option<Box<Cluster>>,
 }
 
 /// How to start a server.
@@ -173,9 +178,70 @@ impl Server {
                 admin,
                 data: dir,
             }),
+            _cluster: None,
         };
         server.await_ready()?;
         Ok(server)
+    }
+
+    /// Starts several nodes that are one chat, with a store-api, a Redis and a MongoDB of their
+    /// own; the program of the launch is `chat-node`, and `store-api` is beside it.
+    ///
+    /// # Errors
+    /// Something is not installed, or did not start.
+    pub fn start_nodes(launch: &Launch, nodes: usize) -> Result<Self, Fault> {
+        if !launch.under.is_empty() {
+            let only = "--under is for a single server";
+            return Err(Fault::Target(only.into()));
+        }
+        let limits = SETTINGS.iter().copied();
+        let limits = limits.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let plan = ClusterPlan {
+            nodes,
+            settings: limits.chain(launch.settings.iter().cloned()).collect(),
+            programs: launch.program.parent().map(Path::to_owned),
+            links: false,
+            ..ClusterPlan::default()
+        };
+        let cpu = launch.cpu;
+        // On a thread of its own: what it starts runs where it runs, and the load runs elsewhere.
+        let started = std::thread::spawn(move || {
+            let io = |error: std::io::Error| Fault::Target(error.to_string());
+            roam(cpu).map_err(io)?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(io)?;
+            let cluster = runtime.block_on(Cluster::start(&plan));
+            cluster.map_err(|error| Fault::Target(error.to_string()))
+        });
+        let cluster = started.join();
+        let cluster = cluster.map_err(|_| Fault::Target("the nodes did not start".into()))??;
+        let address = |node: &ClusterNode| node.program.address().parse();
+        let addresses = cluster
+            .nodes()
+            .iter()
+            .map(address)
+            .collect::<Result<_, _>>();
+        let usages = cluster.nodes().iter();
+        let processes = usages.filter_map(|node| node.program.process().usage());
+        let redis = cluster.redis().and_then(|redis| redis.process().ok());
+        let beside = [
+            ("redis", redis),
+            ("mongodb", cluster.mongo().process().ok()),
+            ("store-api", Some(cluster.store().process())),
+        ];
+        let beside = beside
+            .into_iter()
+            .filter_map(|(name, process)| Some((name.to_owned(), process?.usage()?)));
+        Ok(Self {
+            addresses: addresses.map_err(|_| Fault::Target("a node without an address".into()))?,
+            access: Access::new(Cluster::jwt_secret(), Cluster::service_token())?,
+            processes: Some(Processes::of(processes.collect())),
+            beside: beside.collect(),
+            running: None,
+            _cluster: Some(Box::new(cluster)),
+        })
     }
 
     /// Servers that run already and are one chat, and what runs beside them, by name; without
@@ -202,6 +268,7 @@ impl Server {
                 .map(|(name, pid)| (name.clone(), Process::of(*pid)))
                 .collect(),
             running: None,
+            _cluster: None,
         })
     }
 
