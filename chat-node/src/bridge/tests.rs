@@ -18,7 +18,7 @@ use crate::{
     friends::{FriendCache, FriendCacheSettings, Graph, memory::MemoryFriends},
     overload::Overload,
     presence::{
-        Availability, DeviceState, Incarnation, LocalPresence, LocalPresenceNode, Presence,
+        Availability, DeviceState, Incarnation, Lease, LocalPresence, LocalPresenceNode, Presence,
         PresenceError, PresenceSettings, PresenceStore, Reaped, Standing,
     },
     transport::{
@@ -98,7 +98,7 @@ impl Link {
 
 #[async_trait]
 impl PresenceStore for Link {
-    async fn lease(&self) -> Result<Incarnation, PresenceError> {
+    async fn lease(&self) -> Result<Lease, PresenceError> {
         self.up()?;
         self.store.lease().await
     }

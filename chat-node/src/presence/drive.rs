@@ -8,7 +8,7 @@ use shared::id::{Timestamp, UserId};
 use tokio::time::Instant;
 
 use super::{
-    DeviceState, Incarnation, PresenceError, RENEW_EVERY, Reaped, Relation, Standing, merge,
+    DeviceState, Incarnation, Lease, PresenceError, RENEW_EVERY, Reaped, Relation, Standing, merge,
     project,
     roster::{Due, News, Settled},
     service::Inner,
@@ -19,6 +19,8 @@ use crate::overload::Shed;
 const BATCH: usize = 256;
 /// How many of a batch are told of at once.
 const TELLS: usize = 32;
+/// How many who are behind are shown what they missed at once.
+const SHOWS: usize = 8;
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -85,7 +87,7 @@ impl Inner {
                     self.with_roster(&user, |roster, now| roster.failed(&user, now, RETRY));
                 }
                 if error == PresenceError::Expired {
-                    self.lapsed.notify_one();
+                    self.doubted.notify_one();
                 }
             }
         }
@@ -121,8 +123,12 @@ impl Inner {
     }
 
     pub(super) async fn keep_lease(&self) {
+        let mut lapsed = false;
         loop {
-            let lease = match self.teller.store.lease().await {
+            let Lease {
+                incarnation,
+                forgot,
+            } = match self.teller.store.lease().await {
                 Ok(lease) => lease,
                 Err(error) => {
                     tracing::warn!(%error, "no presence lease yet");
@@ -130,12 +136,25 @@ impl Inner {
                     continue;
                 }
             };
-            *self.lease.lock() = Some(lease);
+            if forgot {
+                // Who died together with the store's memory is reaped by nobody: everybody is shown
+                // what is left, when that is all there.
+                for viewer in self.users() {
+                    self.catch_up(&viewer, None);
+                }
+            }
+            *self.lease.lock() = Some(incarnation);
             for roster in &self.rosters {
-                roster.lock().owe_all(Instant::now());
+                let mut roster = roster.lock();
+                if lapsed && !forgot {
+                    // Somebody may have reaped it, and told that nobody is here.
+                    roster.doubt_told();
+                }
+                roster.owe_all(Instant::now());
             }
             self.due.notify_one();
-            self.hold_lease(lease).await;
+            self.hold_lease(incarnation).await;
+            lapsed = true;
             *self.lease.lock() = None;
             tracing::warn!("the presence lease ran out; taking another");
         }
@@ -143,22 +162,38 @@ impl Inner {
 
     /// Renews the lease and reaps others', until it has run out.
     async fn hold_lease(&self, lease: Incarnation) {
+        let mut away = false;
         loop {
+            // As soon as the store is back: what it has lost waits for every node.
+            let pause = if away { RETRY } else { RENEW_EVERY };
             tokio::select! {
-                () = tokio::time::sleep(RENEW_EVERY) => {}
-                () = self.lapsed.notified() => return,
+                () = tokio::time::sleep(pause) => {}
+                () = self.doubted.notified() => {}
             }
             match self.teller.store.renew(lease).await {
-                Ok(()) => {}
+                Ok(()) => away = false,
                 Err(PresenceError::Expired) => return,
                 Err(error @ PresenceError::Unavailable(_)) => {
-                    tracing::warn!(%error, "the presence lease is not renewed");
+                    if !away {
+                        tracing::warn!(%error, "the presence lease is not renewed");
+                    }
+                    away = true;
                     continue;
                 }
             }
+            self.reap().await;
+        }
+    }
+
+    async fn reap(&self) {
+        loop {
             match self.teller.store.reap(Timestamp::now()).await {
+                Ok(reaped) if reaped.is_empty() => return,
                 Ok(reaped) => self.mourn(reaped),
-                Err(error) => tracing::warn!(%error, "expired leases wait"),
+                Err(error) => {
+                    tracing::warn!(%error, "expired leases wait");
+                    return;
+                }
             }
         }
     }
@@ -172,10 +207,15 @@ impl Inner {
             standing,
         } in reaped
         {
-            let before = standing
-                .merged()
-                .map_or(lost.clone(), |rest| merge(&rest, &lost));
-            self.with_roster(&user, |roster, now| roster.owe(&user, Some(before), now));
+            let rest = standing.merged();
+            let before = Some(
+                rest.as_ref()
+                    .map_or(lost.clone(), |rest| merge(rest, &lost)),
+            );
+            // Of who is elsewhere with the same there is nothing to tell.
+            if before != rest {
+                self.with_roster(&user, |roster, now| roster.owe(&user, before, now));
+            }
         }
     }
 
@@ -213,28 +253,54 @@ impl Inner {
                 self.lagging.notified().await;
                 continue;
             }
-            for (viewer, since) in behind {
-                if !self.show_friends(&viewer, since).await {
-                    tokio::time::sleep(RETRY).await;
+            let shown = stream::iter(behind).map(|(viewer, since)| async move {
+                let shown = self.show_people(&viewer, since).await;
+                (!shown).then_some((viewer, since))
+            });
+            let failed: Vec<_> = shown
+                .buffer_unordered(SHOWS)
+                .filter_map(std::future::ready)
+                .collect()
+                .await;
+            if !failed.is_empty() {
+                for (viewer, since) in failed {
                     self.catch_up(&viewer, since);
                 }
+                tokio::time::sleep(RETRY).await;
             }
         }
     }
 
-    async fn show_friends(&self, viewer: &UserId, since: Option<Timestamp>) -> bool {
+    /// Shows a viewer their friends, and who is in the rooms they have open.
+    async fn show_people(&self, viewer: &UserId, since: Option<Timestamp>) -> bool {
         let graph = self.teller.friends.graph(viewer);
         let (true, Some(graph)) = (self.teller.relays.is_online(viewer), graph) else {
             return true;
         };
-        let friends: Vec<UserId> = graph.friends.keys().cloned().collect();
-        let Ok(standings) = self.teller.store.read(&friends).await else {
-            return false;
+        let mut people: HashSet<UserId> = graph.friends.keys().cloned().collect();
+        let sessions = self.roster(viewer).lock().sessions(viewer);
+        for session in sessions {
+            people.extend(self.watches.lock().seen_from(session));
+        }
+        people.remove(viewer);
+        let people: Vec<UserId> = people.into_iter().collect();
+        let standings = match self.teller.store.read(&people).await {
+            Ok(standings) => standings,
+            Err(error) => {
+                self.doubt(&error);
+                return false;
+            }
         };
-        for (friend, standing) in friends.iter().zip(standings) {
-            if since.is_none() || standing.changed >= since {
-                let relation = Relation::of_friends(viewer, &graph, friend);
-                self.show(viewer, friend, project(relation, &standing.known()));
+        for (person, standing) in people.iter().zip(standings) {
+            let friend = graph.friends.contains_key(person);
+            let relation = if friend {
+                Relation::of_friends(viewer, &graph, person)
+            } else {
+                Relation::of_members(viewer, &graph, person)
+            };
+            // Members always, or that one who hides is shown would tell that they changed something.
+            if since.is_none() || standing.changed >= since || !friend {
+                self.show(viewer, person, project(relation, &standing.known()));
             }
         }
         true

@@ -16,8 +16,8 @@ use shared::id::{NodeId, Timestamp, UserId};
 use tokio::time::Instant;
 
 use super::{
-    Availability, DeviceState, Holding, Incarnation, LEASE_FOR, PresenceError, PresenceStore,
-    Reaped, Standing,
+    Availability, DeviceState, Holding, Incarnation, LEASE_FOR, Lease, PresenceError,
+    PresenceStore, Reaped, Standing,
 };
 
 /// Of how many users who are gone the time last seen is kept.
@@ -61,7 +61,7 @@ type Life = (NodeId, Incarnation);
 
 #[derive(Default)]
 struct Book {
-    leases: HashMap<Life, Lease>,
+    leases: HashMap<Life, Held>,
     standings: HashMap<UserId, Standing>,
     incarnations: u64,
     versions: u64,
@@ -69,7 +69,7 @@ struct Book {
     noted: Vec<Seen>,
 }
 
-struct Lease {
+struct Held {
     expires: Instant,
     users: HashSet<UserId>,
 }
@@ -138,7 +138,7 @@ impl LocalPresenceNode {
 }
 
 impl Book {
-    fn live(&mut self, life: &Life) -> Result<&mut Lease, PresenceError> {
+    fn live(&mut self, life: &Life) -> Result<&mut Held, PresenceError> {
         let lease = self.leases.get_mut(life).ok_or(PresenceError::Expired)?;
         if lease.expires <= Instant::now() {
             return Err(PresenceError::Expired);
@@ -241,16 +241,19 @@ fn visible(standing: &Standing) -> bool {
 
 #[async_trait]
 impl PresenceStore for LocalPresenceNode {
-    async fn lease(&self) -> Result<Incarnation, PresenceError> {
+    async fn lease(&self) -> Result<Lease, PresenceError> {
         let mut book = self.book.lock();
         book.incarnations += 1;
         let incarnation = Incarnation::new(book.incarnations);
-        let lease = Lease {
+        let held = Held {
             expires: Instant::now() + LEASE_FOR,
             users: HashSet::new(),
         };
-        book.leases.insert(self.life(incarnation), lease);
-        Ok(incarnation)
+        book.leases.insert(self.life(incarnation), held);
+        Ok(Lease {
+            incarnation,
+            forgot: false,
+        })
     }
 
     async fn renew(&self, lease: Incarnation) -> Result<(), PresenceError> {

@@ -26,6 +26,8 @@ mod merge;
 #[cfg(test)]
 mod operations;
 mod project;
+#[cfg(feature = "redis")]
+mod redis;
 mod roster;
 mod service;
 mod settings;
@@ -37,6 +39,8 @@ pub use gauges::METRICS;
 pub use local::{LocalPresence, LocalPresenceNode, Seen, SeenTimes};
 pub use merge::{merge, merged};
 pub use project::{Known, Relation, project};
+#[cfg(feature = "redis")]
+pub use redis::RedisPresence;
 pub use service::{Opened, Presence};
 pub use settings::PresenceSettings;
 pub use watch::{MAX_WATCHED_MEMBERS, MAX_WATCHES};
@@ -45,6 +49,9 @@ pub use watch::{MAX_WATCHED_MEMBERS, MAX_WATCHES};
 pub const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// How long a lease holds without being renewed.
 pub const LEASE_FOR: Duration = Duration::from_secs(15);
+/// How long after the store has lost everything all nodes have noticed and handed over again what
+/// they hold: each notices when it renews its lease.
+pub const HANDED_OVER_IN: Duration = Duration::from_secs(6);
 
 /// What the nodes hold of their users' presence. One handle belongs to one node.
 ///
@@ -55,7 +62,7 @@ pub const LEASE_FOR: Duration = Duration::from_secs(15);
 pub trait PresenceStore: Send + Sync + 'static {
     /// Takes a lease for this node under a new incarnation, from now for [`LEASE_FOR`]. What
     /// an earlier incarnation held stays until that one's lease has expired and is reaped.
-    async fn lease(&self) -> Result<Incarnation, PresenceError>;
+    async fn lease(&self) -> Result<Lease, PresenceError>;
 
     /// Extends the lease to [`LEASE_FOR`] from now.
     ///
@@ -78,9 +85,16 @@ pub trait PresenceStore: Send + Sync + 'static {
 
     /// How users stand, in the order asked, in one round trip. What an expired lease holds
     /// counts until it is reaped.
+    ///
+    /// # Errors
+    /// [`PresenceError::Expired`] when the store no longer knows the lease this node took last,
+    /// and so not all there is to know: renew it, or take another. [`PresenceError::Unavailable`] also for
+    /// [`HANDED_OVER_IN`] after the store has lost everything.
     async fn read(&self, users: &[UserId]) -> Result<Vec<Standing>, PresenceError>;
 
-    /// Takes away what expired leases held. Each user of such a lease is answered to exactly one caller.
+    /// Takes away what expired leases held, of a bounded number of users: call again until none is
+    /// answered. Each user of such a lease is answered to exactly one caller, and again to another only
+    /// if the first did not get the answer.
     async fn reap(&self, at: Timestamp) -> Result<Vec<Reaped>, PresenceError>;
 
     /// Gives the lease back with all it holds, as if it had expired and were reaped here.
@@ -90,6 +104,16 @@ pub trait PresenceStore: Send + Sync + 'static {
         lease: Incarnation,
         at: Timestamp,
     ) -> Result<Vec<Reaped>, PresenceError>;
+}
+
+/// A lease just taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The life it begins.
+    pub incarnation: Incarnation,
+    /// The store has lost what was in it since this node took a lease from it before: every node
+    /// is about to hand over again what it holds, and what died meanwhile nobody will reap.
+    pub forgot: bool,
 }
 
 /// Numbers the lives of a node: a later one is greater.

@@ -219,7 +219,9 @@ impl Roster {
     /// A user whose node died is to be told of, once, as having been `before`.
     pub(super) fn owe(&mut self, user: &UserId, before: Option<DeviceState>, now: Instant) {
         let tracked = self.users.entry(user.clone()).or_default();
-        if matches!(tracked.told, Told::Nothing) {
+        // Whatever this node heard last, others were told what stood in the store; unless it was to
+        // tell of it itself.
+        if matches!(tracked.told, Told::Nothing) || !(tracked.owed || tracked.under_way) {
             tracked.told = Told::This(before);
         }
         tracked.owed = true;
@@ -235,6 +237,22 @@ impl Roster {
             }
             self.schedule(&user, now);
         }
+    }
+
+    /// Somebody else may have told of the users here as if they were not: others know what the other
+    /// nodes hold.
+    pub(super) fn doubt_told(&mut self) {
+        for tracked in self.users.values_mut().filter(|tracked| !tracked.owed) {
+            tracked.told = Told::Nothing;
+            tracked.put = None;
+        }
+    }
+
+    /// The sessions of a user.
+    pub(super) fn sessions(&self, user: &UserId) -> Vec<SessionKey> {
+        let tracked = self.users.get(user);
+        let devices = tracked.into_iter().flat_map(|tracked| &tracked.devices);
+        devices.map(|device| device.session).collect()
     }
 
     /// The users with a session here.

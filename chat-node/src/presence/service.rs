@@ -26,8 +26,8 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DeviceState, Incarnation, Known, PresenceSettings, PresenceStore, Relation, Standing, merge,
-    project,
+    DeviceState, Incarnation, Known, PresenceError, PresenceSettings, PresenceStore, Relation,
+    Standing, merge, project,
     roster::{Pace, Roster},
     tell::Teller,
     watch::{MAX_WATCHED_MEMBERS, MAX_WATCHES, Refused, Watches},
@@ -72,7 +72,8 @@ pub(super) struct Inner {
     versions: Mutex<HashMap<UserId, u64>>,
     /// Something is due earlier than before, or the lease stands.
     pub(super) due: Notify,
-    pub(super) lapsed: Notify,
+    /// The lease may be lost.
+    pub(super) doubted: Notify,
     pub(super) lagging: Notify,
 }
 
@@ -106,7 +107,7 @@ impl Presence {
             behind: Mutex::default(),
             versions: Mutex::default(),
             due: Notify::new(),
-            lapsed: Notify::new(),
+            doubted: Notify::new(),
             lagging: Notify::new(),
         }))
     }
@@ -126,15 +127,6 @@ impl Presence {
         let missed = i64::try_from(MISSED.as_millis()).unwrap_or(i64::MAX);
         self.0
             .catch_up(user, Some(Timestamp::now().plus_millis(-missed)));
-        let members = self.0.watches.lock().seen_from(session);
-        if !members.is_empty() {
-            let (presence, viewer) = (self.clone(), user.clone());
-            let begun = Vec::new();
-            actix_rt::spawn(async move {
-                let reopened = Opened { members, begun };
-                presence.show_members(&viewer, &reopened).await;
-            });
-        }
     }
 
     /// A device's state changed.
@@ -201,9 +193,7 @@ impl Presence {
     pub async fn snapshot(&self, user: &UserId, graph: &Graph) -> Vec<Friend> {
         let ids: Vec<UserId> = graph.friends.keys().cloned().collect();
         let views = self.views(user, graph, &ids).await;
-        if views.iter().any(|view| view.status == Status::Unknown) {
-            self.0.catch_up(user, None);
-        }
+        self.0.owe_the_truth(user, &views);
         let friends = graph.friends.iter().zip(views);
         let mut friends: Vec<Friend> = friends
             .map(|((id, name), presence)| Friend {
@@ -286,7 +276,9 @@ impl Presence {
             let relation = Relation::of_members(viewer, &graph, member);
             // Either may be out of the room by now.
             if relation != Relation::Own && self.watches(viewer, member) {
-                self.0.show(viewer, member, project(relation, known));
+                let view = project(relation, known);
+                self.0.owe_the_truth(viewer, std::slice::from_ref(&view));
+                self.0.show(viewer, member, view);
             }
         }
     }
@@ -317,6 +309,11 @@ impl Presence {
             }
             let known = inner.known(std::slice::from_ref(&user)).await;
             if let Some(known) = known.first() {
+                if *known == Known::Unknown {
+                    for viewer in &viewers {
+                        inner.catch_up(viewer, None);
+                    }
+                }
                 inner.teller.tell_viewers(&user, viewers, known, None);
             }
         });
@@ -335,6 +332,7 @@ impl Presence {
         }
         let graph = self.0.teller.friends.graph(viewer).unwrap_or_default();
         let views = self.views(viewer, &graph, users).await;
+        self.0.owe_the_truth(viewer, &views);
         for (user, view) in users.iter().zip(views) {
             self.0.show(viewer, user, view);
         }
@@ -387,8 +385,7 @@ impl Presence {
 
     /// The users with a session here.
     pub fn users(&self) -> Vec<UserId> {
-        let rosters = self.0.rosters.iter();
-        rosters.flat_map(|roster| roster.lock().users()).collect()
+        self.0.users()
     }
 
     /// Does what is due, keeps the lease and reaps others', until `stop`; then gives it back.
@@ -417,7 +414,7 @@ impl Presence {
 }
 
 impl Inner {
-    fn roster(&self, user: &UserId) -> &Mutex<Roster> {
+    pub(super) fn roster(&self, user: &UserId) -> &Mutex<Roster> {
         let n = self.hasher.hash_one(user) as usize % self.rosters.len();
         &self.rosters[n]
     }
@@ -444,8 +441,29 @@ impl Inner {
             Ok(standings) => standings.iter().map(Standing::known).collect(),
             Err(error) => {
                 tracing::debug!(%error, "presence is unknown");
+                self.doubt(&error);
                 vec![Known::Unknown; users.len()]
             }
+        }
+    }
+
+    /// The users with a session here.
+    pub(super) fn users(&self) -> Vec<UserId> {
+        let rosters = self.rosters.iter();
+        rosters.flat_map(|roster| roster.lock().users()).collect()
+    }
+
+    /// The store may have lost this node's lease: it is looked after now.
+    pub(super) fn doubt(&self, error: &PresenceError) {
+        if *error == PresenceError::Expired {
+            self.doubted.notify_one();
+        }
+    }
+
+    /// Whoever was shown `unknown` is shown what is true when that is known.
+    fn owe_the_truth(&self, viewer: &UserId, views: &[PresenceView]) {
+        if views.iter().any(|view| view.status == Status::Unknown) {
+            self.catch_up(viewer, None);
         }
     }
 

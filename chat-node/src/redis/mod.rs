@@ -1,7 +1,8 @@
 //! The link to Redis: one server, a master behind Sentinel, or a Cluster.
 //!
 //! [`RedisSettings`] says where it is, [`RedisAddress`] is what its URL means, [`Dialer`] opens
-//! connections, and [`RedisLink`] is the connection that commands go over. The bus opens its own
+//! connections, and [`RedisLink`] is the connection that commands go over; [`Asked`] are many of them
+//! at once. The bus opens its own
 //! by the dialer: a subscription must neither wait behind commands nor hold them up.
 //!
 //! Redis holds nothing here that cannot be made again: whoever uses it is told when the link
@@ -10,12 +11,14 @@
 use shared::telemetry::Metric;
 
 mod address;
+mod asked;
 mod backoff;
 mod dial;
 mod link;
 mod settings;
 
 pub use address::{RedisAddress, RedisAddressError, RedisHost, Topology};
+pub use asked::{Asked, Call, Script};
 pub use backoff::Backoff;
 pub use dial::{Dialer, Push, Shards};
 pub use link::RedisLink;

@@ -1,6 +1,8 @@
 //! What every backend of the presence store has to do. A backend runs all of it by
 //! [`conforms`] with a factory of its own.
 
+mod redis;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -50,7 +52,7 @@ async fn nobody_is_offline_and_unheard_of<F: PresenceFactory>(factory: &F) {
         (standing.merged(), standing.last_seen, standing.version),
         (None, None, 0)
     );
-    let lease = a.lease().await.unwrap();
+    let lease = a.lease().await.unwrap().incarnation;
     let standing = put(&a, lease, 5, "nobody", None).await;
     assert_eq!((standing.merged(), standing.last_seen), (None, None));
     assert_eq!(a.read(&[]).await.unwrap(), []);
@@ -59,7 +61,10 @@ async fn nobody_is_offline_and_unheard_of<F: PresenceFactory>(factory: &F) {
 
 async fn nodes_hold_apart_and_count_together<F: PresenceFactory>(factory: &F) {
     let (a, b) = (factory.node("apart-a").await, factory.node("apart-b").await);
-    let (la, lb) = (a.lease().await.unwrap(), b.lease().await.unwrap());
+    let (la, lb) = (
+        a.lease().await.unwrap().incarnation,
+        b.lease().await.unwrap().incarnation,
+    );
     put(&a, la, 1, "apart", Some(playing("chess"))).await;
     let standing = put(&b, lb, 2, "apart", Some(state(Availability::Busy))).await;
     let merged = standing.merged().unwrap();
@@ -86,7 +91,7 @@ async fn nodes_hold_apart_and_count_together<F: PresenceFactory>(factory: &F) {
 
 async fn putting_again_changes_nothing<F: PresenceFactory>(factory: &F) {
     let a = factory.node("again-a").await;
-    let lease = a.lease().await.unwrap();
+    let lease = a.lease().await.unwrap().incarnation;
     let first = put(&a, lease, 1, "again", Some(playing("go"))).await;
     let second = put(&a, lease, 2, "again", Some(playing("go"))).await;
     assert_eq!(first, second);
@@ -99,7 +104,10 @@ async fn versions_grow_over_all_nodes<F: PresenceFactory>(factory: &F) {
         factory.node("version-a").await,
         factory.node("version-b").await,
     );
-    let (la, lb) = (a.lease().await.unwrap(), b.lease().await.unwrap());
+    let (la, lb) = (
+        a.lease().await.unwrap().incarnation,
+        b.lease().await.unwrap().incarnation,
+    );
     let mut last = 0;
     for n in 0..20 {
         let (node, lease) = if n % 2 == 0 { (&a, la) } else { (&b, lb) };
@@ -119,7 +127,10 @@ async fn versions_grow_over_all_nodes<F: PresenceFactory>(factory: &F) {
 
 async fn last_seen_is_when_a_user_ceased_to_be_visible<F: PresenceFactory>(factory: &F) {
     let (a, b) = (factory.node("seen-a").await, factory.node("seen-b").await);
-    let (la, lb) = (a.lease().await.unwrap(), b.lease().await.unwrap());
+    let (la, lb) = (
+        a.lease().await.unwrap().incarnation,
+        b.lease().await.unwrap().incarnation,
+    );
     let seen = async |lease, time, on_a: bool, next: Option<DeviceState>| {
         let node = if on_a { &a } else { &b };
         put(node, lease, time, "seen", next).await.last_seen
@@ -151,7 +162,10 @@ async fn last_seen_is_when_a_user_ceased_to_be_visible<F: PresenceFactory>(facto
 
 async fn a_renewed_lease_holds_and_another_does_not<F: PresenceFactory>(factory: &F) {
     let (a, b) = (factory.node("renew-a").await, factory.node("renew-b").await);
-    let (la, lb) = (a.lease().await.unwrap(), b.lease().await.unwrap());
+    let (la, lb) = (
+        a.lease().await.unwrap().incarnation,
+        b.lease().await.unwrap().incarnation,
+    );
     put(&a, la, 1, "renew", Some(playing("go"))).await;
     for _ in 0..4 {
         factory.pass(RENEW_EVERY).await;
@@ -183,7 +197,10 @@ async fn a_renewed_lease_holds_and_another_does_not<F: PresenceFactory>(factory:
 async fn an_expired_lease_is_reaped_once<F: PresenceFactory>(factory: &F) {
     let (a, b) = (factory.node("reap-a").await, factory.node("reap-b").await);
     let c = factory.node("reap-c").await;
-    let (la, lb) = (a.lease().await.unwrap(), b.lease().await.unwrap());
+    let (la, lb) = (
+        a.lease().await.unwrap().incarnation,
+        b.lease().await.unwrap().incarnation,
+    );
     put(&a, la, 1, "reap-1", Some(playing("go"))).await;
     put(&a, la, 1, "reap-2", Some(state(Availability::Away))).await;
     put(&b, lb, 1, "reap-2", Some(state(Availability::Online))).await;
@@ -219,7 +236,7 @@ async fn what_was_reaped_leaves_the_time_last_seen_of_the_visible_only<F: Presen
     factory: &F,
 ) {
     let (a, b) = (factory.node("trace-a").await, factory.node("trace-b").await);
-    let la = a.lease().await.unwrap();
+    let la = a.lease().await.unwrap().incarnation;
     put(&a, la, 1, "trace-1", Some(state(Availability::Online))).await;
     put(&a, la, 1, "trace-2", Some(state(Availability::Invisible))).await;
     factory.pass(LEASE_FOR * 2).await;
@@ -230,12 +247,12 @@ async fn what_was_reaped_leaves_the_time_last_seen_of_the_visible_only<F: Presen
 
 async fn a_new_life_holds_for_itself<F: PresenceFactory>(factory: &F) {
     let a = factory.node("life-a").await;
-    let first = a.lease().await.unwrap();
+    let first = a.lease().await.unwrap().incarnation;
     put(&a, first, 1, "life-1", Some(state(Availability::Online))).await;
     put(&a, first, 1, "life-2", Some(state(Availability::Online))).await;
     // The process comes again under the same name, sooner than the lease of its first life ends.
     let a = factory.node("life-a").await;
-    let second = a.lease().await.unwrap();
+    let second = a.lease().await.unwrap().incarnation;
     assert!(second > first);
     put(&a, second, 2, "life-1", Some(state(Availability::Online))).await;
     for _ in 0..3 {
@@ -258,7 +275,7 @@ async fn a_released_lease_is_gone_at_once<F: PresenceFactory>(factory: &F) {
         factory.node("release-a").await,
         factory.node("release-b").await,
     );
-    let la = a.lease().await.unwrap();
+    let la = a.lease().await.unwrap().incarnation;
     put(&a, la, 1, "release", Some(playing("go"))).await;
     let released = a.release(la, at(4)).await.unwrap();
     assert_eq!(released.len(), 1);
@@ -273,7 +290,7 @@ async fn a_released_lease_is_gone_at_once<F: PresenceFactory>(factory: &F) {
 
 async fn many_users_are_one_round_trip<F: PresenceFactory>(factory: &F) {
     let a = factory.node("many-a").await;
-    let lease = a.lease().await.unwrap();
+    let lease = a.lease().await.unwrap().incarnation;
     let users: Vec<UserId> = (0..500).map(|n| user(&format!("many-{n}"))).collect();
     let changes: Vec<_> = users
         .iter()
@@ -375,7 +392,7 @@ async fn the_local_store_remembers_who_left_over_a_restart() {
 
     let history = open();
     let node = store(&history);
-    let lease = node.lease().await.unwrap();
+    let lease = node.lease().await.unwrap().incarnation;
     let changes: [(i64, &UserId, Option<DeviceState>); 8] = [
         (1, &gone, online()),
         (2, &back, online()),
@@ -402,7 +419,7 @@ async fn the_local_store_remembers_who_left_over_a_restart() {
     };
     let known = [Some(at(5)), None, None, Some(at(7)), None];
     assert_eq!(seen(node.read(&users).await.unwrap()), known);
-    let lease = node.lease().await.unwrap();
+    let lease = node.lease().await.unwrap().incarnation;
     let changes = [(hidden, invisible()), (gone, online())];
     let standings = node.put(lease, at(20), &changes).await.unwrap();
     assert_eq!(seen(standings), [Some(at(7)), Some(at(5))]);

@@ -8,8 +8,8 @@ use std::sync::{
 
 use async_trait::async_trait;
 use chat_node::presence::{
-    DeviceState, Incarnation, LocalPresence, LocalPresenceNode, PresenceError, PresenceStore,
-    Reaped, Standing,
+    DeviceState, Incarnation, Lease, LocalPresence, LocalPresenceNode, PresenceError,
+    PresenceStore, Reaped, Standing,
 };
 use loadtest::{Seen, WsClient, client::SeenEvent};
 use serde_json::{Value, json};
@@ -85,7 +85,7 @@ impl Faulty {
 
 #[async_trait]
 impl PresenceStore for Faulty {
-    async fn lease(&self) -> Result<Incarnation, PresenceError> {
+    async fn lease(&self) -> Result<Lease, PresenceError> {
         self.inner.lease().await
     }
 
