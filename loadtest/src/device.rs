@@ -166,9 +166,49 @@ impl Device {
         let Some((room, seq)) = self.newest.take() else {
             return Ok(false);
         };
-        let body = json!({"room": room, "seq": seq});
-        let _: Appended = self.ask("message.delete", &body).await?;
+        self.act("message.delete", json!({"room": room, "seq": seq}))
+            .await?;
         Ok(true)
+    }
+
+    /// Edits the message that was acknowledged last; `false` when there is none.
+    pub async fn edit(&mut self, text: &str) -> Result<bool, WireError> {
+        let Some((room, seq)) = self.newest.clone() else {
+            return Ok(false);
+        };
+        let body = json!({"room": room, "seq": seq, "text": text});
+        self.act("message.edit", body).await?;
+        Ok(true)
+    }
+
+    /// Reacts to the message that was acknowledged last; `false` when there is none.
+    pub async fn react(&mut self, emoji: &str) -> Result<bool, WireError> {
+        let Some((room, seq)) = self.newest.clone() else {
+            return Ok(false);
+        };
+        let body = json!({"room": room, "seq": seq, "emoji": emoji});
+        // One that is there already is answered with the head: nothing to hold the log to.
+        let _: Appended = self.ask("reaction.add", &body).await?;
+        Ok(true)
+    }
+
+    /// Joins or leaves an open room.
+    pub async fn visit(&mut self, room: &RoomId, join: bool) -> Result<(), WireError> {
+        let op = if join { "room.join" } else { "room.leave" };
+        let _: Value = self.ask(op, &json!({"room": room})).await?;
+        Ok(())
+    }
+
+    async fn act(&mut self, op: &str, body: Value) -> Result<(), WireError> {
+        let done: Appended = self.ask(op, &body).await?;
+        let room = body["room"].as_str().and_then(|id| RoomId::parse(id).ok());
+        let room = room.ok_or_else(|| WireError::Contract("a body without a room".into()))?;
+        self.note(Happened::Done {
+            room,
+            seq: done.seq,
+            ts: done.ts,
+        });
+        Ok(())
     }
 
     /// How far it holds a room without a hole.

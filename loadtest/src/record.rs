@@ -102,6 +102,15 @@ pub enum Happened {
         /// Why.
         code: ErrorCode,
     },
+    /// An edit or a deletion was acknowledged.
+    Done {
+        /// The room.
+        room: RoomId,
+        /// Where the server says its entry stands.
+        seq: Seq,
+        /// When the server says it took it in.
+        ts: Timestamp,
+    },
     /// An event that tells of an entry.
     Entry {
         /// Its position in the session's stream.
@@ -208,6 +217,15 @@ impl Recorder {
             }
         }
         sink.lines.push(line);
+    }
+
+    /// Looks at the lines so far where they are.
+    pub fn look<T>(&self, at: impl FnOnce(&[Line]) -> T) -> T {
+        let sink = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        at(&sink.lines)
     }
 
     /// The lines so far; a file is complete on disk after this.

@@ -217,7 +217,8 @@ impl Model {
     }
 
     fn delete(&mut self, c: usize, r: usize, target: Seq) {
-        self.push(c, r, EntryBody::Delete { target });
+        let entry = self.push(c, r, EntryBody::Delete { target });
+        self.done(c, r, &entry);
         for entry in &mut self.logs[r] {
             let seq = entry.seq;
             match &mut entry.body {
@@ -228,6 +229,17 @@ impl Model {
                 _ => {}
             }
         }
+    }
+
+    fn done(&mut self, c: usize, r: usize, entry: &Entry) {
+        self.note(
+            c,
+            Happened::Done {
+                room: room(r),
+                seq: entry.seq,
+                ts: entry.ts,
+            },
+        );
     }
 
     fn sent(&mut self, c: usize, r: usize, nonce: &Nonce, text: &str) {
@@ -323,15 +335,13 @@ impl Model {
                     self.counter += 1;
                     let text = format!("edited {}", self.counter);
                     let mentions = Vec::new();
-                    self.push(
-                        c,
-                        r,
-                        EntryBody::Edit {
-                            target,
-                            text,
-                            mentions,
-                        },
-                    );
+                    let edit = EntryBody::Edit {
+                        target,
+                        text,
+                        mentions,
+                    };
+                    let entry = self.push(c, r, edit);
+                    self.done(c, r, &entry);
                 }
             }
             Step::Delete { client: c, which } => {
@@ -395,6 +405,8 @@ fn history(steps: &[Step]) -> Vec<Line> {
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     LoseAcked,
+    LoseDone,
+    WrongDone,
     LogTwice,
     LogHole,
     LogReorder,
@@ -445,6 +457,8 @@ const FAULTS: &[Fault] = &[
     Fault::RefusedIsThere,
     Fault::Unsent,
     Fault::SecondReading,
+    Fault::LoseDone,
+    Fault::WrongDone,
 ];
 
 fn positions(lines: &[Line], wanted: impl Fn(&Happened) -> bool) -> Vec<usize> {
@@ -759,6 +773,24 @@ fn plant(lines: &mut Vec<Line>, fault: Fault, at: prop::sample::Index) -> Option
             };
             vec![Rule::Unsent]
         }
+        Fault::LoseDone | Fault::WrongDone => {
+            let acts = positions(lines, |w| matches!(w, Happened::Done { .. }));
+            let i = pick(&acts, at)?;
+            let Happened::Done { room, .. } = lines[i].what.clone() else {
+                unreachable!()
+            };
+            let end = with_log(lines, &room, |log| Seq::new(log.len() as u64 + 1));
+            let Happened::Done { seq, ts, .. } = &mut lines[i].what else {
+                unreachable!()
+            };
+            if matches!(fault, Fault::LoseDone) {
+                *seq = end;
+                vec![Rule::Lost]
+            } else {
+                *ts = ts.plus_millis(1);
+                vec![Rule::WrongAck]
+            }
+        }
         Fault::Unsent => {
             let i = pick(&acks, at)?;
             let Happened::Acked { nonce, .. } = lines[i].what.clone() else {
@@ -844,7 +876,7 @@ fn each_fault_by_name_is_caught() {
     let verdict = check(&right);
     assert!(verdict.holds(), "{verdict}");
     assert!(verdict.seen.dups > 0 && verdict.seen.resumes > 0 && verdict.seen.synced > 0);
-    assert!(verdict.seen.deleted > 0);
+    assert!(verdict.seen.deleted > 0 && verdict.seen.acts > 0);
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for fault in FAULTS {
         for _ in 0..20 {

@@ -2,7 +2,7 @@
 //!
 //! What it holds a server to, in the words of the delivery promise:
 //! 1. an acknowledged message is in the log, exactly once, at the acknowledged seq, with its text,
-//!    or without any once it was deleted;
+//!    or without any once it was deleted; so is the entry of an edit or a deletion;
 //! 2. a log is dense from 1, and every surface reads the same log;
 //! 3. all tries of one nonce come to one seq, and only the first of them is not a `dup`;
 //! 4. nothing refused as "not stored" is in the log, and nothing nobody sent;
@@ -10,6 +10,7 @@
 //!    as it was sent, the same for all, or blank), not twice in one session; a hole is lawful only across a session's end, and only when `room.sync` fills it;
 //! 6. the positions `s` of a session are consecutive across its resumes.
 
+mod acts;
 mod logs;
 mod sends;
 mod streams;
@@ -49,6 +50,8 @@ pub struct Counts {
     pub acks: usize,
     /// Of those, saying `dup`.
     pub dups: usize,
+    /// Edits and deletions acknowledged.
+    pub acts: usize,
     /// Entries seen as events.
     pub events: usize,
     /// Entries seen through `room.sync`.
@@ -73,7 +76,7 @@ pub struct Violation {
 /// The rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// An acknowledged message is not in the log.
+    /// What was acknowledged is not in the log.
     Lost,
     /// A message is in the log more than once.
     Twice,
@@ -120,7 +123,7 @@ impl fmt::Display for Verdict {
         let seen = &self.seen;
         writeln!(
             f,
-            "{} clients, {} sessions, {} resumes; {} messages sent ({} tried again), {} acks ({} dup); \
+            "{} clients, {} sessions, {} resumes; {} messages sent ({} tried again), {} acks ({} dup), {} acts; \
              {} entries seen as events, {} through sync; {} logs with {} entries, {} messages deleted",
             seen.clients,
             seen.sessions,
@@ -129,6 +132,7 @@ impl fmt::Display for Verdict {
             seen.retried,
             seen.acks,
             seen.dups,
+            seen.acts,
             seen.events,
             seen.synced,
             seen.logs,
@@ -151,6 +155,7 @@ pub fn check(lines: &[Line]) -> Verdict {
     let mut verdict = Verdict::default();
     let logs = logs::read(lines, &mut verdict);
     let texts = sends::judge(lines, &logs, &mut verdict);
+    acts::judge(lines, &logs, &mut verdict);
     streams::judge(lines, &logs, texts, &mut verdict);
     verdict
 }

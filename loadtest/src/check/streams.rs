@@ -152,6 +152,7 @@ impl Client {
             | Happened::Sent { .. }
             | Happened::Acked { .. }
             | Happened::Refused { .. }
+            | Happened::Done { .. }
             | Happened::Log { .. } => {}
         }
     }

@@ -22,7 +22,7 @@ const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How often it is asked.
 const ASKED_EVERY: Duration = Duration::from_millis(10);
 /// How much of a log a failure shows.
-const TAIL: usize = 4_000;
+const TAIL: usize = 2_000;
 
 /// A server's process, running or not, with a directory of its own for its data and its log.
 ///
