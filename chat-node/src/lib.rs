@@ -40,6 +40,8 @@ pub use settings::NodeSettings;
 pub const METRICS: &[&[Metric]] = &[
     bridge::METRICS,
     friends::METRICS,
+    #[cfg(feature = "mongodb")]
+    history::mongodb::METRICS,
     history::sqlite::METRICS,
     limits::METRICS,
     overload::METRICS,

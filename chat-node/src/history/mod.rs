@@ -8,6 +8,8 @@
 //!
 //! Every backend passes `tests/conformance/history.rs`.
 
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 pub mod sqlite;
 
 use async_trait::async_trait;

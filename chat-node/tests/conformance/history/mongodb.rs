@@ -1,0 +1,63 @@
+//! The suite, run by the MongoDB backend.
+
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use chat_node::history::{
+    History,
+    mongodb::{MongoHistory, MongoSettings},
+};
+use loadtest::cluster::MongoServer;
+use shared::settings::Secret;
+use tokio::sync::Mutex;
+
+use super::{HistoryFactory, suite};
+
+/// Settings for a database of that name on a server.
+pub(crate) fn settings(server: &MongoServer, database: &str) -> MongoSettings {
+    MongoSettings {
+        mongodb_uri: Some(Secret::new(server.uri_of(database))),
+        ..MongoSettings::default()
+    }
+}
+
+/// A database for each factory, on one server for all.
+struct Database {
+    name: String,
+    open: Mutex<Weak<MongoHistory>>,
+}
+
+impl Database {
+    fn new() -> Self {
+        Self {
+            name: format!("history-{}", ulid::Ulid::new()),
+            open: Mutex::new(Weak::new()),
+        }
+    }
+}
+
+#[async_trait]
+impl HistoryFactory for Database {
+    async fn open(&self) -> Arc<dyn History> {
+        let mut open = self.open.lock().await;
+        if let Some(history) = open.upgrade() {
+            return history;
+        }
+        let server = MongoServer::shared().await.unwrap();
+        let settings = settings(server, &self.name);
+        let history = Arc::new(MongoHistory::open(&settings).await.unwrap());
+        *open = Arc::downgrade(&history);
+        history
+    }
+
+    async fn reopen(&self, held: Arc<dyn History>) -> Arc<dyn History> {
+        drop(held);
+        assert!(
+            self.open.lock().await.upgrade().is_none(),
+            "somebody else holds the store open"
+        );
+        self.open().await
+    }
+}
+
+suite!(Database::new());
