@@ -39,6 +39,8 @@ pub use settings::NodeSettings;
 /// The metrics of a node, for [`shared::telemetry::Metrics::install`].
 pub const METRICS: &[&[Metric]] = &[
     bridge::METRICS,
+    #[cfg(feature = "redis")]
+    bus::redis::METRICS,
     friends::METRICS,
     #[cfg(feature = "mongodb")]
     history::mongodb::METRICS,

@@ -5,9 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use chat_node::redis::{RedisLink, RedisSettings};
-use loadtest::cluster::RedisServer;
-use shared::settings::Secret;
+use bytes::Bytes;
+use chat_node::{
+    bus::{Bus as _, BusEvent, Topic, redis::RedisBus},
+    redis::{RedisLink, RedisSettings},
+};
+use loadtest::cluster::{RedisCluster, RedisSentinel, RedisServer};
+use shared::{id::NodeId, settings::Secret};
 
 fn settings(url: &str) -> RedisSettings {
     RedisSettings {
@@ -113,14 +117,87 @@ async fn a_user_with_a_password_is_let_in_and_others_are_not() {
     let mut link = linked(server.url()).await;
     let mut rule = redis::cmd("ACL");
     rule.arg("SETUSER").arg("chat").arg("on").arg(">p@ss word");
-    for part in ["~fireside:*", "&fireside:*", "+@all"] {
+    // As docs/operations.md has it.
+    let rights = "~fireside:* &fireside:* +@connection +@pubsub +@scripting +@read +@write \
+                  -@dangerous +cluster|slots +cluster|info +role";
+    for part in rights.split_whitespace() {
         rule.arg(part);
     }
     let () = rule.query_async(&mut link).await.unwrap();
     let at = server.url().strip_prefix("redis://").unwrap();
     let chat = linked(&format!("redis://chat:p%40ss%20word@{at}")).await;
     chat.ping().await.unwrap();
+    let node = NodeId::parse("n").unwrap();
+    let url = settings(&format!("redis://chat:p%40ss%20word@{at}"));
+    let (bus, mut heard) = RedisBus::connect(&url, node, 16).unwrap();
+    until("the bus is up", async || bus.ping().await.is_ok()).await;
+    bus.subscribe(&[Topic::Nodes]).await.unwrap();
+    bus.publish(Topic::Nodes, Bytes::new()).unwrap();
+    assert!(matches!(heard.recv().await, Some(BusEvent::Message(..))));
+    // What is not ours is refused, and breaks nothing.
+    let elsewhere = RedisSettings {
+        redis_prefix: "else:".to_owned(),
+        ..url
+    };
+    let (lost, _) = RedisBus::connect(&elsewhere, NodeId::parse("m").unwrap(), 16).unwrap();
+    assert!(lost.subscribe(&[Topic::Nodes]).await.is_err());
+    bus.ping().await.unwrap();
     let stranger = settings(&format!("redis://chat:wrong@{at}"));
     let stranger = RedisLink::connect(&stranger).unwrap();
     assert!(!stranger.wait_up(Duration::from_millis(500)).await);
+}
+
+#[tokio::test]
+async fn the_link_follows_the_master_of_sentinel() {
+    let mut redis = RedisSentinel::start().await.unwrap();
+    let mut link = linked(&redis.url()).await;
+    let mut ups = link.ups();
+    ups.mark_unchanged();
+    let () = write(&mut link).await.unwrap();
+    let old = redis.master_port().await.unwrap();
+    redis.master_mut().await.unwrap().kill().unwrap();
+    redis.until_promoted(old).await.unwrap();
+    ups.changed().await.unwrap();
+    until("the new master takes writes", async || {
+        write(&mut link.clone()).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_link_follows_the_masters_of_a_cluster() {
+    let mut cluster = RedisCluster::start(3, true).await.unwrap();
+    let link = linked(&cluster.url().unwrap()).await;
+    assert!(link.is_cluster());
+    let script = redis::Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+    for n in 0..20 {
+        let key = format!("fireside:{{{n}}}");
+        let one: i64 = script
+            .key(key)
+            .arg(1)
+            .invoke_async(&mut link.clone())
+            .await
+            .unwrap();
+        assert_eq!(one, 1);
+    }
+    cluster.master_mut(0).unwrap().kill().unwrap();
+    until("a master is missed", async || !link.is_up()).await;
+    until("its replica is found", async || link.is_up()).await;
+    assert!(link.ping().await.is_ok());
+    until("every slot is served", async || {
+        for n in 0..20 {
+            let mut get = redis::cmd("GET");
+            get.arg(format!("fireside:{{{n}}}"));
+            let got: redis::RedisResult<Option<i64>> = get.query_async(&mut link.clone()).await;
+            if got.is_err() {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+}
+
+async fn write(link: &mut RedisLink) -> redis::RedisResult<()> {
+    redis::cmd("SET").arg("k").arg("v").query_async(link).await
 }

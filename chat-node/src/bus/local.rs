@@ -3,11 +3,7 @@
 //! One [`LocalBus`] is the hub; every node has a handle and a receiver of its own. One node is the
 //! standalone server; several make a cluster in one process, which tests use.
 //!
-//! # When a receiver is full
-//! A publisher never waits. A message for a full receiver is dropped (counted), and the receiver
-//! is told [`BusEvent::Interrupted`] and [`BusEvent::Restored`] behind what it has still to read:
-//! two places are kept free for that pair. A drop while the pair still waits to be read needs no
-//! second one: the repair that `Restored` starts comes after the drop and so covers it.
+//! A publisher never waits: what a full receiver cannot take is dropped and made good by its inbox.
 
 use std::{
     collections::HashMap,
@@ -18,12 +14,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use shared::id::NodeId;
-use tokio::sync::mpsc;
 
-use super::{Bus, BusError, BusEvent, BusReceiver, Envelope, Topic};
-
-/// Places kept free for `Interrupted` and `Restored`.
-const RESERVED: usize = 2;
+use super::{Bus, BusError, BusEvent, BusReceiver, Envelope, Topic, inbox::Inbox};
 
 /// The hub that the nodes of one process share. Clones are the same hub.
 #[derive(Clone, Default)]
@@ -45,9 +37,7 @@ struct Hub {
 
 struct Subscriber {
     node: NodeId,
-    /// Locked while a message is offered, so that looking for room and taking it are one step and
-    /// messages of one publisher keep their order.
-    inbox: Mutex<mpsc::Sender<BusEvent>>,
+    inbox: Inbox,
 }
 
 impl LocalBus {
@@ -58,11 +48,8 @@ impl LocalBus {
 
     /// A handle for `node`, and its receiver, which holds up to `capacity` messages.
     pub fn node(&self, node: NodeId, capacity: usize) -> (LocalNode, BusReceiver) {
-        let (sender, receiver) = mpsc::channel(capacity.max(1) + RESERVED);
-        let subscriber = Arc::new(Subscriber {
-            node,
-            inbox: Mutex::new(sender),
-        });
+        let (inbox, receiver) = Inbox::new(capacity);
+        let subscriber = Arc::new(Subscriber { node, inbox });
         let mut nodes = self.hub.nodes.lock();
         nodes.retain(|other| other.strong_count() > 0);
         nodes.push(Arc::downgrade(&subscriber));
@@ -71,31 +58,10 @@ impl LocalBus {
     }
 }
 
-impl Subscriber {
-    fn offer(&self, event: BusEvent) {
-        let inbox = self.inbox.lock();
-        if inbox.capacity() > RESERVED {
-            // A receiver that is gone misses nothing.
-            let _ = inbox.try_send(event);
-            return;
-        }
-        metrics::counter!("fireside_bus_dropped_total").increment(1);
-        interrupt(&inbox);
-    }
-}
-
-/// Puts the pair behind what waits, unless it, or its second half, waits already.
-fn interrupt(inbox: &mpsc::Sender<BusEvent>) {
-    if inbox.capacity() >= RESERVED {
-        let _ = inbox.try_send(BusEvent::Interrupted);
-        let _ = inbox.try_send(BusEvent::Restored);
-    }
-}
-
 impl LocalNode {
     /// Breaks and mends this node's link, as a network would: for tests of what repairs itself.
     pub fn interrupt(&self) {
-        interrupt(&self.subscriber.inbox.lock());
+        self.subscriber.inbox.blink();
     }
 }
 
@@ -120,7 +86,9 @@ impl Bus for LocalNode {
                 origin: self.subscriber.node.clone(),
                 payload: payload.clone(),
             };
-            subscriber.offer(BusEvent::Message(topic.clone(), envelope));
+            subscriber
+                .inbox
+                .offer(BusEvent::Message(topic.clone(), envelope));
         }
         Ok(())
     }

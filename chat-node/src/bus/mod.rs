@@ -12,7 +12,10 @@ use bytes::Bytes;
 use shared::id::{NodeId, RoomId, UserId};
 use tokio::sync::mpsc;
 
+mod inbox;
 mod local;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 pub use local::{LocalBus, LocalNode};
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
     ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
+    Value,
     aio::MultiplexedConnection,
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -120,14 +121,24 @@ impl Dialer {
         push: Option<Push>,
     ) -> RedisResult<(RedisHost, MultiplexedConnection)> {
         let host = self.master().await?;
-        let mut connection = self.open(&host, push).await?;
+        let connection = self.open_at(&host, push).await?;
+        Ok((host, connection))
+    }
+
+    /// A connection to `host`, which behind Sentinel really is a master.
+    pub async fn open_at(
+        &self,
+        host: &RedisHost,
+        push: Option<Push>,
+    ) -> RedisResult<MultiplexedConnection> {
+        let mut connection = self.open(host, push).await?;
         if matches!(self.inner.address.topology, Topology::Sentinel { .. }) {
             // Sentinels may name the old master for a while after it was demoted.
             let role = ::redis::cmd("ROLE").query_async(&mut connection).await?;
             let master = match role {
-                ::redis::Value::Array(parts) => match parts.first() {
-                    Some(::redis::Value::BulkString(name)) => name == b"master",
-                    Some(::redis::Value::SimpleString(name)) => name == "master",
+                Value::Array(parts) => match parts.first() {
+                    Some(Value::BulkString(name)) => name == b"master",
+                    Some(Value::SimpleString(name)) => name == "master",
                     _ => false,
                 },
                 _ => false,
@@ -136,7 +147,7 @@ impl Dialer {
                 return Err(no_answer("the master that the Sentinels name is none"));
             }
         }
-        Ok((host, connection))
+        Ok(connection)
     }
 
     /// Who has which slots of the Cluster; asks the hosts of the URL and `known`. On what is no
@@ -245,7 +256,7 @@ impl Dialer {
 
     async fn ask_slots(&self, host: &RedisHost) -> RedisResult<Shards> {
         let mut connection = self.open(host, None).await?;
-        let answer: Vec<Vec<::redis::Value>> = ::redis::cmd("CLUSTER")
+        let answer: Vec<Vec<Value>> = ::redis::cmd("CLUSTER")
             .arg("SLOTS")
             .query_async(&mut connection)
             .await?;
@@ -256,13 +267,13 @@ impl Dialer {
             };
             let first: u16 = ::redis::from_redis_value(first.clone())?;
             let last: u16 = ::redis::from_redis_value(last.clone())?;
-            let ::redis::Value::Array(parts) = master else {
+            let Value::Array(parts) = master else {
                 return Err(no_answer("CLUSTER SLOTS answers what nobody understands"));
             };
             let mut parts = parts.iter().cloned();
             let name: Option<String> =
-                ::redis::from_redis_value(parts.next().unwrap_or(::redis::Value::Nil))?;
-            let port: u16 = ::redis::from_redis_value(parts.next().unwrap_or(::redis::Value::Nil))?;
+                ::redis::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
+            let port: u16 = ::redis::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
             // A node that does not know its own address means the one it was asked at.
             let name = name.filter(|name| !name.is_empty() && name != "?");
             let master = RedisHost {

@@ -6,6 +6,7 @@ use ::redis::{
     Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, ServerErrorKind, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster_async::ClusterConnection,
+    from_redis_value,
 };
 use parking_lot::RwLock;
 use shared::telemetry::Sparing;
@@ -82,7 +83,7 @@ impl RedisLink {
         })
     }
 
-    /// Whether commands reach Redis, as of the last second.
+    /// Whether commands reach Redis, and on a Cluster every slot is served, as of the last second.
     pub fn is_up(&self) -> bool {
         self.shared.state.borrow().up
     }
@@ -112,7 +113,7 @@ impl RedisLink {
         matches!(up, Ok(Ok(_)))
     }
 
-    /// A round trip; on a Cluster to every master.
+    /// A round trip; on a Cluster to every master there is.
     pub async fn ping(&self) -> RedisResult<()> {
         ::redis::cmd("PING").query_async(&mut self.clone()).await
     }
@@ -235,11 +236,10 @@ impl Shared {
             };
             count = count.wrapping_add(1);
             match self.probe(&mut connection).await {
-                Ok(()) if failed > 0 => {
+                Ok(whole) => {
                     failed = 0;
-                    self.set_up(true);
+                    self.set_up(whole);
                 }
-                Ok(()) => {}
                 Err(error) if host.is_some() => return error.to_string(),
                 // A Cluster's connection follows its masters by itself, unless it cannot.
                 Err(error) => {
@@ -262,11 +262,21 @@ impl Shared {
         }
     }
 
-    async fn probe(&self, connection: &mut Connection) -> RedisResult<()> {
-        let ping = ::redis::cmd("PING");
-        let answer = connection.req_packed_command(&ping);
+    /// Whether it answers, and on a Cluster, whether every slot is served: what its connection
+    /// leaves out is a master that it lost.
+    async fn probe(&self, connection: &mut Connection) -> RedisResult<bool> {
+        let (question, expected) = match connection {
+            Connection::Node(_) => (::redis::cmd("PING"), None),
+            Connection::Cluster(_) => {
+                let mut info = ::redis::cmd("CLUSTER");
+                info.arg("INFO");
+                (info, Some("cluster_slots_ok:16384"))
+            }
+        };
+        let answer = connection.req_packed_command(&question);
         let answer = tokio::time::timeout(self.dialer.timeout(), answer).await;
-        answer.unwrap_or_else(|_| Err(timed_out())).map(drop)
+        let answer: String = from_redis_value(answer.unwrap_or_else(|_| Err(timed_out()))?)?;
+        Ok(expected.is_none_or(|expected| answer.contains(expected)))
     }
 
     fn set_up(&self, up: bool) {

@@ -28,7 +28,7 @@ pub use settings::{RedisSettings, RedisSetupError};
 pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "fireside_redis_up",
-        "1 while commands reach Redis (on a Cluster: every master), else 0",
+        "1 while commands reach Redis (and a Cluster serves every slot), else 0",
     ),
     Metric::counter(
         "fireside_redis_connects_total",

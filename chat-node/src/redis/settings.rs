@@ -27,7 +27,7 @@ pub struct RedisSettings {
     /// How long Redis may take to answer a command
     #[arg(long, value_parser = duration, default_value = "2s")]
     pub redis_timeout: Duration,
-    /// After how much silence on a subscription, probed three times meanwhile, the link counts as broken
+    /// After how much silence on a subscription, which is probed all the while, the link counts as broken
     #[arg(long, value_parser = duration, default_value = "30s")]
     pub redis_silence: Duration,
     /// How many messages for Redis may wait to be published; beyond that they are dropped, and other nodes told so

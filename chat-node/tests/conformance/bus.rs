@@ -8,6 +8,9 @@ use bytes::Bytes;
 use chat_node::bus::{Bus, BusEvent, BusReceiver, LocalBus, LocalNode, Topic};
 use shared::id::{NodeId, RoomId, UserId};
 
+#[cfg(feature = "redis")]
+mod redis;
+
 /// A bus that nodes join, and a link that can be broken.
 #[async_trait]
 pub(crate) trait BusFactory {

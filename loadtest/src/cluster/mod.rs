@@ -1,7 +1,8 @@
 //! Real servers as processes, for tests and for measurements: started on free ports with a data
 //! directory of their own, killed, paused, started again.
 //!
-//! - [`RedisServer`]: Redis, from the distribution.
+//! - [`RedisServer`]: Redis, from the distribution. [`RedisSentinel`]: a master and a replica behind
+//!   Sentinels. [`RedisCluster`]: a Cluster.
 //! - [`MongoServer`]: the MongoDB stand-in, SecantusDB, from a virtual environment of Python that
 //!   `./test tools` makes outside the checkout.
 //! - [`Program`]: one of our own programs.
@@ -20,6 +21,8 @@ mod process;
 mod program;
 mod proxy;
 mod redis;
+mod redis_cluster;
+mod redis_sentinel;
 
 pub use failure::Failure;
 pub use many::{Cluster, ClusterNode, ClusterPlan, Links};
@@ -29,3 +32,5 @@ pub use process::ServerProcess;
 pub use program::{Program, built};
 pub use proxy::{Direction, Flow, Proxy};
 pub use redis::RedisServer;
+pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinel;

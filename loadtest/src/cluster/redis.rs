@@ -156,6 +156,37 @@ pub(super) async fn answers(port: u16) -> bool {
     matches!(timeout(ANSWERS_WITHIN, ask).await, Ok(Ok(true)))
 }
 
+/// The answer to one command of plain words, as it stands on the wire, without its first line where
+/// that is a length.
+///
+/// # Errors
+/// There is none, or it is an error.
+pub(super) async fn ask(port: u16, command: &str) -> Result<String, Failure> {
+    let talk = async {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+        // A Sentinel knows no QUIT; both end at the end of what is sent.
+        socket
+            .write_all(format!("{command}\r\n").as_bytes())
+            .await?;
+        socket.shutdown().await?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let what = format!("{command} of the Redis on port {port}");
+    let answer = match timeout(ANSWERS_WITHIN, talk).await {
+        Ok(answer) => answer.map_err(Failure::system(&*what))?,
+        Err(_) => return Err(Failure::system(what)(std::io::ErrorKind::TimedOut.into())),
+    };
+    if answer.starts_with('-') || answer.is_empty() {
+        return Err(Failure::system(what)(std::io::Error::other(answer)));
+    }
+    Ok(match answer.split_once("\r\n") {
+        Some((length, rest)) if length.starts_with('$') => rest.to_owned(),
+        _ => answer,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
