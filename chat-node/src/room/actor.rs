@@ -111,7 +111,7 @@ impl RoomActor {
         if room.deserted() && !std::mem::replace(&mut self.due.removal, true) {
             ctx.run_later(room.parts.settings.lobby_linger, Self::close);
         }
-        self.link.remember(room.delivered);
+        self.link.remember(room.delivered, room.since);
         if !self.following && !room.parts.bridge.alone() && room.parts.relays.listeners(&room.id) {
             self.following = true;
             if self.directory.follow(&room.id) {

@@ -15,9 +15,9 @@ use shared::{
 
 use super::{
     RoomNews,
-    live::{Known, Room},
+    live::{Known, Mail, Room},
     state::RoomState,
-    view::named,
+    view::{named, newcomer},
 };
 use crate::transport::relay::Audience;
 
@@ -32,16 +32,19 @@ impl Room {
 
     /// Delivers what this node appended, and tells the other nodes.
     pub(super) async fn deliver_own(&mut self, entries: Vec<Entry>) {
-        if !self.parts.bridge.alone() && !entries.is_empty() {
-            let news = entries.clone();
-            self.deliver(entries).await;
-            self.tell(news);
-        } else {
-            self.deliver(entries).await;
+        if self.parts.bridge.alone() {
+            return self.deliver(entries).await;
         }
+        let news = entries.clone();
+        self.deliver(entries).await;
+        self.tell(news);
     }
 
-    fn tell(&self, entries: Vec<Entry>) {
+    /// Tells the other nodes what stands.
+    pub(super) fn tell(&self, entries: Vec<Entry>) {
+        if entries.is_empty() || self.parts.bridge.alone() {
+            return;
+        }
         let added: Vec<(UserId, Seq)> = entries
             .iter()
             .filter_map(|entry| admits(&entry.body).map(|user| (user.clone(), entry.seq)))
@@ -88,19 +91,23 @@ impl Room {
         if fresh.is_empty() {
             return;
         }
-        let mut views = self.views_of_added(&fresh).await;
+        let views = self.views_of_added(&fresh).await;
         // A room begins with those who are in from the start: they hear its first entries too.
-        if fresh[0].seq == Seq::ZERO.next() {
-            for entry in &fresh {
-                if let Some(user) = admits(&entry.body) {
-                    self.welcome(user, views.remove(user));
-                }
-            }
+        let founders = if fresh[0].seq == Seq::ZERO.next() {
+            let in_still = fresh.iter().take_while(|e| expels(&e.body).is_none());
+            in_still.count()
+        } else {
+            0
+        };
+        for user in fresh[..founders].iter().filter_map(|e| admits(&e.body)) {
+            self.welcome(user, views.get(user).cloned());
         }
         let audience = self.audience();
-        for entry in fresh {
+        for (n, entry) in fresh.into_iter().enumerate() {
             if let Some(user) = admits(&entry.body) {
-                self.welcome(user, views.remove(user));
+                // Somebody may have come in, gone out and come in again since this was read last.
+                let view = views.get(user).filter(|_| n >= founders);
+                self.welcome(user, view.cloned());
                 self.parts.presence.joined(&self.id, user);
             }
             let expelled = expels(&entry.body).cloned();
@@ -148,30 +155,54 @@ impl Room {
             .cloned()
             .collect();
         let views = added.iter().map(|user| async move {
-            let views = named(&self.parts, user, Some(&self.id)).await;
-            match views {
-                Ok(mut views) => views.pop().map(|view| (user.clone(), view)),
-                Err(error) => {
-                    // Their next session start tells them.
-                    tracing::warn!(%user, room = %self.id, %error, "cannot show a new room");
-                    None
-                }
-            }
+            let view = self.view_of_added(user).await;
+            view.map(|view| (user.clone(), view))
         });
         join_all(views).await.into_iter().flatten().collect()
+    }
+
+    /// The room as somebody sees it who came in; while history cannot be read, as far as it is known
+    /// here: whoever is told nothing would hear a room they do not know.
+    async fn view_of_added(&self, user: &UserId) -> Option<RoomView> {
+        match named(&self.parts, user, Some(&self.id)).await {
+            Ok(mut views) => views.pop(),
+            Err(error) => {
+                tracing::warn!(%user, room = %self.id, %error, "cannot read how a room looks");
+                self.state().and_then(|state| newcomer(state, user))
+            }
+        }
+    }
+
+    /// Whoever is here, or is told something, says where delivering begins. Where history is by the
+    /// time it is read would be too late: what comes until then would be delivered to nobody.
+    pub(super) fn begin_where_told(&mut self) {
+        self.queue.extend(self.later.drain(..).map(Mail::News));
+        if self.delivered.is_some() || !matches!(self.known, Known::Nothing) {
+            return;
+        }
+        let told = self.queue.iter().filter_map(|mail| match mail {
+            Mail::Begin(head, _) => Some(*head),
+            // In a room of two, something may have been lost before it.
+            Mail::News(RoomNews::Entries {
+                users: None,
+                entries,
+                ..
+            }) => {
+                let first = entries.first()?;
+                Some(Seq::new(first.seq.get().saturating_sub(1)))
+            }
+            _ => None,
+        });
+        if let Some(from) = told.min() {
+            self.delivered = Some(from);
+            self.since = from;
+        }
     }
 
     /// Takes in what another node said.
     pub(super) async fn hear(&mut self, news: RoomNews) {
         match news {
             RoomNews::Entries { entries, .. } => {
-                if self.delivered.is_none()
-                    && matches!(self.known, Known::Nothing)
-                    && let Some(first) = entries.first()
-                {
-                    // Nothing was delivered here before, so this is where it begins.
-                    self.delivered = Some(Seq::new(first.seq.get().saturating_sub(1)));
-                }
                 if matches!(self.known, Known::Absent) {
                     self.known = Known::Nothing;
                     self.delivered = Some(Seq::ZERO);
@@ -189,10 +220,14 @@ impl Room {
                 }
                 let from_log = self.delivered.is_some_and(|delivered| delivered < seq);
                 self.behind |= from_log || self.state().is_none_or(|s| s.head() < seq);
-                if self.caught_up().await.is_err()
-                    || from_log
-                    || !self.parts.relays.is_online(&user)
-                {
+                if self.caught_up().await.is_err() {
+                    if !from_log {
+                        let room = self.id.clone();
+                        self.later.push(RoomNews::Added { user, room, seq });
+                    }
+                    return;
+                }
+                if from_log || !self.parts.relays.is_online(&user) {
                     return;
                 }
                 if self
@@ -201,8 +236,8 @@ impl Room {
                 {
                     return;
                 }
-                let view = named(&self.parts, &user, Some(&self.id)).await;
-                self.welcome(&user, view.ok().and_then(|mut views| views.pop()));
+                let view = self.view_of_added(&user).await;
+                self.welcome(&user, view);
             }
             RoomNews::Typing {
                 user, on, hidden, ..

@@ -15,7 +15,7 @@ use shared::{
     id::{RoomId, Seq, UserId},
     protocol::{codec::SharedEvent, event::Event},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::{
     RoomNews,
@@ -61,6 +61,8 @@ pub(super) struct Link {
     /// News were lost on the way: history has to be read.
     pub(super) doubt: AtomicBool,
     delivered: AtomicU64,
+    /// Where it began: everything from there to what was delivered was, without a gap.
+    began: AtomicU64,
 }
 
 /// How many sweeps a room is kept that was looked at lately.
@@ -74,13 +76,25 @@ impl Link {
             waiting: AtomicUsize::new(0),
             doubt: AtomicBool::new(false),
             delivered: AtomicU64::new(NOTHING_DELIVERED),
+            began: AtomicU64::new(0),
         })
     }
 
-    /// Remembers what the relays of this node were handed, for the actor after this one.
-    pub(super) fn remember(&self, delivered: Option<Seq>) {
+    /// Remembers what the relays of this node were handed, for the actor after this one, and where
+    /// this one began.
+    pub(super) fn remember(&self, delivered: Option<Seq>, since: Seq) {
         let seq = delivered.map_or(NOTHING_DELIVERED, Seq::get);
+        let before = self.delivered.load(Ordering::Acquire);
+        // An actor that goes on where another ended begins where that one did; a log that is
+        // shorter than it was is another one.
+        if before == NOTHING_DELIVERED || seq < before {
+            self.began.store(since.get().min(seq), Ordering::Release);
+        }
         self.delivered.store(seq, Ordering::Release);
+    }
+
+    fn began(&self) -> Seq {
+        Seq::new(self.began.load(Ordering::Acquire))
     }
 
     fn delivered(&self) -> Option<Seq> {
@@ -186,7 +200,7 @@ impl Directory {
         }
         // The mail of a dead actor died with it.
         let link = Link::new();
-        link.remember(edge.link.delivered());
+        link.remember(edge.link.delivered(), edge.link.began());
         let parts = self.parts.clone();
         let started = if unborn {
             Room::unborn(parts, room.clone())
@@ -223,7 +237,7 @@ impl Directory {
             return false;
         }
         self.parts.gauges.live.decrement(1.0);
-        link.remember(room.delivered);
+        link.remember(room.delivered, room.since);
         let kept = !self.parts.bridge.alone() && !room.absent() && heard(room);
         if kept {
             edge.actor = None;
@@ -245,12 +259,27 @@ impl Directory {
         !std::mem::replace(&mut edge.up, true)
     }
 
-    /// Somebody who begins to hear the room has everything up to `head`. Others may not: then
-    /// what they lack is read.
-    pub(super) fn begin_after(self: &Arc<Self>, room: &RoomId, head: Seq) {
-        if self.lacks(room, head, head) {
-            self.doubt(room);
+    /// Somebody who begins to hear the room has everything up to `head`; answers whether whatever
+    /// comes after it is delivered here. Otherwise delivering began later: then a newer view has it.
+    /// Others may lack what this one has: then that is read.
+    pub(super) async fn begin_after(self: &Arc<Self>, room: &RoomId, head: Seq) -> bool {
+        let (resting, delivered) = {
+            let edge = self.edge(room);
+            let delivered = edge.link.delivered();
+            if delivered.is_some() && edge.link.began() > head {
+                return false;
+            }
+            (edge.actor.is_none(), delivered)
+        };
+        if resting || delivered.is_some() {
+            if self.lacks(room, head, head) {
+                self.doubt(room);
+            }
+            return true;
         }
+        // It is about to find out where history is, and would begin there.
+        let (to, answer) = oneshot::channel();
+        self.post(room, Mail::Begin(head, to), false).is_ok() && answer.await.unwrap_or(false)
     }
 
     /// Whether a room whose head is `head` has more than was delivered of it here; one of which
@@ -261,7 +290,7 @@ impl Directory {
         let resting = edge.actor.is_none();
         match edge.link.delivered() {
             None if resting => {
-                edge.link.remember(Some(from));
+                edge.link.remember(Some(from), from);
                 from < head
             }
             Some(delivered) => resting && delivered < head,

@@ -97,6 +97,9 @@ pub(super) enum Mail {
     News(RoomNews),
     /// Another node may have said something that was lost: compare with history.
     Doubt,
+    /// Somebody here begins to hear the room who has everything up to there. Answers whether
+    /// whatever comes after it will be delivered.
+    Begin(Seq, oneshot::Sender<bool>),
     /// What somebody may see.
     Authorize(Caller, oneshot::Sender<Result<Access, ErrorBody>>),
     /// A session has the room open and is to see its members' presence.
@@ -128,6 +131,10 @@ pub(super) struct Room {
     pub(super) delivered: Option<Seq>,
     /// Where this room's actor began to deliver; of what came before, another may have told.
     pub(super) since: Seq,
+    /// Something appended after this, whose outcome was not known, may stand and be told to nobody.
+    pub(super) untold: Option<Seq>,
+    /// Who came in, as another node said while history could not be read.
+    pub(super) later: Vec<RoomNews>,
     /// History may have more than the state: nothing is decided before it was read.
     pub(super) behind: bool,
     /// When it was last compared with history although nothing is heard of it here.
@@ -148,6 +155,8 @@ impl Room {
             known: Known::Nothing,
             since: delivered.unwrap_or_default(),
             delivered,
+            untold: None,
+            later: Vec::new(),
             behind: false,
             compared: Instant::now(),
             typing: Typing::default(),
@@ -167,6 +176,7 @@ impl Room {
     /// Does everything in the queue.
     pub(super) async fn turn(&mut self) {
         self.mistrust();
+        self.begin_where_told();
         // Whoever cannot be helped while history is away is told so by `caught_up` below.
         let _ = self.caught_up().await;
         let mut batch = Batch::default();
@@ -190,6 +200,9 @@ impl Room {
             match mail {
                 Mail::News(news) => self.hear(news).await,
                 Mail::Doubt => self.behind = true,
+                Mail::Begin(head, answer) => {
+                    let _ = answer.send(self.since <= head);
+                }
                 Mail::Authorize(caller, answer) => {
                     let access = self.access(&caller).await;
                     let _ = answer.send(access);
@@ -366,8 +379,10 @@ impl Room {
             Err(AppendError::Busy) => refuse(batch, &rules::busy()),
             Err(AppendError::Unavailable(error)) => {
                 outcome_unknown(&self.id, &error);
-                // Some of it may stand: it is read, and delivered, before anything else is decided.
+                // Some of it may stand: it is read, delivered and told before anything else is
+                // decided.
                 self.behind = true;
+                self.untold = Some(self.untold.map_or(head, |untold| untold.min(head)));
                 refuse(batch, &rules::unavailable());
             }
         }

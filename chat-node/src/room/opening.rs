@@ -103,8 +103,9 @@ impl Room {
         {
             Ok(_) => {
                 self.known = Known::Nothing;
-                // Nothing of it was delivered yet.
+                // Nothing of it was delivered yet, or told.
                 self.delivered = Some(Seq::ZERO);
+                self.untold = Some(Seq::ZERO);
                 self.behind = true;
                 if let Err(Away) = self.begun(&ask.caller.user, ts, bodies).await {
                     return ask.answer.give(Err(rules::unavailable()));
@@ -122,6 +123,7 @@ impl Room {
                 // If the room stands after all, those who are in are told of it.
                 self.known = Known::Nothing;
                 self.delivered = Some(Seq::ZERO);
+                self.untold = Some(Seq::ZERO);
                 self.behind = true;
                 ask.answer.give(Err(rules::unavailable()));
             }
@@ -147,6 +149,7 @@ impl Room {
         let state = RoomState::unborn(record.id, record.epoch);
         self.known = Known::State(Box::new(state));
         self.behind = false;
+        self.untold = None;
         let entries = bodies.into_iter().zip(1..).map(|(body, seq)| Entry {
             seq: Seq::new(seq),
             user: user.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shared::{
     id::Seq,
-    protocol::{codec::SharedEvent, event::Event},
+    protocol::{codec::SharedEvent, event::Event, room::Entry},
 };
 
 use super::{
@@ -43,9 +43,16 @@ impl Room {
         if matches!(self.known, Known::Absent) {
             self.known = Known::Nothing;
         }
-        if matches!(self.known, Known::Nothing) && !self.load().await? {
-            self.behind = false;
-            return Ok(());
+        if matches!(self.known, Known::Nothing) {
+            let loaded = self.load().await;
+            if loaded.is_err() {
+                // Half of it would do for deciding, and not for delivering.
+                self.known = Known::Nothing;
+            }
+            if !loaded? {
+                self.behind = false;
+                return Ok(());
+            }
         }
         loop {
             let after = match (self.state().map(RoomState::head), self.delivered) {
@@ -66,7 +73,9 @@ impl Room {
             {
                 return Err(HistoryError::Unavailable("the log has a hole".into()));
             }
+            let untold = self.take_untold(&entries);
             self.deliver(entries).await;
+            self.tell(untold);
             if !full && !self.behind {
                 return Ok(());
             }
@@ -100,8 +109,8 @@ impl Room {
                 self.since = from;
             }
             Some(delivered) if delivered > head => {
-                self.delivered = Some(head);
                 self.reset().await?;
+                self.delivered = Some(head);
             }
             Some(_) => {}
         }
@@ -121,6 +130,20 @@ impl Room {
         let entries = self.parts.history.log(&self.id, from, LOOK_BACK).await?;
         let first = entries.iter().find(|entry| entry.ts >= lately);
         Ok(first.map_or(head, |entry| Seq::new(entry.seq.get() - 1)))
+    }
+
+    /// What this node may have appended without knowing, now that it is known to stand. Some of it
+    /// may be others' own: they drop what they know.
+    fn take_untold(&mut self, read: &[Entry]) -> Vec<Entry> {
+        let Some(from) = self.untold else {
+            return Vec::new();
+        };
+        let untold: Vec<Entry> = read.iter().filter(|e| e.seq > from).cloned().collect();
+        if !untold.is_empty() {
+            // Whatever of it was still on its way has lost the race for its place by now.
+            self.untold = None;
+        }
+        untold
     }
 
     /// Tells everybody here who is in that the log is another one.

@@ -34,6 +34,9 @@ use crate::{
 /// seen it is remembered.
 const LATELY: i64 = 2 * MARGIN.as_millis() as i64;
 
+/// How often views are read again that are older than where delivering began.
+const READ_AGAIN: usize = 5;
+
 /// What rooms need of the node.
 pub struct RoomsParts {
     /// The threads rooms live on, by `hash(room) % N`.
@@ -193,19 +196,48 @@ impl Rooms {
         only: Option<&RoomId>,
     ) -> Result<Vec<RoomView>, ErrorBody> {
         let views = named(self.0.parts(), user, only).await;
-        let views = views.map_err(out_of_reach)?;
-        if !self.0.parts().bridge.alone() {
-            // What the view has need not be delivered; what comes after it must be.
-            let lately = self.0.parts().now().plus_millis(-LATELY);
-            let followed = |view: &&RoomView| {
-                let last = view.last.as_ref();
-                view.peer.is_none() || last.is_some_and(|last| last.ts >= lately)
-            };
-            for view in views.iter().filter(followed) {
-                self.0.begin_after(&view.id, view.head);
+        views.map_err(out_of_reach)
+    }
+
+    /// As [`Rooms::views`], for a session that is registered and begins to hear its rooms: whatever
+    /// comes after these views is delivered.
+    pub async fn begin(&self, user: &UserId) -> Result<Vec<RoomView>, ErrorBody> {
+        for _ in 0..READ_AGAIN {
+            let views = self.views(user, None).await?;
+            if self.0.parts().bridge.alone() || self.follow_from(user, &views).await {
+                return Ok(views);
             }
         }
-        Ok(views)
+        Err(rules::unavailable())
+    }
+
+    /// What a view has need not be delivered; what comes after it must be. Answers whether it is.
+    async fn follow_from(&self, user: &UserId, views: &[RoomView]) -> bool {
+        let lately = self.0.parts().now().plus_millis(-LATELY);
+        for view in views {
+            let followed = match &view.peer {
+                None => self.0.begin_after(&view.id, view.head).await,
+                Some(peer) => {
+                    let last = view.last.as_ref();
+                    if last.is_some_and(|last| last.ts < lately) {
+                        continue;
+                    }
+                    // Of a room of two, another session may not even have been told.
+                    let relays = &self.0.parts().relays;
+                    if relays.sessions_of([user, &peer.id]) > 1
+                        && self.0.delivered(&view.id).is_none()
+                    {
+                        self.0.doubt(&view.id);
+                        continue;
+                    }
+                    self.0.begin_after(&view.id, view.head).await
+                }
+            };
+            if !followed {
+                return false;
+            }
+        }
+        true
     }
 
     /// Takes in what another node said of a room.

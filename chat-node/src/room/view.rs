@@ -4,7 +4,7 @@ use shared::{
     id::{RoomId, UserId},
     protocol::{
         reply::{Appended, RoomReply},
-        room::{Role, RoomView},
+        room::{Role, RoomView, UserRef},
     },
 };
 
@@ -62,6 +62,21 @@ impl Room {
             });
         });
     }
+}
+
+/// The room as somebody sees it who came in just now, as far as its state tells.
+pub(super) fn newcomer(state: &RoomState, user: &UserId) -> Option<RoomView> {
+    let member = state.member(user)?;
+    let peer = state.peer(user).map(|peer| UserRef {
+        id: peer.clone(),
+        name: None,
+    });
+    Some(RoomView {
+        read: member.read,
+        role: member.role,
+        peer,
+        ..from_outside(state)
+    })
 }
 
 /// The room as the server API sees it, which is in none.

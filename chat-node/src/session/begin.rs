@@ -201,7 +201,7 @@ async fn snapshot(
     let mut residence = Residence::new(&around, sink.key(), &user);
     residence.hear().await;
     relay.subscribe(&sink, around.rooms.memberships(&user).await?);
-    let (graph, rooms) = tokio::join!(residence.appear(state), around.rooms.views(&user, None));
+    let (graph, rooms) = tokio::join!(residence.appear(state), around.rooms.begin(&user));
     let rooms = rooms?;
     let presence = around.presence.own(&user).await;
     // Last, with no wait behind it: states are not held, so a change told while something else is

@@ -183,13 +183,19 @@ impl Sink {
     pub fn release(&self, heads: &HashMap<RoomId, Seq>) {
         let held = self.stream.borrow_mut().held.take().unwrap_or_default();
         self.left.take();
-        for event in held {
-            let known = event
-                .event()
-                .entry()
-                .is_some_and(|e| heads.get(&e.room).is_some_and(|head| e.entry.seq <= *head));
+        // A room somebody came into meanwhile may be shown older than the snapshot has it: from
+        // there on it goes by what was shown last.
+        let mut shown: HashMap<&RoomId, Seq> = HashMap::new();
+        for event in &held {
+            if let Event::RoomAdded { room } | Event::RoomReset { room } = event.event() {
+                shown.insert(&room.id, room.head);
+            }
+            let known = event.event().entry().is_some_and(|e| {
+                let head = shown.get(&e.room).or_else(|| heads.get(&e.room));
+                head.is_some_and(|head| e.entry.seq <= *head)
+            });
             if !known {
-                self.push_event(&event);
+                self.push_event(event);
             }
         }
     }
@@ -334,6 +340,16 @@ impl Sink {
             outbox.push_replayed(s, event);
         }
         Ok(count)
+    }
+
+    /// Every event after `s` with its position, as a replay would have it.
+    ///
+    /// # Errors
+    /// [`Lost`] when the ring does not hold all of them any more.
+    pub fn events_after(&self, s: u64) -> Result<Vec<(u64, Arc<SharedEvent>)>, Lost> {
+        let stream = self.stream.borrow();
+        let events = stream.ring.after(s)?;
+        Ok(events.map(|(s, event)| (s, event.clone())).collect())
     }
 
     /// Whether everything after `s` could be replayed.

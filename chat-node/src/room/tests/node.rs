@@ -244,7 +244,7 @@ impl TestNode {
         self.relay.register(&sink);
         let rooms = self.rooms.memberships(&user(name)).await.unwrap();
         self.relay.subscribe(&sink, rooms);
-        self.rooms.views(&user(name), None).await.unwrap();
+        self.rooms.begin(&user(name)).await.unwrap();
         Ear {
             sink,
             client: client.unwrap(),

@@ -203,6 +203,12 @@ impl Relays {
         self.0.users.contains_key(user)
     }
 
+    /// How many sessions these users have on this node.
+    pub fn sessions_of<'a>(&self, users: impl IntoIterator<Item = &'a UserId>) -> u32 {
+        let here = users.into_iter().filter_map(|user| self.0.users.get(user));
+        here.map(|counts| counts.iter().sum::<u32>()).sum()
+    }
+
     /// Everybody with a session on this node.
     pub fn people(&self) -> Vec<UserId> {
         self.0.users.iter().map(|user| user.key().clone()).collect()

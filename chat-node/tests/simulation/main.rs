@@ -1,0 +1,151 @@
+//! Deterministic simulation: the rooms of several nodes, as they are in production, over a store and
+//! a bus that fail as a seed says, on a clock that a schedule owns.
+//!
+//! Everything between the ports is the real thing: actors, directory, batches, repair, bridge,
+//! subscriptions, relays, sinks. One thread runs all nodes of a schedule; its clock goes on only when
+//! nobody has anything to do, so a schedule of many seconds takes a few thousandths of one, and the
+//! same seed gives the same schedule.
+//!
+//! - `FIRESIDE_SIM_SEEDS=n` plays so many schedules.
+//! - `FIRESIDE_SIM_SEED=x` plays one, and shows what happened.
+
+mod dice;
+mod link;
+mod node;
+mod plan;
+mod plant;
+mod seat;
+mod store;
+mod trace;
+mod wire;
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use plan::Plan;
+use plant::Plant;
+use world::play;
+
+/// How many schedules are played when nobody says otherwise.
+const SEEDS: u64 = 2_000;
+
+#[allow(clippy::disallowed_methods, reason = "a test has no other options")]
+fn option(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+    )
+}
+
+/// The shortest schedule found that still fails, with the first thing that goes wrong in it.
+fn shrink(plan: Plan, plant: Plant) -> Plan {
+    let mut shortest = plan;
+    loop {
+        let smaller = shortest.smaller().into_iter();
+        let fails = |plan: &Plan| !play(plan, plant, false).wrong.is_empty();
+        match smaller.take(200).find(fails) {
+            Some(plan) => shortest = plan,
+            None => return shortest,
+        }
+    }
+}
+
+/// A schedule that fails, as a person reads it.
+fn report(seed: u64, plant: Plant) -> String {
+    let shortest = shrink(Plan::of(seed), plant);
+    let outcome = play(&shortest, plant, true);
+    format!(
+        "{}\n{shortest}\nFIRESIDE_SIM_SEED={seed}: {}",
+        outcome.trace.join("\n"),
+        outcome.wrong.join("\n")
+    )
+}
+
+/// Which of these seeds fail, and how, until it is `enough`.
+fn failing(seeds: std::ops::Range<u64>, plant: Plant, enough: usize) -> BTreeMap<u64, String> {
+    let (next, failing) = (AtomicU64::new(seeds.start), Mutex::new(BTreeMap::new()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while failing.lock().len() < enough {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let wrong = play(&Plan::of(seed), plant, false).wrong;
+                    if let Some(first) = wrong.into_iter().next() {
+                        failing.lock().insert(seed, first);
+                    }
+                }
+            });
+        }
+    });
+    failing.into_inner()
+}
+
+#[test]
+fn rooms_lose_nothing_in_any_schedule() {
+    if let Some(seed) = option("FIRESIDE_SIM_SEED") {
+        let plan = Plan::of(seed);
+        let outcome = play(&plan, Plant::Nothing, true);
+        println!("{}\n{plan}", outcome.trace.join("\n"));
+        assert!(outcome.wrong.is_empty(), "{}", report(seed, Plant::Nothing));
+        return;
+    }
+    let seeds = option("FIRESIDE_SIM_SEEDS").unwrap_or(SEEDS);
+    let began = Instant::now();
+    let failing = failing(0..seeds, Plant::Nothing, 20);
+    for (seed, wrong) in &failing {
+        println!("seed {seed}: {wrong}");
+    }
+    if let Some(seed) = failing.keys().next() {
+        panic!("{}", report(*seed, Plant::Nothing));
+    }
+    let rate = seeds as f64 / began.elapsed().as_secs_f64();
+    println!("{seeds} schedules, {rate:.0} a second");
+}
+
+/// What a seed says is all there is to a schedule: played again, it reads the same.
+#[test]
+fn a_seed_replays_to_the_letter() {
+    for seed in 0..100 {
+        let plan = Plan::of(seed);
+        let (first, second) = (
+            play(&plan, Plant::Nothing, true),
+            play(&plan, Plant::Nothing, true),
+        );
+        // What happens at one moment in two rooms may change places.
+        let [mut first, mut second] = [first, second];
+        first.trace.sort_unstable();
+        second.trace.sort_unstable();
+        let apart = first.trace.iter().zip(&second.trace).find(|(a, b)| a != b);
+        assert_eq!(apart, None, "seed {seed}");
+        assert_eq!(first.trace.len(), second.trace.len(), "seed {seed}");
+    }
+    assert!((0..100).any(|seed| play(&Plan::of(seed), Plant::Nothing, false).acked > 3));
+}
+
+#[test]
+fn what_is_broken_on_purpose_is_seen() {
+    let plants = [
+        Plant::Fork,
+        Plant::Forget,
+        Plant::Twice,
+        Plant::ShortPage,
+        Plant::Unheld,
+        Plant::NeverTold,
+        Plant::Misplaced,
+    ];
+    for plant in plants {
+        let failing = failing(0..500, plant, 1);
+        println!("{plant:?}: {failing:?}");
+        assert!(!failing.is_empty(), "{plant:?} goes unseen");
+    }
+}

@@ -1,0 +1,172 @@
+//! A client's session, started as [`chat_node::session`] starts them, and what its client holds of
+//! each room.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
+
+use chat_node::transport::sink::Sink;
+use shared::{
+    codes::ErrorCode,
+    id::{Epoch, RoomId, Seq, UserId},
+    protocol::{
+        codec::Encoding,
+        event::{Event, RoomEntry},
+        room::RoomView,
+    },
+};
+
+use crate::{node::Node, plant::Plant, store::Store, trace::note};
+
+/// A live session.
+pub(crate) struct Seat {
+    pub(crate) user: UserId,
+    pub(crate) node: Rc<Node>,
+    sink: Rc<Sink>,
+    /// The position up to which its client has read.
+    read: Cell<u64>,
+    pub(crate) rooms: RefCell<BTreeMap<RoomId, Place>>,
+}
+
+/// What a client holds of a room.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    epoch: Epoch,
+    /// Where the room stood when the client was told of it.
+    from: Seq,
+    /// The last entry since.
+    last: Option<Seq>,
+}
+
+impl Place {
+    fn at(view: &RoomView) -> Self {
+        Self {
+            epoch: view.epoch.clone(),
+            from: view.head,
+            last: None,
+        }
+    }
+
+    /// How far the client is.
+    pub(crate) fn head(&self) -> Seq {
+        self.last.unwrap_or_default().max(self.from)
+    }
+}
+
+impl Seat {
+    /// Starts a session; `Err` when it cannot be started now.
+    pub(crate) async fn start(
+        node: Rc<Node>,
+        user: UserId,
+        plant: Plant,
+    ) -> Result<Self, ErrorCode> {
+        let sink = Sink::new(node.relay.next_key(), user.clone(), Encoding::Json);
+        if plant != Plant::Unheld {
+            sink.hold();
+        }
+        node.relay.register(&sink);
+        node.bridge.online(&user).await;
+        let views = async {
+            let rooms = node.rooms.memberships(&user).await?;
+            node.relay.subscribe(&sink, rooms);
+            let (_, views) = tokio::join!(node.friends.online(&user), node.rooms.begin(&user));
+            if views.is_err() {
+                node.friends.offline(&user);
+            }
+            views
+        };
+        let views = match views.await {
+            Ok(views) => views,
+            Err(error) => {
+                node.relay.remove(&sink);
+                sink.discard();
+                node.bridge.offline(&user);
+                return Err(error.code);
+            }
+        };
+        let heads: HashMap<RoomId, Seq> = views
+            .iter()
+            .map(|room| (room.id.clone(), room.head))
+            .collect();
+        // What a client is told before its session has started it does not take in.
+        let read = Cell::new(sink.last());
+        sink.release(&heads);
+        note(|| {
+            let heads: BTreeMap<_, _> = heads.iter().collect();
+            format!("{user} starts on n{} from {heads:?}", node.index)
+        });
+        let rooms = views.iter().map(|view| (view.id.clone(), Place::at(view)));
+        Ok(Self {
+            user,
+            sink,
+            read,
+            rooms: RefCell::new(rooms.collect()),
+            node,
+        })
+    }
+
+    /// Ends it.
+    pub(crate) fn end(&self) {
+        self.node.relay.remove(&self.sink);
+        self.node.friends.offline(&self.user);
+        self.node.bridge.offline(&self.user);
+    }
+
+    /// Reads what came; answers what must not have.
+    pub(crate) fn observe(&self, store: &Store) -> Vec<String> {
+        if self.sink.last() == self.read.get() {
+            return Vec::new();
+        }
+        let events = self.sink.events_after(self.read.get());
+        let events = events.expect("a schedule is shorter than a ring");
+        let mut wrong = Vec::new();
+        for (s, event) in events {
+            self.read.set(s);
+            let who = || format!("{}@n{}", self.user, self.node.index);
+            match event.event() {
+                Event::RoomAdded { room } | Event::RoomReset { room } => {
+                    note(|| format!("{} is told of {} at {}", who(), room.id, room.head));
+                    let place = Place::at(room);
+                    self.rooms.borrow_mut().insert(room.id.clone(), place);
+                }
+                Event::RoomRemoved { room } => {
+                    note(|| format!("{} is out of {room}", who()));
+                    self.rooms.borrow_mut().remove(room);
+                }
+                other => {
+                    if let Some(entry) = other.entry() {
+                        note(|| format!("{} sees {} {}", who(), entry.room, entry.entry.seq));
+                        if let Err(what) = self.sees(entry, store) {
+                            wrong.push(format!("{}: {what}", who()));
+                        }
+                    }
+                }
+            }
+        }
+        wrong
+    }
+
+    fn sees(&self, seen: &RoomEntry, store: &Store) -> Result<(), String> {
+        let (room, seq) = (&seen.room, seen.entry.seq);
+        let mut rooms = self.rooms.borrow_mut();
+        // The join entry may come before `room.added` says where the room stands.
+        let Some(place) = rooms.get_mut(room) else {
+            return Ok(());
+        };
+        let same = store.with_epoch(room, &place.epoch, |log| log.at(seq) == Some(&seen.entry));
+        if same == Some(false) {
+            return Err(format!("{room} {seq} is not what stands in the log"));
+        }
+        match place.last {
+            Some(last) if seq <= last => Err(format!("{room} {seq} comes after {last}"))?,
+            Some(last) if seq > last.next() => Err(format!("{room} {seq} follows {last}"))?,
+            None if seq > place.from.next() => {
+                Err(format!("{room} {seq} is the first after {}", place.from))?;
+            }
+            _ => place.last = Some(seq),
+        }
+        Ok(())
+    }
+}
