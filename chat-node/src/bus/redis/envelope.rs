@@ -4,6 +4,8 @@
 //! name), and over which of its connections. Redis may still read from a connection that was given
 //! up when the next one is already in use; what arrives from it then is out of order, and dropped.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use rmp::{decode, encode};
 use shared::id::NodeId;
@@ -17,6 +19,30 @@ pub(super) struct OrderMark {
     pub(super) process: u64,
     /// Counts its connections.
     pub(super) connection: u64,
+}
+
+/// By process, the last of its connections that something was heard over.
+///
+/// Bound: [`MAX_PROCESSES`]; then all are forgotten, which lets a late message through at worst.
+#[derive(Default)]
+pub(super) struct Order {
+    newest: HashMap<u64, u64>,
+}
+
+/// The most processes that are remembered.
+const MAX_PROCESSES: usize = 4_096;
+
+impl Order {
+    /// Whether a message is in order: nothing was heard over a later connection of its process.
+    pub(super) fn admits(&mut self, mark: OrderMark) -> bool {
+        if self.newest.len() >= MAX_PROCESSES && !self.newest.contains_key(&mark.process) {
+            self.newest.clear();
+        }
+        let newest = self.newest.entry(mark.process).or_default();
+        let admitted = mark.connection >= *newest;
+        *newest = mark.connection.max(*newest);
+        admitted
+    }
 }
 
 /// For the wire.
@@ -58,6 +84,25 @@ mod tests {
     use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 
     use super::*;
+
+    #[test]
+    fn what_comes_late_over_an_earlier_connection_is_not_admitted() {
+        let mut order = Order::default();
+        let mut admits = |process, connection| {
+            order.admits(OrderMark {
+                process,
+                connection,
+            })
+        };
+        assert!(admits(1, 1) && admits(1, 1) && admits(1, 3));
+        assert!(!admits(1, 2));
+        assert!(admits(2, 1), "another process");
+        assert!(admits(1, 3));
+        for process in 10..20 + MAX_PROCESSES as u64 {
+            assert!(admits(process, 5));
+        }
+        assert!(order.newest.len() <= MAX_PROCESSES);
+    }
 
     proptest! {
         #[test]

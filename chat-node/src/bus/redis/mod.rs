@@ -159,7 +159,9 @@ impl RedisBus {
                 };
                 shard.change(change).await
             });
-        futures_util::future::try_join_all(answers).await.map(drop)
+        // All of them, whatever becomes of one: a master that is away takes nothing with it.
+        let answers = futures_util::future::join_all(answers).await;
+        answers.into_iter().collect()
     }
 
     /// While it has never been up, gives it a moment to come up.

@@ -9,7 +9,7 @@ use std::{sync::Arc, task::Poll, time::Duration};
 use ::redis::{Pipeline, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection};
 use futures_util::{StreamExt as _, stream::FuturesOrdered};
 use shared::telemetry::Sparing;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     Hub,
@@ -81,9 +81,23 @@ struct Publisher<'a> {
     under_way: u64,
 }
 
+/// A batch as it is written, and what to do with its answers.
+#[derive(Default)]
+struct Batch {
+    pipeline: Pipeline,
+    asked: Vec<Asked>,
+}
+
+/// What one answer is to.
+enum Asked {
+    Message,
+    Probe,
+    Confirmed(oneshot::Sender<Result<(), BusError>>),
+}
+
 /// A batch's answers.
 struct Answered {
-    batch: Vec<Outgoing>,
+    asked: Vec<Asked>,
     answers: Vec<Value>,
 }
 
@@ -95,8 +109,8 @@ impl Publisher<'_> {
         closed: &Notify,
     ) -> RedisError {
         let mut window = FuturesOrdered::new();
+        let mut waiting = Vec::with_capacity(BATCH);
         let error = loop {
-            let mut batch = Vec::new();
             tokio::select! {
                 biased;
                 Some(answered) = window.next() => match answered {
@@ -106,10 +120,10 @@ impl Publisher<'_> {
                 () = closed.notified() => break RedisError::from(
                     std::io::Error::from(std::io::ErrorKind::ConnectionReset)
                 ),
-                _ = queue.recv_many(&mut batch, BATCH), if window.len() < WINDOW => {
+                _ = queue.recv_many(&mut waiting, BATCH), if window.len() < WINDOW => {
                     metrics::gauge!("fireside_bus_redis_queue").set(queue.len() as f64);
-                    self.take(&mut batch);
-                    metrics::histogram!("fireside_bus_redis_batch").record(batch.len() as f64);
+                    let batch = self.take(&mut waiting);
+                    metrics::histogram!("fireside_bus_redis_batch").record(batch.asked.len() as f64);
                     let mut written = Box::pin(write(self.connection.clone(), batch));
                     // Once now, so that batches are written in their order.
                     match futures_util::poll!(&mut written) {
@@ -125,41 +139,52 @@ impl Publisher<'_> {
     }
 
     /// Out of the queue; what was meant for an earlier connection would be out of order on this.
-    fn take(&mut self, batch: &mut Vec<Outgoing>) {
+    fn take(&mut self, waiting: &mut Vec<Outgoing>) -> Batch {
+        let mut batch = Batch::default();
         let mut stale = 0;
-        batch.retain(|outgoing| match outgoing {
-            Outgoing::Message {
-                bytes, connection, ..
-            } => {
-                self.shard.taken(*bytes);
-                let fresh = *connection == self.number;
-                stale += u64::from(!fresh);
-                fresh
-            }
-            _ => true,
-        });
+        for outgoing in waiting.drain(..) {
+            let (command, asked) = match outgoing {
+                Outgoing::Message {
+                    command,
+                    bytes,
+                    connection,
+                } => {
+                    self.shard.taken(bytes);
+                    if connection != self.number {
+                        stale += 1;
+                        continue;
+                    }
+                    self.under_way += 1;
+                    (command, Asked::Message)
+                }
+                Outgoing::Probe(command) => (command, Asked::Probe),
+                Outgoing::Confirmed(command, done) => (command, Asked::Confirmed(done)),
+            };
+            batch.pipeline.add_command(command);
+            batch.asked.push(asked);
+        }
         if stale > 0 {
             count_lost("broken", stale);
             self.hub.losses.happened();
         }
-        self.under_way += messages(batch);
+        batch
     }
 
-    fn answered(&mut self, Answered { batch, answers }: Answered) {
-        self.under_way -= messages(&batch);
+    fn answered(&mut self, Answered { asked, answers }: Answered) {
         let mut refused = 0;
-        for (outgoing, answer) in batch.into_iter().zip(answers) {
+        for (asked, answer) in asked.into_iter().zip(answers) {
+            self.under_way -= u64::from(matches!(asked, Asked::Message));
             let refusal = match answer {
                 Value::ServerError(error) => Some(error),
                 _ => None,
             };
             if let Some(error) = &refusal {
-                refused += u64::from(matches!(outgoing, Outgoing::Message { .. }));
+                refused += u64::from(matches!(asked, Asked::Message));
                 // MOVED, CLUSTERDOWN, or an ACL that somebody changed.
                 self.hub.astray.notify_one();
                 tracing::debug!(code = error.code(), redis = %self.shard.host, "Redis refuses");
             }
-            if let Outgoing::Confirmed(_, done) = outgoing {
+            if let Asked::Confirmed(done) = asked {
                 let outcome = match refusal {
                     None => Ok(()),
                     Some(error) => Err(BusError::Unavailable(format!(
@@ -180,28 +205,13 @@ impl Publisher<'_> {
 
 async fn write(
     mut connection: MultiplexedConnection,
-    batch: Vec<Outgoing>,
+    Batch { pipeline, asked }: Batch,
 ) -> Result<Answered, RedisError> {
-    if batch.is_empty() {
-        let answers = Vec::new();
-        return Ok(Answered { batch, answers });
-    }
-    let mut pipeline = Pipeline::with_capacity(batch.len());
-    for outgoing in &batch {
-        match outgoing {
-            Outgoing::Message { command, .. }
-            | Outgoing::Probe(command)
-            | Outgoing::Confirmed(command, _) => pipeline.add_command(command.clone()),
-        };
-    }
-    let count = batch.len();
-    let answers = connection.send_packed_commands(&pipeline, 0, count).await?;
-    Ok(Answered { batch, answers })
-}
-
-fn messages(batch: &[Outgoing]) -> u64 {
-    let message = |outgoing: &&Outgoing| matches!(outgoing, Outgoing::Message { .. });
-    batch.iter().filter(message).count() as u64
+    let answers = match asked.len() {
+        0 => Vec::new(),
+        count => connection.send_packed_commands(&pipeline, 0, count).await?,
+    };
+    Ok(Answered { asked, answers })
 }
 
 /// Empties the queue while there is nowhere to publish.

@@ -1,6 +1,6 @@
 //! Hears one master over one connection, which carries nothing but subscriptions.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ::redis::{
     Pipeline, PushInfo, PushKind, RedisError, RedisResult, Value, aio::MultiplexedConnection, cmd,
@@ -15,7 +15,8 @@ use tokio::{
 use super::{
     Hub,
     channel::{Channel, slot},
-    envelope, out_of_reach,
+    envelope::{self, Order},
+    out_of_reach,
     shard::{Change, Request, Shard, publication},
 };
 use crate::{
@@ -25,18 +26,15 @@ use crate::{
 
 /// The most channels of one batch.
 const BATCH: usize = 500;
-/// How many processes' connections are remembered; then all are forgotten, which lets a late
-/// message through at worst.
-const MAX_MARKS: usize = 4_096;
 
 /// Stays subscribed for ever, over one connection after the other.
 pub(super) async fn run(hub: Arc<Hub>, shard: Arc<Shard>, mut requests: mpsc::Receiver<Request>) {
     let lines = Sparing::new(Duration::from_secs(10));
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
-    let marks = Arc::default();
+    let order = Arc::default();
     loop {
         let reason = {
-            let opening = Ear::open(&hub, &shard, &marks);
+            let opening = Ear::open(&hub, &shard, &order);
             match refusing(&mut requests, opening).await {
                 Ok(mut ear) => {
                     backoff.reset();
@@ -75,9 +73,6 @@ async fn refusing<T>(requests: &mut mpsc::Receiver<Request>, work: impl Future<O
     }
 }
 
-/// By process, the last of its connections that something was heard over.
-type Marks = Mutex<HashMap<u64, u64>>;
-
 /// One subscription connection.
 struct Ear<'a> {
     hub: &'a Arc<Hub>,
@@ -95,7 +90,7 @@ struct Heard {
     last: Mutex<Instant>,
     /// The connection is closed, or Redis has ended a subscription.
     ended: Notify,
-    marks: Arc<Marks>,
+    order: Arc<Mutex<Order>>,
 }
 
 impl<'a> Ear<'a> {
@@ -103,7 +98,7 @@ impl<'a> Ear<'a> {
     async fn open(
         hub: &'a Arc<Hub>,
         shard: &'a Arc<Shard>,
-        marks: &Arc<Marks>,
+        order: &Arc<Mutex<Order>>,
     ) -> RedisResult<Self> {
         let here = |slot| {
             let routes = hub.routes();
@@ -116,7 +111,7 @@ impl<'a> Ear<'a> {
             losses: hub.names.losses(),
             last: Mutex::new(Instant::now()),
             ended: Notify::new(),
-            marks: Arc::clone(marks),
+            order: Arc::clone(order),
         });
         let push: Push = {
             let heard = Arc::clone(&heard);
@@ -329,17 +324,9 @@ impl Heard {
             tracing::debug!("a message on one of our channels is none of ours");
             return;
         };
-        {
-            let mut marks = self.marks.lock();
-            if marks.len() >= MAX_MARKS && !marks.contains_key(&mark.process) {
-                marks.clear();
-            }
-            let newest = marks.entry(mark.process).or_default();
-            if mark.connection < *newest {
-                metrics::counter!("fireside_bus_redis_stale_total").increment(1);
-                return;
-            }
-            *newest = mark.connection;
+        if !self.order.lock().admits(mark) {
+            metrics::counter!("fireside_bus_redis_stale_total").increment(1);
+            return;
         }
         self.hub
             .health

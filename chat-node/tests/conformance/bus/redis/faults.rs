@@ -17,7 +17,7 @@ use chat_node::{
     bus::{Bus as _, BusError, BusEvent, BusReceiver, Topic, redis::RedisBus},
     redis::{Dialer, RedisSettings},
 };
-use loadtest::cluster::{Proxy, RedisCluster, RedisSentinel, RedisServer};
+use loadtest::cluster::{Direction, Flow, Proxy, RedisCluster, RedisSentinel, RedisServer};
 use shared::{
     id::{NodeId, RoomId, UserId},
     settings::Secret,
@@ -270,6 +270,25 @@ async fn the_link_of_one_who_speaks_is_half_open() {
     proxy.heal().await;
     hearer.restored_after(before).await;
     hearer.flows_again().await;
+    hearer.misses_nothing(&speaker).await;
+}
+
+/// What was written on a connection that was given up arrives after all, when the next one is in
+/// use: too late to be in order.
+#[tokio::test]
+async fn the_link_of_one_who_speaks_is_held() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = Proxy::to(server.port().unwrap()).await.unwrap();
+    let through = settings(&format!("redis://127.0.0.1:{}", proxy.port()));
+    let speaker = Speaker::start(&through).await;
+    let mut hearer = Hearer::start(&settings(server.url()), &speaker).await;
+    for hold in [300, 1_200, 2_000] {
+        hearer.flows_again().await;
+        proxy.flow(Direction::ToServer, Flow::Hold);
+        hearer.hear_for(Duration::from_millis(hold)).await;
+        proxy.heal().await;
+        hearer.flows_again().await;
+    }
     hearer.misses_nothing(&speaker).await;
 }
 
