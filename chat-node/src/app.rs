@@ -11,6 +11,8 @@ use shared::{
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "cluster")]
+pub use self::backends::Cluster;
 use self::backends::{Backends, Closing};
 use crate::{
     bridge::{Bridge, Inbound, StoreEvents},
@@ -44,14 +46,24 @@ const COME_BACK: Duration = Duration::from_secs(2);
 pub struct NodeParts {
     /// What the operator decides.
     pub settings: NodeSettings,
-    /// Where history is kept.
-    pub data_dir: PathBuf,
+    /// Where history is kept, and what joins this node to others.
+    pub storage: Storage,
     /// Who is whose friend.
     pub friends: Arc<dyn Friends>,
     /// Judges tokens.
     pub auth: Auth,
     /// Of the process.
     pub lifecycle: Lifecycle,
+}
+
+/// Where a node keeps history.
+#[derive(Debug, Clone)]
+pub enum Storage {
+    /// In a file of this directory; the node is alone.
+    Embedded(PathBuf),
+    /// Where other nodes keep theirs.
+    #[cfg(feature = "cluster")]
+    Shared(Box<Cluster>),
 }
 
 /// What judges tokens that `key` signed in the name of `issuer`.
@@ -82,7 +94,7 @@ impl Node {
     pub async fn start(parts: NodeParts) -> anyhow::Result<Self> {
         let NodeParts {
             settings,
-            data_dir,
+            storage,
             friends,
             auth,
             lifecycle,
@@ -102,7 +114,11 @@ impl Node {
             heard,
             presence,
             closing,
-        } = Backends::embedded(&id, &data_dir, &settings.history, &overload)?;
+        } = match storage {
+            Storage::Embedded(dir) => Backends::embedded(&id, &dir, &settings.history, &overload)?,
+            #[cfg(feature = "cluster")]
+            Storage::Shared(cluster) => Backends::shared(&id, &cluster, &overload).await?,
+        };
         let bridge = Arc::new(Bridge::new(id.clone(), bus));
         let friends = Arc::new(FriendCache::new(friends, settings.friends));
         let presence = Presence::new(

@@ -33,7 +33,9 @@ pub mod worker;
 
 use shared::telemetry::Metric;
 
-pub use app::{Node, NodeParts, auth};
+#[cfg(feature = "cluster")]
+pub use app::Cluster;
+pub use app::{Node, NodeParts, Storage, auth};
 pub use settings::NodeSettings;
 
 /// The metrics of a node, for [`shared::telemetry::Metrics::install`].

@@ -2,7 +2,10 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use chat_node::{METRICS, Node, NodeParts, NodeSettings, friends::HttpFriends};
+use chat_node::{
+    Cluster, METRICS, Node, NodeParts, NodeSettings, Storage, friends::HttpFriends,
+    history::mongodb::MongoSettings, redis::RedisSettings,
+};
 use shared::{
     auth::{Algorithm, Auth, Revocations, TokenSettings},
     lifecycle::ExitReason,
@@ -33,6 +36,12 @@ struct ServiceSettings {
     /// The node itself.
     #[command(flatten)]
     node: NodeSettings,
+    /// History that nodes share.
+    #[command(flatten)]
+    mongodb: MongoSettings,
+    /// What joins nodes.
+    #[command(flatten)]
+    redis: RedisSettings,
     /// The store-api that knows friends and revocations
     #[arg(long, default_value = "http://127.0.0.1:8104", value_name = "URL")]
     store_url: String,
@@ -44,6 +53,24 @@ impl Settings for ServiceSettings {
         self.log.validate(report);
         self.token.validate(report);
         self.node.validate(report);
+        self.mongodb.validate(report);
+        self.redis.validate(report);
+        // Nodes on one history that do not hear each other would each believe to be alone; nodes that
+        // hear each other would speak of rooms the others do not have.
+        let (joined, shared) = (
+            self.redis.redis_url.is_some(),
+            self.mongodb.mongodb_uri.is_some(),
+        );
+        report.require(
+            joined || !shared,
+            "redis_url",
+            "is needed beside `mongodb_uri`",
+        );
+        report.require(
+            shared || !joined,
+            "mongodb_uri",
+            "is needed beside `redis_url`",
+        );
         let known = self.node.service_token.is_some();
         report.require(
             known,
@@ -98,10 +125,18 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
     });
     let token = settings.node.service_token.clone();
     let token = token.ok_or_else(|| anyhow::anyhow!("`service_token` is not set"))?;
+    let storage = if settings.mongodb.mongodb_uri.is_some() {
+        Storage::Shared(Box::new(Cluster {
+            mongodb: settings.mongodb,
+            redis: settings.redis,
+        }))
+    } else {
+        Storage::Embedded(server.data_dir)
+    };
     let node = Node::start(NodeParts {
         friends: Arc::new(HttpFriends::new(&settings.store_url, token)?),
         settings: settings.node,
-        data_dir: server.data_dir,
+        storage,
         auth: Auth {
             verifier,
             revocations: Revocations::new(),

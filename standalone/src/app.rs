@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use actix_web::web::ServiceConfig;
-use chat_node::{Node, NodeParts};
+use chat_node::{Node, NodeParts, Storage};
 use shared::{lifecycle::ExitReason, program::Program};
 use store_api::{EventTarget, HttpOptions, Routes, Store};
 
@@ -24,7 +24,7 @@ pub(crate) async fn run(
     let store = Store::open(&settings.store, &server.data_dir, &key, issuer).await?;
     let node = Node::start(NodeParts {
         settings: settings.node.clone(),
-        data_dir: server.data_dir.clone(),
+        storage: Storage::Embedded(server.data_dir.clone()),
         friends: Arc::new(StoreFriends::new(store.clone())),
         auth: chat_node::auth(&key, issuer),
         lifecycle: program.lifecycle().clone(),

@@ -10,6 +10,13 @@ use std::{
 use anyhow::{Context as _, bail};
 use shared::{id::NodeId, settings::private_file};
 
+#[cfg(feature = "cluster")]
+use crate::{
+    bus::redis::RedisBus,
+    history::mongodb::{MongoHistory, MongoSettings},
+    presence::RedisPresence,
+    redis::{RedisLink, RedisSettings},
+};
 use crate::{
     bus::{Bus, BusReceiver, LocalBus},
     history::{
@@ -33,10 +40,25 @@ pub(super) struct Backends {
 }
 
 /// What has to be ended in an orderly manner.
-pub(super) struct Closing {
-    history: Arc<SqliteHistory>,
-    /// Held for as long as the node lives.
-    _claim: File,
+pub(super) enum Closing {
+    /// History in a file.
+    File {
+        history: Arc<SqliteHistory>,
+        /// Held for as long as the node lives.
+        _claim: File,
+    },
+    #[cfg(feature = "cluster")]
+    Shared(Arc<MongoHistory>),
+}
+
+/// Where a node finds what it shares with others.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// The history of all.
+    pub mongodb: MongoSettings,
+    /// What joins them.
+    pub redis: RedisSettings,
 }
 
 impl Backends {
@@ -60,10 +82,34 @@ impl Backends {
             bus: Arc::new(bus),
             heard,
             presence: Arc::new(presence),
-            closing: Closing {
+            closing: Closing::File {
                 history,
                 _claim: claim,
             },
+        })
+    }
+
+    /// History in MongoDB, bus and presence in Redis, shared with all nodes that are told the
+    /// same. A Redis that is out of reach is tried on; MongoDB has to be there.
+    #[cfg(feature = "cluster")]
+    pub(super) async fn shared(
+        node: &NodeId,
+        cluster: &Cluster,
+        overload: &Overload,
+    ) -> anyhow::Result<Self> {
+        let history = Arc::new(MongoHistory::open(&cluster.mongodb).await?);
+        history.report_to(overload);
+        let (bus, heard) = RedisBus::connect(&cluster.redis, node.clone(), BUS_CAPACITY)?;
+        let link = RedisLink::connect(&cluster.redis)?;
+        // Presence would complain that there is no link yet.
+        link.wait_up(cluster.redis.redis_connect_timeout).await;
+        let presence = RedisPresence::new(link, node.clone(), Some(history.clone()));
+        Ok(Self {
+            history: history.clone(),
+            bus: Arc::new(bus),
+            heard,
+            presence: Arc::new(presence),
+            closing: Closing::Shared(history),
         })
     }
 }
@@ -71,11 +117,18 @@ impl Backends {
 impl Closing {
     /// Writes what waits to be written. Nothing is asked of the backends afterwards.
     pub(super) async fn close(&self) {
-        let history = self.history.clone();
-        if tokio::task::spawn_blocking(move || history.close())
-            .await
-            .is_err()
-        {
+        let close: Box<dyn FnOnce() + Send> = match self {
+            Self::File { history, .. } => {
+                let history = history.clone();
+                Box::new(move || history.close())
+            }
+            #[cfg(feature = "cluster")]
+            Self::Shared(history) => {
+                let history = history.clone();
+                Box::new(move || history.close())
+            }
+        };
+        if tokio::task::spawn_blocking(close).await.is_err() {
             tracing::error!("history did not close");
         }
     }
