@@ -8,12 +8,9 @@
 //! Everything published is a hint. Entries carry their seq, so a room that sees a hole reads
 //! history; whatever else was lost is read again when the bus says that it was interrupted.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use shared::{
@@ -69,17 +66,12 @@ pub trait SessionControl: Send + Sync + 'static {
     fn disconnect(&self, user: &UserId);
 }
 
-/// How often the other nodes are told that hints of this one were lost, if they were.
-const OWN_UP_EVERY: Duration = Duration::from_secs(1);
-
 /// The way out to other nodes. Share it behind an [`Arc`].
 pub struct Bridge {
     node: NodeId,
     bus: Arc<dyn Bus>,
     topics: Topics,
     linked: AtomicBool,
-    /// A hint could not be handed over, and the neighbours do not know yet.
-    lost: AtomicBool,
 }
 
 impl Bridge {
@@ -91,7 +83,6 @@ impl Bridge {
             bus,
             topics,
             linked: AtomicBool::new(true),
-            lost: AtomicBool::new(false),
         }
     }
 
@@ -129,25 +120,11 @@ impl Bridge {
             Err(BusError::Unavailable(_)) => "unavailable",
         };
         metrics::counter!("fireside_bus_published_total", "outcome" => outcome).increment(1);
-        if outcome != "ok" {
-            self.lost.store(true, Ordering::Relaxed);
-        }
     }
 
-    /// The link broke, or stands again. Whatever this node said around then may be lost as well.
+    /// The link broke, or stands again.
     fn link(&self, stands: bool) {
         self.linked.store(stands, Ordering::Relaxed);
-        self.lost.store(true, Ordering::Relaxed);
-    }
-
-    /// Tells the other nodes that hints of this one were lost, once they can be told.
-    async fn own_up(&self) {
-        loop {
-            tokio::time::sleep(OWN_UP_EVERY).await;
-            if self.linked() && self.lost.swap(false, Ordering::Relaxed) {
-                self.publish(Topic::Nodes, &BusMessage::Lost);
-            }
-        }
     }
 
     /// A session of `user` is here: the user's topic is heard from the moment this returns. While
@@ -193,7 +170,6 @@ impl Bridge {
         self.topics.hear(Topic::Nodes).await;
         tokio::select! {
             () = self.topics.keep() => {}
-            () = self.own_up() => {}
             () = stop.cancelled() => {}
         }
     }

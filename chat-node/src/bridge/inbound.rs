@@ -71,7 +71,8 @@ impl Inbound {
     }
 
     fn hear(&self, topic: &Topic, envelope: &Envelope) -> Result<(), Lost> {
-        if envelope.origin == *self.bridge.node() {
+        let own = envelope.origin == *self.bridge.node();
+        if own && *topic != Topic::Nodes {
             return Ok(());
         }
         let message = match BusMessage::decode(&envelope.payload) {
@@ -82,6 +83,9 @@ impl Inbound {
                 return Ok(());
             }
         };
+        if own && !matches!(message, BusMessage::Lost) {
+            return Ok(());
+        }
         metrics::counter!("fireside_bus_heard_total", "kind" => message.kind()).increment(1);
         match message {
             BusMessage::Room(news) => {

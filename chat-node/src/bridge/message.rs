@@ -21,7 +21,7 @@ pub enum BusMessage {
     Presence(PresenceNews),
     /// Something happened in the store.
     Store(StoreEvent),
-    /// What a node said may have been lost, or it died before it said it: look for it in history.
+    /// A node died, perhaps before it had told what it had stored: look for it in history.
     Lost,
     /// The game's backend wants a user's sessions closed.
     Disconnect {

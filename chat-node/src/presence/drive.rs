@@ -13,7 +13,7 @@ use super::{
     roster::{Due, News, Settled},
     service::Inner,
 };
-use crate::overload::Shed;
+use crate::{bridge::BusMessage, bus::Topic, overload::Shed};
 
 /// The most changes of one round trip to the store.
 const BATCH: usize = 256;
@@ -186,10 +186,17 @@ impl Inner {
     }
 
     async fn reap(&self) {
+        let mut died = false;
         loop {
             match self.teller.store.reap(Timestamp::now()).await {
                 Ok(reaped) if reaped.is_empty() => return,
-                Ok(reaped) => self.mourn(reaped),
+                Ok(reaped) => {
+                    if !std::mem::replace(&mut died, true) {
+                        // It may have stored what it told nobody of.
+                        self.teller.bridge.publish(Topic::Nodes, &BusMessage::Lost);
+                    }
+                    self.mourn(reaped);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "expired leases wait");
                     return;
