@@ -1,8 +1,7 @@
 //! What other nodes say, handed to whom it concerns.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Bridge, BusMessage, RoomListener, SessionControl, StoreEvents};
@@ -12,9 +11,6 @@ use crate::{
     presence::Presence,
     transport::relay::Relays,
 };
-
-/// The least time between two repairs.
-const REPAIR_PAUSE: Duration = Duration::from_secs(3);
 
 /// The way in from other nodes.
 pub struct Inbound {
@@ -38,24 +34,15 @@ impl Inbound {
     /// Hears until the bus is gone, or `stop`. Nothing here waits, so what comes is taken as fast
     /// as it can be; what cannot be is dropped by the bus, which says so.
     pub async fn run(self, mut heard: BusReceiver, stop: CancellationToken) {
-        let mut repairs = Repairs::default();
         loop {
             let event = tokio::select! {
                 event = heard.recv() => event,
-                () = repairs.due() => {
-                    self.repair();
-                    continue;
-                }
                 () = stop.cancelled() => None,
             };
             metrics::gauge!("fireside_bus_waiting").set(heard.len() as f64);
             match event {
                 None => return,
-                Some(BusEvent::Message(topic, envelope)) => {
-                    if self.hear(&topic, &envelope).is_err() {
-                        repairs.ask();
-                    }
-                }
+                Some(BusEvent::Message(topic, envelope)) => self.hear(&topic, &envelope),
                 Some(BusEvent::Interrupted) => {
                     metrics::counter!("fireside_bus_interruptions_total").increment(1);
                     tracing::warn!("the bus is interrupted");
@@ -64,27 +51,27 @@ impl Inbound {
                 Some(BusEvent::Restored) => {
                     self.bridge.link(true);
                     tracing::info!("the bus is restored; what was missed is read again");
-                    repairs.ask();
+                    self.repair();
                 }
             }
         }
     }
 
-    fn hear(&self, topic: &Topic, envelope: &Envelope) -> Result<(), Lost> {
+    fn hear(&self, topic: &Topic, envelope: &Envelope) {
         let own = envelope.origin == *self.bridge.node();
         if own && *topic != Topic::Nodes {
-            return Ok(());
+            return;
         }
         let message = match BusMessage::decode(&envelope.payload) {
             Ok(message) => message,
             Err(error) => {
                 metrics::counter!("fireside_bus_heard_total", "kind" => "unreadable").increment(1);
                 tracing::warn!(%error, origin = %envelope.origin, "a neighbour is not understood");
-                return Ok(());
+                return;
             }
         };
         if own && !matches!(message, BusMessage::Lost) {
-            return Ok(());
+            return;
         }
         metrics::counter!("fireside_bus_heard_total", "kind" => message.kind()).increment(1);
         match message {
@@ -99,9 +86,8 @@ impl Inbound {
             BusMessage::Presence(news) => self.presence.hear(&news),
             BusMessage::Store(event) => self.store_events.heard(event),
             BusMessage::Disconnect { user } => self.sessions.disconnect(&user),
-            BusMessage::Lost => return Err(Lost),
+            BusMessage::Lost => self.rooms.restored(),
         }
-        Ok(())
     }
 
     /// Messages may have been lost: whatever they would have changed is read again.
@@ -110,34 +96,5 @@ impl Inbound {
         self.friends.doubt_all();
         self.store_events.reread_revocations();
         self.presence.doubt_all(self.presence.users());
-    }
-}
-
-/// A neighbour says that something was lost.
-struct Lost;
-
-/// When to repair: at once, but not again for a while. When the bus itself came back, every
-/// neighbour says so.
-#[derive(Default)]
-struct Repairs {
-    due: Option<Instant>,
-    last: Option<Instant>,
-}
-
-impl Repairs {
-    fn ask(&mut self) {
-        let now = Instant::now();
-        let earliest = self.last.map_or(now, |last| last + REPAIR_PAUSE);
-        self.due.get_or_insert(earliest.max(now));
-    }
-
-    /// Returns when a repair is due, and takes it to be done.
-    async fn due(&mut self) {
-        match self.due {
-            Some(at) => tokio::time::sleep_until(at).await,
-            None => std::future::pending().await,
-        }
-        self.due = None;
-        self.last = Some(Instant::now());
     }
 }
