@@ -135,12 +135,11 @@ impl Cluster {
 
     /// Starts store-api and the nodes and waits until every one is ready.
     pub async fn start_programs(&mut self) -> Result<(), Failure> {
-        // At once: a machine with several processors is not kept waiting.
-        self.store.spawn()?;
+        // First: nodes ask it what was revoked.
+        self.store.start().await?;
         for node in &mut self.nodes {
             node.program.spawn()?;
         }
-        self.store.until_ready().await?;
         for node in &mut self.nodes {
             node.program.until_ready().await?;
         }
