@@ -8,6 +8,7 @@ mod log;
 mod membership;
 mod missed;
 mod model;
+#[cfg(feature = "mongodb")]
 mod mongodb;
 mod pages;
 mod random;

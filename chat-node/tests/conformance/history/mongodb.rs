@@ -1,4 +1,9 @@
-//! The suite, run by the MongoDB backend.
+//! The suite, run by the MongoDB backend; and what only a shared, remote store can do to a node.
+
+mod contention;
+mod faults;
+mod folds;
+mod schema;
 
 use std::sync::{Arc, Weak};
 
@@ -21,6 +26,17 @@ pub(crate) fn settings(server: &MongoServer, database: &str) -> MongoSettings {
     }
 }
 
+/// The name of a database that no other test uses.
+pub(crate) fn database() -> String {
+    format!("history-{}", ulid::Ulid::new())
+}
+
+/// One more node on a database.
+pub(crate) async fn node(server: &MongoServer, database: &str) -> Arc<dyn History> {
+    let settings = settings(server, database);
+    Arc::new(MongoHistory::open(&settings).await.unwrap())
+}
+
 /// A database for each factory, on one server for all.
 struct Database {
     name: String,
@@ -30,7 +46,7 @@ struct Database {
 impl Database {
     fn new() -> Self {
         Self {
-            name: format!("history-{}", ulid::Ulid::new()),
+            name: database(),
             open: Mutex::new(Weak::new()),
         }
     }
