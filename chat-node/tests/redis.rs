@@ -10,7 +10,7 @@ use chat_node::{
     bus::{Bus as _, BusEvent, Topic, redis::RedisBus},
     redis::{RedisLink, RedisSettings},
 };
-use loadtest::cluster::{RedisCluster, RedisSentinel, RedisServer};
+use loadtest::cluster::{RedisCluster, RedisSentinel, RedisServer, free_port};
 use shared::{id::NodeId, settings::Secret};
 
 fn settings(url: &str) -> RedisSettings {
@@ -145,6 +145,57 @@ async fn a_user_with_a_password_is_let_in_and_others_are_not() {
     let stranger = settings(&format!("redis://chat:wrong@{at}"));
     let stranger = RedisLink::connect(&stranger).unwrap();
     assert!(!stranger.wait_up(Duration::from_millis(500)).await);
+}
+
+/// The certificates of `tests/tls` are good for 127.0.0.1 and for a hundred years; their CA's key is
+/// gone.
+#[tokio::test]
+async fn tls_is_spoken_with_whom_the_certificates_vouch_for_and_nobody_else() {
+    let tls = format!("{}/tests/tls", env!("CARGO_MANIFEST_DIR"));
+    let port = free_port().unwrap();
+    let server = RedisServer::start_with(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &format!("{tls}/server.pem"),
+        "--tls-key-file",
+        &format!("{tls}/server.key"),
+        "--tls-ca-cert-file",
+        &format!("{tls}/ca.pem"),
+        "--tls-auth-clients",
+        "no",
+    ])
+    .await
+    .unwrap();
+    let trusting = RedisSettings {
+        redis_tls_ca: Some(format!("{tls}/ca.pem").into()),
+        ..settings(&format!("rediss://127.0.0.1:{port}"))
+    };
+    let link = RedisLink::connect(&trusting).unwrap();
+    assert!(link.wait_up(Duration::from_secs(20)).await);
+    link.ping().await.unwrap();
+    let (bus, mut heard) = RedisBus::connect(&trusting, NodeId::parse("n").unwrap(), 16).unwrap();
+    bus.subscribe(&[Topic::Nodes]).await.unwrap();
+    until("the bus is up", async || bus.ping().await.is_ok()).await;
+    bus.publish(Topic::Nodes, Bytes::new()).unwrap();
+    assert!(matches!(heard.recv().await, Some(BusEvent::Message(..))));
+    // The system's certificates vouch for others.
+    let doubting = settings(&format!("rediss://127.0.0.1:{port}"));
+    let doubting = RedisLink::connect(&doubting).unwrap();
+    // No TLS at all.
+    let plain = settings(&format!("rediss://127.0.0.1:{}", server.port().unwrap()));
+    let plain = RedisLink::connect(&plain).unwrap();
+    assert!(!doubting.wait_up(Duration::from_millis(500)).await);
+    assert!(!plain.wait_up(Duration::from_millis(1)).await);
+    let missing = RedisSettings {
+        redis_tls_ca: Some("no/such/file.pem".into()),
+        ..trusting
+    };
+    let said = RedisLink::connect(&missing)
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    assert!(said.contains("no/such/file.pem"), "{said}");
 }
 
 #[tokio::test]
