@@ -113,6 +113,7 @@ impl Node {
             bus,
             heard,
             presence,
+            revoked,
             closing,
         } = match storage {
             Storage::Embedded(dir) => Backends::embedded(&id, &dir, &settings.history, &overload)?,
@@ -142,14 +143,18 @@ impl Node {
         });
         let sessions = Sessions::new(settings.sessions.max_sessions_per_user);
         let limits = Arc::new(Limits::new(&settings.limits));
-        let events = Arc::new(StoreEvents::new(
+        let events = StoreEvents::new(
             bridge.clone(),
             friends.clone(),
             relays.clone(),
             presence.clone(),
             auth.revocations.clone(),
             Arc::new(sessions.clone()),
-        ));
+        );
+        let events = Arc::new(match revoked {
+            Some(revoked) => events.sharing(revoked),
+            None => events,
+        });
         let inbound = Inbound {
             bridge: bridge.clone(),
             rooms: Arc::new(rooms.clone()),
@@ -158,6 +163,7 @@ impl Node {
             friends: friends.clone(),
             store_events: events.clone(),
             relays,
+            limits: limits.clone(),
         };
         actix_rt::spawn(inbound.run(heard, stop.clone()));
         let presence_runs = actix_rt::spawn(presence.clone().run(stop.clone()));

@@ -26,6 +26,7 @@ use crate::{
 
 mod inbound;
 mod message;
+mod revoking;
 mod store_events;
 mod topics;
 
@@ -62,8 +63,8 @@ pub trait SessionControl: Send + Sync + 'static {
     /// Ends a user's sessions whose token was issued then or before; they close with `revoked`.
     fn close_by_user(&self, user: &UserId, issued_at_or_before: Timestamp);
 
-    /// Ends all sessions of a user, at the wish of the game's backend.
-    fn disconnect(&self, user: &UserId);
+    /// Ends the sessions of a user that had begun by then, at the wish of the game's backend.
+    fn disconnect(&self, user: &UserId, begun_at_or_before: Timestamp);
 }
 
 /// The way out to other nodes. Share it behind an [`Arc`].
@@ -199,6 +200,10 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "fireside_revocations",
         "Revocations that may still deny a token, as of the last minute",
+    ),
+    Metric::gauge(
+        "fireside_revocations_unshared",
+        "Revocations known here that other nodes cannot read yet",
     ),
     Metric::counter(
         "fireside_store_events_total",

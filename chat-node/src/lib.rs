@@ -23,6 +23,7 @@ pub mod presence;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod rest;
+pub mod revoked;
 pub mod room;
 pub mod server;
 pub mod session;

@@ -159,6 +159,16 @@ impl Limits {
         wait.map_or(Ok(()), |wait| Err(refusal("room", wait)))
     }
 
+    /// Messages that another node took for `room` count here too, so that all nodes together let
+    /// through what one would, but for what is on its way between them.
+    pub fn taken_elsewhere(&self, room: &RoomId, messages: usize) {
+        for _ in 0..messages {
+            if !self.rooms.check(room).is_allowed() {
+                return;
+            }
+        }
+    }
+
     /// Lets go of full buckets now and then, until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         loop {
@@ -278,6 +288,16 @@ mod tests {
             ErrorCode::RateLimited
         );
         assert!(limits.room_send(&q).is_ok());
+    }
+
+    #[test]
+    fn what_other_nodes_take_counts_for_the_room() {
+        let limits = limits();
+        let (r, q) = (RoomId::parse("r").unwrap(), RoomId::parse("q").unwrap());
+        limits.taken_elsewhere(&r, 1);
+        assert!(limits.room_send(&r).is_ok() && limits.room_send(&r).is_err());
+        limits.taken_elsewhere(&q, 1000);
+        assert!(limits.room_send(&q).is_err());
     }
 
     #[test]

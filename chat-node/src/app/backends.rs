@@ -16,6 +16,7 @@ use crate::{
     history::mongodb::{MongoHistory, MongoSettings},
     presence::RedisPresence,
     redis::{RedisLink, RedisSettings},
+    revoked::RedisRevoked,
 };
 use crate::{
     bus::{Bus, BusReceiver, LocalBus},
@@ -25,6 +26,7 @@ use crate::{
     },
     overload::Overload,
     presence::{LocalPresence, PresenceStore},
+    revoked::RevokedSet,
 };
 
 /// What the bus may hold for this node.
@@ -36,6 +38,8 @@ pub(super) struct Backends {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) heard: BusReceiver,
     pub(super) presence: Arc<dyn PresenceStore>,
+    /// Where nodes share what is revoked, if there are others.
+    pub(super) revoked: Option<Arc<dyn RevokedSet>>,
     pub(super) closing: Closing,
 }
 
@@ -82,6 +86,7 @@ impl Backends {
             bus: Arc::new(bus),
             heard,
             presence: Arc::new(presence),
+            revoked: None,
             closing: Closing::File {
                 history,
                 _claim: claim,
@@ -89,7 +94,7 @@ impl Backends {
         })
     }
 
-    /// History in MongoDB, bus and presence in Redis, shared with all nodes that are told the
+    /// History in MongoDB, bus, presence and what is revoked in Redis, shared with all nodes that are told the
     /// same. A Redis that is out of reach is tried on; MongoDB has to be there.
     #[cfg(feature = "cluster")]
     pub(super) async fn shared(
@@ -103,12 +108,14 @@ impl Backends {
         let link = RedisLink::connect(&cluster.redis)?;
         // Presence would complain that there is no link yet.
         link.wait_up(cluster.redis.redis_connect_timeout).await;
+        let revoked = RedisRevoked::new(link.clone());
         let presence = RedisPresence::new(link, node.clone(), Some(history.clone()));
         Ok(Self {
             history: history.clone(),
             bus: Arc::new(bus),
             heard,
             presence: Arc::new(presence),
+            revoked: Some(Arc::new(revoked)),
             closing: Closing::Shared(history),
         })
     }

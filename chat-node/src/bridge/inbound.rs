@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use shared::protocol::room::EntryBody;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bridge, BusMessage, RoomListener, SessionControl, StoreEvents};
+use super::{Bridge, BusMessage, RoomListener, RoomNews, SessionControl, StoreEvents};
 use crate::{
     bus::{BusEvent, BusReceiver, Envelope, Topic},
     friends::FriendCache,
+    limits::Limits,
     presence::Presence,
     transport::relay::Relays,
 };
@@ -28,6 +30,8 @@ pub struct Inbound {
     pub store_events: Arc<StoreEvents>,
     /// Who is here.
     pub relays: Relays,
+    /// How much rooms take.
+    pub limits: Arc<Limits>,
 }
 
 impl Inbound {
@@ -80,12 +84,19 @@ impl Inbound {
                 // that user in it.
                 let for_nobody = matches!(topic, Topic::User(user) if !self.relays.is_online(user));
                 if !for_nobody {
+                    // Only here: of two people each has a topic, on which it would come again.
+                    if let (Topic::Room(room), RoomNews::Entries { entries, .. }) = (topic, &news) {
+                        let messages = entries
+                            .iter()
+                            .filter(|entry| matches!(entry.body, EntryBody::Message(_)));
+                        self.limits.taken_elsewhere(room, messages.count());
+                    }
                     self.rooms.hear(news);
                 }
             }
             BusMessage::Presence(news) => self.presence.hear(&news),
             BusMessage::Store(event) => self.store_events.heard(event),
-            BusMessage::Disconnect { user } => self.sessions.disconnect(&user),
+            BusMessage::Disconnect { user, at } => self.sessions.disconnect(&user, at),
             BusMessage::Lost => self.rooms.restored(),
         }
     }

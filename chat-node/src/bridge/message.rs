@@ -27,6 +27,9 @@ pub enum BusMessage {
     Disconnect {
         /// Whose.
         user: UserId,
+        /// Only those that had begun by then.
+        #[serde(default = "Timestamp::now")]
+        at: Timestamp,
     },
 }
 
@@ -139,7 +142,10 @@ mod tests {
             BusMessage::Store(StoreEvent::new(StoreEventKind::UserWithdrawn {
                 user: user("a"),
             })),
-            BusMessage::Disconnect { user: user("a") },
+            BusMessage::Disconnect {
+                user: user("a"),
+                at: Timestamp::from_millis(7),
+            },
             BusMessage::Lost,
         ];
         for message in messages {
@@ -150,11 +156,14 @@ mod tests {
 
     #[test]
     fn a_newer_neighbour_is_understood_as_far_as_possible() {
-        let newer = json!({"disconnect": {"user": "a", "why": "because"}});
+        let newer = json!({"disconnect": {"user": "a", "at": 7, "why": "because"}});
         let payload = rmp_serde::to_vec_named(&newer).unwrap();
         assert_eq!(
             BusMessage::decode(&payload).unwrap(),
-            BusMessage::Disconnect { user: user("a") }
+            BusMessage::Disconnect {
+                user: user("a"),
+                at: Timestamp::from_millis(7),
+            }
         );
         let unknown = rmp_serde::to_vec_named(&json!({"teleport": {"user": "a"}})).unwrap();
         assert!(BusMessage::decode(&unknown).is_err());

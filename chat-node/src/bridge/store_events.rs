@@ -4,14 +4,13 @@
 //! what was seen is dropped. Each is news of how things stand, applied without asking back. They
 //! are taken one after the other, so that one person's events keep their order.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use shared::{
-    auth::{Revocation, Revocations},
+    auth::Revocations,
     events::{self, FriendChange, Person, Profile, SeenEvents, StoreEvent, StoreEventKind},
-    id::{Timestamp, UserId},
+    id::UserId,
     protocol::{
         codec::SharedEvent,
         event::{Event, FriendState},
@@ -19,14 +18,15 @@ use shared::{
     },
 };
 use smallvec::{SmallVec, smallvec};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bridge, BusMessage, SessionControl};
+use super::{Bridge, BusMessage, SessionControl, revoking::Revoking};
 use crate::{
     bus::Topic,
     friends::{FriendCache, Refreshed},
     presence::Presence,
+    revoked::RevokedSet,
     transport::relay::{Audience, Relays},
 };
 
@@ -39,8 +39,6 @@ const WAITING: usize = 1024;
 const READS: usize = 32;
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often revocations are looked through for those that have had their time.
-const TIDY: Duration = Duration::from_mins(1);
 
 /// Takes in what happens in the store. Share it behind an [`Arc`].
 pub struct StoreEvents {
@@ -48,14 +46,12 @@ pub struct StoreEvents {
     friends: Arc<FriendCache>,
     relays: Relays,
     presence: Presence,
-    revocations: Revocations,
-    sessions: Arc<dyn SessionControl>,
+    revoking: Revoking,
     seen: Mutex<SeenEvents>,
     /// Held while an event is made to happen.
     pub(super) turn: tokio::sync::Mutex<()>,
     waiting: mpsc::Sender<StoreEvent>,
     queue: Mutex<Option<mpsc::Receiver<StoreEvent>>>,
-    reread: Notify,
 }
 
 impl StoreEvents {
@@ -69,19 +65,35 @@ impl StoreEvents {
         sessions: Arc<dyn SessionControl>,
     ) -> Self {
         let (waiting, queue) = mpsc::channel(WAITING);
+        let revoking = Revoking::new(revocations, sessions, Arc::clone(&friends));
         Self {
             bridge,
             friends,
             relays,
             presence,
-            revocations,
-            sessions,
+            revoking,
             seen: Mutex::new(SeenEvents::new(SEEN)),
             turn: tokio::sync::Mutex::new(()),
             waiting,
             queue: Mutex::new(Some(queue)),
-            reread: Notify::new(),
         }
+    }
+
+    /// Shares with other nodes what is revoked.
+    #[must_use]
+    pub fn sharing(mut self, set: Arc<dyn RevokedSet>) -> Self {
+        self.revoking.share_in(set);
+        self
+    }
+
+    /// Ends the sessions of a user, on every node.
+    pub fn disconnect(&self, user: &UserId) {
+        let at = self.revoking.disconnect(user);
+        let message = BusMessage::Disconnect {
+            user: user.clone(),
+            at,
+        };
+        self.bridge.publish(Topic::User(user.clone()), &message);
     }
 
     /// Takes events in from store-api, makes them happen here and tells the other nodes. Those
@@ -116,9 +128,9 @@ impl StoreEvents {
         self.reread_revocations();
     }
 
-    /// Events may have been missed: what is revoked is asked of store-api again.
+    /// Events may have been missed: what is revoked is asked again.
     pub fn reread_revocations(&self) {
-        self.reread.notify_one();
+        self.revoking.doubt();
     }
 
     /// Reads what is revoked, makes what other nodes heard happen here, and reads graphs again that are in
@@ -127,7 +139,6 @@ impl StoreEvents {
         let Some(mut queue) = self.queue.lock().take() else {
             return;
         };
-        self.reread_revocations();
         let queued = async {
             while let Some(event) = queue.recv().await {
                 let _turn = self.turn.lock().await;
@@ -137,8 +148,7 @@ impl StoreEvents {
         tokio::select! {
             () = queued => {}
             () = self.keep_graphs() => {}
-            () = self.keep_revocations() => {}
-            () = self.forget_revocations() => {}
+            () = self.revoking.run() => {}
             () = stop.cancelled() => {}
         }
     }
@@ -147,7 +157,7 @@ impl StoreEvents {
     async fn apply(&self, event: &StoreEvent) {
         metrics::counter!("fireside_store_events_total").increment(1);
         if let Some(revocation) = event.revocation() {
-            self.revoke(revocation);
+            self.revoking.revoke(revocation);
         }
         match &event.kind {
             StoreEventKind::FriendChanged(change) => self.friendship(event, change).await,
@@ -258,24 +268,6 @@ impl StoreEvents {
         self.publish(&Audience::Users(friends.into()), event);
     }
 
-    fn revoke(&self, revocation: Revocation) {
-        match &revocation {
-            Revocation::Token { jti, .. } => {
-                let jti = jti.clone();
-                self.revocations.apply(revocation);
-                self.sessions.close_by_token(&jti);
-            }
-            Revocation::User {
-                user,
-                issued_at_or_before,
-            } => {
-                let (user, until) = (user.clone(), *issued_at_or_before);
-                self.revocations.apply(revocation);
-                self.sessions.close_by_user(&user, until);
-            }
-        }
-    }
-
     /// Each sees how the other is, if they are friends and nobody blocks.
     async fn introduce(&self, a: &UserId, b: &UserId) {
         for (viewer, person) in [(a, b), (b, a)] {
@@ -359,34 +351,6 @@ impl StoreEvents {
         let hidden = |id: &&UserId| before.befriended(id) && !after.unblocked(id);
         for id in before.friends.keys().filter(hidden) {
             self.presence.conceal(user, id).await;
-        }
-    }
-
-    async fn forget_revocations(&self) {
-        loop {
-            self.revocations.purge(Timestamp::now());
-            metrics::gauge!("fireside_revocations").set(self.revocations.len() as f64);
-            tokio::time::sleep(TIDY).await;
-        }
-    }
-
-    async fn keep_revocations(&self) {
-        loop {
-            self.reread.notified().await;
-            loop {
-                match self.friends.revocations().await {
-                    Ok(all) => {
-                        for revocation in all {
-                            self.revoke(revocation);
-                        }
-                        break;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "it is not known yet what is revoked");
-                        tokio::time::sleep(RETRY).await;
-                    }
-                }
-            }
         }
     }
 }

@@ -12,15 +12,20 @@ use shared::{
     protocol::codec::Encoding,
 };
 
+mod redis;
+
 use super::*;
 use crate::{
     bus::{LocalBus, LocalNode},
     friends::{FriendCache, FriendCacheSettings, Graph, memory::MemoryFriends},
+    limits::{LimitSettings, Limits},
     overload::Overload,
     presence::{
-        Availability, DeviceState, Incarnation, Lease, LocalPresence, LocalPresenceNode, Presence,
-        PresenceError, PresenceSettings, PresenceStore, Reaped, Standing,
+        Availability, DeviceState, Incarnation, Lease, LocalPresence, Presence, PresenceError,
+        PresenceSettings, PresenceStore, Reaped, RedisPresence, Standing,
     },
+    redis::{RedisLink, RedisSettings},
+    revoked::{RedisRevoked, RevokedSet},
     transport::{
         SessionKey,
         relay::{Relay, Relays},
@@ -33,6 +38,9 @@ struct Cluster {
     bus: LocalBus,
     presence: LocalPresence,
     store: Arc<MemoryFriends>,
+    /// Presence and revocations are in Redis, then.
+    redis: Option<RedisSettings>,
+    pace: PresenceSettings,
 }
 
 struct Node {
@@ -51,7 +59,7 @@ struct Node {
 
 /// One node's way to the presence store, which can be cut.
 struct Link {
-    store: LocalPresenceNode,
+    store: Arc<dyn PresenceStore>,
     cut: Mutex<bool>,
 }
 
@@ -82,7 +90,7 @@ impl SessionControl for Heard {
         self.closed.lock().push(user.to_string());
     }
 
-    fn disconnect(&self, user: &UserId) {
+    fn disconnect(&self, user: &UserId, _: Timestamp) {
         self.closed.lock().push(format!("disconnect {user}"));
     }
 }
@@ -140,6 +148,8 @@ impl Cluster {
             bus: LocalBus::new(),
             presence: LocalPresence::new(),
             store: Arc::default(),
+            redis: None,
+            pace: PresenceSettings::default(),
         }
     }
 
@@ -160,8 +170,17 @@ impl Cluster {
         let relays = relay.relays().clone();
         let port = Arc::clone(&self.store) as Arc<dyn crate::friends::Friends>;
         let friends = Arc::new(FriendCache::new(port, FriendCacheSettings::default()));
+        let redis = self.redis.as_ref().map(|settings| {
+            let link = RedisLink::connect(settings).unwrap();
+            let revoked: Arc<dyn RevokedSet> = Arc::new(RedisRevoked::new(link.clone()));
+            (link, revoked)
+        });
+        let store: Arc<dyn PresenceStore> = match &redis {
+            Some((link, _)) => Arc::new(RedisPresence::new(link.clone(), id, None)),
+            None => Arc::new(self.presence.node(id)),
+        };
         let link = Arc::new(Link {
-            store: self.presence.node(id),
+            store,
             cut: Mutex::new(false),
         });
         let presence = Presence::new(
@@ -170,18 +189,22 @@ impl Cluster {
             Arc::clone(&bridge),
             relays.clone(),
             Overload::default(),
-            PresenceSettings::default(),
+            self.pace,
         );
         let heard = Arc::new(Heard::default());
         let revocations = Revocations::new();
-        let store_events = Arc::new(StoreEvents::new(
+        let store_events = StoreEvents::new(
             Arc::clone(&bridge),
             Arc::clone(&friends),
             relays.clone(),
             presence.clone(),
             revocations.clone(),
             Arc::clone(&heard) as Arc<dyn SessionControl>,
-        ));
+        );
+        let store_events = Arc::new(match redis {
+            Some((_, revoked)) => store_events.sharing(revoked),
+            None => store_events,
+        });
         let inbound = Inbound {
             bridge: Arc::clone(&bridge),
             rooms: Arc::clone(&heard) as Arc<dyn RoomListener>,
@@ -190,6 +213,7 @@ impl Cluster {
             friends: Arc::clone(&friends),
             store_events: Arc::clone(&store_events),
             relays,
+            limits: Arc::new(Limits::new(&limits())),
         };
         let stop = CancellationToken::new();
         let tasks = vec![
@@ -217,7 +241,10 @@ impl Cluster {
             stop,
             tasks,
         };
-        secs(1).await;
+        match &self.redis {
+            Some(_) => tokio::time::sleep(Duration::from_millis(300)).await,
+            None => secs(1).await,
+        }
         node
     }
 }
@@ -241,8 +268,9 @@ impl Node {
         sink.attach(accepted, Encoding::Json);
         self.relay.register(&sink);
         self.bridge.online(&user).await;
-        self.friends.online(&user).await;
+        let graph = self.friends.online(&user).await;
         self.presence.connected(sink.key(), &user, state);
+        self.presence.snapshot(&user, &graph).await;
         Session {
             key: sink.key(),
             user,
@@ -311,6 +339,19 @@ impl Session {
         presences
             .map(|(_, d)| (word(&d["user"]), word(&d["status"])))
             .collect()
+    }
+}
+
+fn limits() -> LimitSettings {
+    let much = || "1000/s burst 1000".parse().unwrap();
+    LimitSettings {
+        limit_sends: much(),
+        limit_typing: much(),
+        limit_presence: much(),
+        limit_starts: much(),
+        limit_commands: much(),
+        limit_room_sends: much(),
+        limit_flood: much(),
     }
 }
 
@@ -786,10 +827,7 @@ async fn revocations_and_disconnects_reach_every_node() {
         StoreEvent::new(StoreEventKind::UserWithdrawn { user: user("a") }),
     ];
     one.store_events.intake(events).await;
-    one.bridge.publish(
-        Topic::User(user("a")),
-        &BusMessage::Disconnect { user: user("a") },
-    );
+    one.store_events.disconnect(&user("a"));
     tokio::time::sleep(Duration::from_millis(500)).await;
     two.heard.closed.lock().sort();
     assert_eq!(*two.heard.closed.lock(), ["a", "disconnect a", "jti"]);

@@ -73,6 +73,14 @@ impl Inner {
             .increment(changes.len() as u64);
         match outcome {
             Ok(standings) => {
+                for (user, held) in &changes {
+                    let since =
+                        self.with_roster(user, |roster, _| roster.taken(user, held.as_ref()));
+                    if since.is_some() {
+                        self.catch_up(user, since);
+                    }
+                }
+                self.taken.notify_waiters();
                 // At once, because telling may ask store-api who the friends of a user are whose
                 // node died; each user is in a batch once, and the next waits for this one.
                 stream::iter(changes.into_iter().zip(standings))

@@ -40,7 +40,7 @@ fn the_operations_page_has_every_setting_and_metric() {
     ];
     let metrics = metrics.into_iter().flatten().map(Metric::row);
     let rows: Vec<String> = settings.chain(metrics).collect();
-    assert_eq!(rows.len(), 2 + 3 + 7 + 9 + 4 + 9 + 2);
+    assert_eq!(rows.len(), 2 + 3 + 7 + 9 + 4 + 10 + 2);
     let missing: Vec<String> = rows
         .into_iter()
         .filter(|row| !page.lines().any(|line| line == row))

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use shared::id::UserId;
+use shared::id::{Timestamp, UserId};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -40,6 +40,10 @@ struct Tracked {
     devices: SmallVec<[Device; 1]>,
     /// What the store has been given.
     put: Option<DeviceState>,
+    /// The store knows that the user is here.
+    noticed: bool,
+    /// Since when changes of others were not told here, because it did not.
+    behind: Option<Timestamp>,
     told: Told,
     /// The version of what was told.
     version: u64,
@@ -246,6 +250,11 @@ impl Roster {
             tracked.told = Told::Nothing;
             tracked.put = None;
         }
+        for tracked in self.users.values_mut() {
+            // Nor were the users told of what others changed.
+            tracked.noticed = false;
+            tracked.behind = Some(Timestamp::from_millis(0));
+        }
     }
 
     /// The sessions of a user.
@@ -303,6 +312,31 @@ impl Roster {
             }
         }
         due
+    }
+
+    /// Whether the store knows that the user is here.
+    pub(super) fn is_noticed(&self, user: &UserId) -> bool {
+        let tracked = self.users.get(user);
+        tracked.is_none_or(|tracked| tracked.noticed || tracked.held().is_none())
+    }
+
+    /// Until the store knows of the user, others do not tell here what they change.
+    pub(super) fn falls_behind(&mut self, user: &UserId, since: Timestamp) {
+        if let Some(tracked) = self.users.get_mut(user) {
+            tracked.behind.get_or_insert(since);
+        }
+    }
+
+    /// The store has what it was given. Answers since when the user has missed what others changed,
+    /// if so.
+    pub(super) fn taken(&mut self, user: &UserId, held: Option<&DeviceState>) -> Option<Timestamp> {
+        let tracked = self.users.get_mut(user)?;
+        tracked.noticed = held.is_some();
+        if tracked.noticed {
+            tracked.behind.take()
+        } else {
+            None
+        }
     }
 
     /// The store took a change. Answers what is to be told, if anything.

@@ -46,6 +46,8 @@ const SHARDS: usize = 16;
 const MISSED: Duration = Duration::from_secs(130);
 /// Of how many users told of by other nodes the newest version is remembered.
 const MAX_VERSIONS: usize = 100_000;
+/// How long a session that starts waits for the store to know of it.
+const NOTICED_IN: Duration = Duration::from_millis(500);
 
 /// A room that a session has just opened, whose members it has not been shown yet.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub(super) struct Inner {
     /// The lease may be lost.
     pub(super) doubted: Notify,
     pub(super) lagging: Notify,
+    /// The store took some changes.
+    pub(super) taken: Notify,
 }
 
 impl Presence {
@@ -109,6 +113,7 @@ impl Presence {
             due: Notify::new(),
             doubted: Notify::new(),
             lagging: Notify::new(),
+            taken: Notify::new(),
         }))
     }
 
@@ -189,8 +194,9 @@ impl Presence {
     }
 
     /// The user's friends by name, as the user may see them. When the store does not answer they are
-    /// `unknown`, and told of when it does.
+    /// `unknown`, and told of when it does. What changes from here on is told.
     pub async fn snapshot(&self, user: &UserId, graph: &Graph) -> Vec<Friend> {
+        self.0.be_noticed(user).await;
         let ids: Vec<UserId> = graph.friends.keys().cloned().collect();
         let views = self.views(user, graph, &ids).await;
         self.0.owe_the_truth(user, &views);
@@ -444,6 +450,29 @@ impl Inner {
                 self.doubt(&error);
                 vec![Known::Unknown; users.len()]
             }
+        }
+    }
+
+    /// Waits until the store knows that the user is here: other nodes tell of their changes only
+    /// those of whom it does. If that takes too long, what is missed meanwhile is shown afterwards.
+    async fn be_noticed(&self, user: &UserId) {
+        if self.teller.bridge.alone() {
+            return;
+        }
+        let noticed = async {
+            loop {
+                let mut taken = std::pin::pin!(self.taken.notified());
+                taken.as_mut().enable();
+                if self.roster(user).lock().is_noticed(user) {
+                    return;
+                }
+                taken.await;
+            }
+        };
+        if tokio::time::timeout(NOTICED_IN, noticed).await.is_err() {
+            self.roster(user)
+                .lock()
+                .falls_behind(user, Timestamp::now());
         }
     }
 

@@ -26,11 +26,7 @@ use super::{
     refusal::of_error,
     rooms::{self, NewRoom, answer},
 };
-use crate::{
-    bridge::BusMessage,
-    bus::Topic,
-    room::{Caller, ReplyBody, rules},
-};
+use crate::room::{Caller, ReplyBody, rules};
 
 /// Most people in one question for presence.
 const MAX_ASKED: usize = 500;
@@ -295,9 +291,7 @@ pub(super) async fn disconnect(
     rest: web::Data<Shared>,
 ) -> HttpResponse {
     let user = user.into_inner();
-    rest.parts.sessions.disconnect(&user);
-    let elsewhere = BusMessage::Disconnect { user: user.clone() };
-    rest.parts.bridge.publish(Topic::User(user), &elsewhere);
+    rest.parts.events.disconnect(&user);
     HttpResponse::NoContent().finish()
 }
 

@@ -27,6 +27,7 @@ pub(super) struct Handle {
     pub(super) sid: SessionId,
     pub(super) user: UserId,
     pub(super) device: Option<DeviceId>,
+    begun: Timestamp,
     token: Mutex<Token>,
     attached: AtomicBool,
     pub(super) address: Addr<Session>,
@@ -60,6 +61,7 @@ impl Handle {
             sid,
             user: claims.sub.clone(),
             device,
+            begun: Timestamp::now(),
             token,
             attached: AtomicBool::new(true),
             address,
@@ -236,9 +238,11 @@ impl SessionControl for Sessions {
     }
 
     /// With 4101: a user with a good token may start again.
-    fn disconnect(&self, user: &UserId) {
+    fn disconnect(&self, user: &UserId, begun_at_or_before: Timestamp) {
         for handle in self.handles(user) {
-            handle.close(Close::end(CloseCode::SessionLost));
+            if handle.begun <= begun_at_or_before {
+                handle.close(Close::end(CloseCode::SessionLost));
+            }
         }
     }
 }

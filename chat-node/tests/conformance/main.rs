@@ -5,3 +5,4 @@
 mod bus;
 mod history;
 mod presence;
+mod revoked;

@@ -76,7 +76,7 @@ impl SessionControl for Ended {
         self.0.lock().push(format!("revoked {user}"));
     }
 
-    fn disconnect(&self, user: &UserId) {
+    fn disconnect(&self, user: &UserId, _: Timestamp) {
         self.0.lock().push(format!("disconnected {user}"));
     }
 }

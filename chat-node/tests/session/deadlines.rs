@@ -140,7 +140,7 @@ async fn revocation_and_disconnection_end_sessions_with_and_without_a_socket() {
 
     let (gone, _) = rig.start("ann").await;
     drop(gone);
-    sessions.disconnect(&user("ann"));
+    sessions.disconnect(&user("ann"), Timestamp::now());
     ann.closed_with(CloseCode::SessionLost).await.unwrap();
     let begun = Instant::now();
     while !sessions.is_empty() {

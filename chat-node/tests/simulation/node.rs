@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use chat_node::{
     bridge::{Bridge, Inbound, SessionControl, StoreEvents},
     friends::{FriendCache, FriendCacheSettings, Friends, FriendsError, Graph, Revocation},
+    limits::{LimitSettings, Limits},
     overload::Overload,
     presence::{LocalPresence, Presence, PresenceSettings},
     room::{RoomSettings, Rooms, RoomsParts},
@@ -23,6 +25,7 @@ use chat_node::{
 use shared::{
     auth::Revocations,
     id::{NodeId, UserId},
+    limits::Quota,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +65,21 @@ impl SessionControl for Undisturbed {
 
     fn close_by_user(&self, _: &UserId, _: shared::id::Timestamp) {}
 
-    fn disconnect(&self, _: &UserId) {}
+    fn disconnect(&self, _: &UserId, _: shared::id::Timestamp) {}
+}
+
+/// Nobody is limited in a schedule.
+fn free() -> LimitSettings {
+    let free = || Quota::new(NonZeroU32::MAX, Duration::from_secs(1), NonZeroU32::MAX);
+    LimitSettings {
+        limit_sends: free(),
+        limit_typing: free(),
+        limit_presence: free(),
+        limit_starts: free(),
+        limit_commands: free(),
+        limit_room_sends: free(),
+        limit_flood: free(),
+    }
 }
 
 /// One life of a node.
@@ -136,6 +153,7 @@ impl Node {
             friends: friends.clone(),
             store_events,
             relays,
+            limits: Arc::new(Limits::new(&free())),
         };
         actix_rt::spawn(inbound.run(heard, stop.clone()));
         let (keeper, until) = (bridge.clone(), stop.clone());

@@ -105,6 +105,20 @@ impl Revocations {
             .retain(|_, moment| moment.plus_millis(lifetime + leeway) > now);
     }
 
+    /// Everything that is revoked, in no order.
+    pub fn all(&self) -> Vec<Revocation> {
+        let lists = self.shared.read();
+        let tokens = lists.tokens.iter().map(|(jti, expires)| Revocation::Token {
+            jti: jti.clone(),
+            expires: *expires,
+        });
+        let users = lists.users.iter().map(|(user, moment)| Revocation::User {
+            user: user.clone(),
+            issued_at_or_before: *moment,
+        });
+        tokens.chain(users).collect()
+    }
+
     /// How many entries there are, for a gauge.
     pub fn len(&self) -> usize {
         let lists = self.shared.read();

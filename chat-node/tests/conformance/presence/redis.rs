@@ -12,7 +12,7 @@ use chat_node::{
     },
     redis::{RedisLink, RedisSettings},
 };
-use loadtest::cluster::RedisServer;
+use loadtest::cluster::{RedisCluster, RedisServer};
 use parking_lot::Mutex;
 use shared::{
     id::{NodeId, Timestamp, UserId},
@@ -136,6 +136,12 @@ impl PresenceFactory for Store {
 async fn redis_conforms() {
     let server = RedisServer::shared().await.unwrap();
     conforms(&Store::at(server.url()).await).await;
+}
+
+#[tokio::test]
+async fn a_cluster_of_redis_conforms() {
+    let cluster = RedisCluster::start(3, false).await.unwrap();
+    conforms(&Store::at(&cluster.url().unwrap()).await).await;
 }
 
 #[tokio::test]
