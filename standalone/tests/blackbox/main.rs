@@ -4,6 +4,7 @@
 
 mod abuse;
 mod accounts;
+mod alone;
 mod app;
 mod channel;
 mod codes;
@@ -15,6 +16,7 @@ mod flow;
 mod friends;
 mod messages;
 mod overload;
+mod page;
 mod presence;
 mod recorded;
 mod rest;
