@@ -68,7 +68,9 @@ pub type BusReceiver = mpsc::Receiver<BusEvent>;
 /// Messages between nodes.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// Hands a message over; never waits. It may be lost all the same.
+    /// Hands a message over; never waits. It may be lost all the same; a backend that knows that it
+    /// lost some tells who hears the others too, by [`BusEvent::Interrupted`] and
+    /// [`BusEvent::Restored`], as soon as it can.
     fn publish(&self, topic: Topic, payload: Bytes) -> Result<(), BusError>;
 
     /// Hears these topics from now on; on return, what is published afterwards arrives.

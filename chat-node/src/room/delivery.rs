@@ -207,7 +207,8 @@ impl Room {
                     self.known = Known::Nothing;
                     self.delivered = Some(Seq::ZERO);
                 }
-                if self.caught_up().await.is_err() {
+                // What is next in the log is delivered whether history answers now or not.
+                if matches!(self.known, Known::Nothing) && self.caught_up().await.is_err() {
                     return;
                 }
                 self.deliver(entries).await;

@@ -137,6 +137,8 @@ pub(super) struct Room {
     pub(super) later: Vec<RoomNews>,
     /// History may have more than the state: nothing is decided before it was read.
     pub(super) behind: bool,
+    /// History did not answer in this turn: nobody else in it waits for that again.
+    pub(super) away: bool,
     /// When it was last compared with history although nothing is heard of it here.
     compared: Instant,
     pub(super) typing: Typing,
@@ -158,6 +160,7 @@ impl Room {
             untold: None,
             later: Vec::new(),
             behind: false,
+            away: false,
             compared: Instant::now(),
             typing: Typing::default(),
             unstored: Arc::default(),
@@ -175,10 +178,13 @@ impl Room {
 
     /// Does everything in the queue.
     pub(super) async fn turn(&mut self) {
+        self.away = false;
         self.mistrust();
         self.begin_where_told();
-        // Whoever cannot be helped while history is away is told so by `caught_up` below.
-        let _ = self.caught_up().await;
+        // What others said is delivered before history is waited for, which may be away.
+        if !matches!(self.queue.front(), Some(Mail::News(_))) {
+            let _ = self.caught_up().await;
+        }
         let mut batch = Batch::default();
         loop {
             let Some(mail) = self.queue.pop_front() else {
@@ -243,6 +249,7 @@ impl Room {
     pub(super) async fn remove_deserted(&mut self) {
         // Somebody may have come in through another node.
         self.behind = true;
+        self.away = false;
         if self.caught_up().await.is_err() || !self.deserted() {
             return;
         }

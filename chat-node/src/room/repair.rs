@@ -32,9 +32,13 @@ impl Room {
         if !self.behind && !matches!(self.known, Known::Nothing) {
             return Ok(());
         }
+        if self.away {
+            return Err(Away);
+        }
         self.catch_up().await.map_err(|error| {
             tracing::warn!(room = %self.id, %error, "cannot read what is missing");
             self.behind = true;
+            self.away = true;
             Away
         })
     }

@@ -55,6 +55,8 @@ pub(crate) struct Port {
     known: bool,
     /// Something was lost on its way here, and will be noticed.
     lacks: bool,
+    /// Something was said here that nobody heard, of which the others have to be told.
+    owes: bool,
     /// When the last message from each node arrives here.
     last: Vec<Instant>,
 }
@@ -83,6 +85,7 @@ impl Wire {
             cuts: 0,
             known: false,
             lacks: false,
+            owes: false,
             last: vec![now; nodes],
         };
         Arc::new(Self {
@@ -131,14 +134,23 @@ impl Wire {
 
     /// It stands again.
     pub(crate) fn mend(&self, node: usize) {
-        let port = &mut self.ports.lock()[node];
+        let ports = &mut *self.ports.lock();
+        let port = &mut ports[node];
         port.cuts -= 1;
-        if port.cuts == 0 && self.plant != Plant::NeverTold {
-            if !std::mem::take(&mut port.known) {
-                port.tell(BusEvent::Interrupted);
+        if port.cuts > 0 || self.plant == Plant::NeverTold {
+            return;
+        }
+        if !std::mem::take(&mut port.known) {
+            port.tell(BusEvent::Interrupted);
+        }
+        port.lacks = false;
+        port.tell(BusEvent::Restored);
+        if std::mem::take(&mut port.owes) {
+            let others = ports.iter_mut().enumerate();
+            for (_, other) in others.filter(|(n, other)| *n != node && other.cuts == 0) {
+                other.tell(BusEvent::Interrupted);
+                other.tell(BusEvent::Restored);
             }
-            port.lacks = false;
-            port.tell(BusEvent::Restored);
         }
     }
 
@@ -152,6 +164,7 @@ impl Wire {
         let ports = &mut *self.ports.lock();
         if ports[from].cuts > 0 {
             note(|| format!("n{from} says into a cut link"));
+            ports[from].owes = true;
             // Until it is known to be cut, what is said there goes nowhere and nobody knows.
             let known = ports[from].known && self.plant != Plant::NeverTold;
             return if known { Err(cut()) } else { Ok(()) };
