@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use shared::{
     auth::Revocations,
     events::{self, FriendChange, Person, Profile, SeenEvents, StoreEvent, StoreEventKind},
-    id::UserId,
+    id::{Timestamp, UserId},
     protocol::{
         codec::SharedEvent,
         event::{Event, FriendState},
@@ -39,6 +39,9 @@ const WAITING: usize = 1024;
 const READS: usize = 32;
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Pairs of whom the first does not have the second for a friend.
+type Strangers<'a> = SmallVec<[(&'a UserId, &'a UserId); 2]>;
 
 /// Takes in what happens in the store. Share it behind an [`Arc`].
 pub struct StoreEvents {
@@ -203,6 +206,7 @@ impl StoreEvents {
     }
 
     async fn friendship(&self, event: &StoreEvent, change: &FriendChange) {
+        let strangers = self.strangers(&change.a.id, &change.b.id);
         self.friends.apply(event);
         self.tell_of_friend(&change.a.id, &change.b, change.state);
         if change.only_a {
@@ -211,7 +215,7 @@ impl StoreEvents {
         self.tell_of_friend(&change.b.id, &change.a, change.state.mirrored());
         // An ex-friend is shown nothing more; the friend list without the person says enough.
         if change.state == events::FriendState::Friend {
-            self.introduce(&change.a.id, &change.b.id).await;
+            self.introduce(strangers, event.ts).await;
         }
     }
 
@@ -232,9 +236,10 @@ impl StoreEvents {
     }
 
     async fn unblock(&self, event: &StoreEvent, by: &UserId, user: &UserId) {
+        let strangers = self.strangers(by, user);
         self.friends.apply(event);
         self.tell_of_block(by, user, false);
-        self.introduce(by, user).await;
+        self.introduce(strangers, event.ts).await;
     }
 
     fn profile(&self, event: &StoreEvent, profile: &Profile) {
@@ -268,13 +273,24 @@ impl StoreEvents {
         self.publish(&Audience::Users(friends.into()), event);
     }
 
-    /// Each sees how the other is, if they are friends and nobody blocks.
-    async fn introduce(&self, a: &UserId, b: &UserId) {
-        for (viewer, person) in [(a, b), (b, a)] {
-            let graph = self.friends.graph(viewer).unwrap_or_default();
-            if graph.befriended(person) {
-                let person = std::slice::from_ref(person);
-                self.presence.reveal(viewer, person).await;
+    /// Whoever of the two does not have the other for a friend here yet, and the other. The event
+    /// may come after sessions that began with that friend, and were shown how the friend is.
+    fn strangers<'a>(&self, a: &'a UserId, b: &'a UserId) -> Strangers<'a> {
+        let stranger = |(one, other): &(&UserId, &UserId)| {
+            let graph = self.friends.graph(one);
+            graph.is_none_or(|graph| !graph.befriended(other))
+        };
+        [(a, b), (b, a)].into_iter().filter(stranger).collect()
+    }
+
+    /// Each sees how the other is, if they are friends now and nobody blocks; `at` is since when.
+    async fn introduce(&self, strangers: Strangers<'_>, at: Timestamp) {
+        for (one, other) in strangers {
+            let graph = self.friends.graph(one).unwrap_or_default();
+            if graph.befriended(other) {
+                let others = std::slice::from_ref(other);
+                self.presence.reveal(one, others).await;
+                self.presence.show_elsewhere(one, others, Some(at)).await;
             }
         }
     }
@@ -348,6 +364,7 @@ impl StoreEvents {
             self.tell_of_block(user, id, false);
         }
         self.presence.reveal(user, &new).await;
+        self.presence.show_elsewhere(user, &new, None).await;
         let hidden = |id: &&UserId| before.befriended(id) && !after.unblocked(id);
         for id in before.friends.keys().filter(hidden) {
             self.presence.conceal(user, id).await;

@@ -512,6 +512,46 @@ async fn new_friends_are_shown_to_each_other_and_former_ones_no_more() {
 }
 
 #[actix_rt::test]
+async fn who_began_with_a_friend_is_not_shown_them_again() {
+    let cluster = Cluster::new();
+    let (one, two) = (cluster.node("one").await, cluster.node("two").await);
+    let event = friendship("a", "b", FriendState::Friend);
+    // The store has it, the nodes have not heard of it.
+    cluster.befriend("a", "b");
+    let mut a = one.session("a", online()).await;
+    let mut b = two.session("b", online()).await;
+    secs(5).await;
+    assert_eq!(a.seen(), [saw("a", "online"), saw("b", "online")]);
+    b.events();
+    two.store_events.intake(vec![event]).await;
+    secs(5).await;
+    for session in [&mut a, &mut b] {
+        let came = session.events();
+        assert_eq!(came.len(), 1, "{came:?}");
+        assert_eq!(came[0].0, "friend.changed");
+    }
+}
+
+#[actix_rt::test]
+async fn what_changes_before_ones_node_hears_of_a_friend_is_shown_to_the_friend() {
+    let cluster = Cluster::new();
+    let (one, two) = (cluster.node("one").await, cluster.node("two").await);
+    let b = two.session("b", online()).await;
+    secs(5).await;
+    cluster.befriend("a", "b");
+    let mut event = friendship("a", "b", FriendState::Friend);
+    // All of this may be within one millisecond.
+    event.ts = event.ts.plus_millis(-1000);
+    let mut a = one.session("a", online()).await;
+    two.presence.set(b.key, &b.user, state(Availability::Busy));
+    secs(5).await;
+    assert_eq!(a.seen(), [saw("a", "online")], "nobody knows whom to tell");
+    two.store_events.intake(vec![event]).await;
+    secs(5).await;
+    assert_eq!(a.seen(), [saw("b", "busy")]);
+}
+
+#[actix_rt::test]
 async fn a_block_is_told_to_the_blocker_alone_and_looks_like_leaving() {
     let cluster = Cluster::new();
     cluster.befriend("a", "b");

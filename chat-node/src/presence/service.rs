@@ -344,6 +344,20 @@ impl Presence {
         }
     }
 
+    /// Shows `viewers`, where else they are, how the user here is, if that changed after `since`:
+    /// they became friends, and while only their nodes knew it they were not told.
+    pub async fn show_elsewhere(
+        &self,
+        user: &UserId,
+        viewers: &[UserId],
+        since: Option<Timestamp>,
+    ) {
+        let told = self.0.teller.tell_elsewhere(user, viewers, since).await;
+        if let Err(error) = told {
+            self.0.doubt(&error);
+        }
+    }
+
     /// Shows the viewer's sessions here that `user` went offline, unless that is what they see
     /// already: of a block, nothing else tells.
     pub async fn conceal(&self, viewer: &UserId, user: &UserId) {

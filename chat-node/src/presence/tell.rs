@@ -3,12 +3,12 @@
 use std::{collections::HashSet, sync::Arc};
 
 use shared::{
-    id::UserId,
+    id::{Timestamp, UserId},
     protocol::{codec::SharedEvent, event::Event, presence::PresenceView},
 };
 use smallvec::{SmallVec, smallvec};
 
-use super::{Known, PresenceStore, Relation, Standing, project, roster::News};
+use super::{Known, PresenceError, PresenceStore, Relation, Standing, project, roster::News};
 use crate::{
     bridge::{Bridge, BusMessage, PresenceNews},
     bus::Topic,
@@ -132,11 +132,35 @@ impl Teller {
                 held.is_none_or(|held| held.iter().any(|h| h.node != *self.bridge.node()))
             });
             if elsewhere {
-                let news = Self::news(user, Some(friend), standing);
-                let topic = Topic::User(friend.clone());
-                self.bridge.publish(topic, &BusMessage::Presence(news));
+                self.publish(user, friend, standing);
             }
         }
+    }
+
+    /// Tells friends, where else they are, how the user here is, if that changed after `since`.
+    pub(super) async fn tell_elsewhere(
+        &self,
+        user: &UserId,
+        friends: &[UserId],
+        since: Option<Timestamp>,
+    ) -> Result<(), PresenceError> {
+        if friends.is_empty() || self.bridge.alone() || !self.relays.is_online(user) {
+            return Ok(());
+        }
+        let standings = self.store.read(std::slice::from_ref(user)).await?;
+        for standing in standings.iter().filter(|s| s.changed > since) {
+            for friend in friends {
+                self.publish(user, friend, standing);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a friend's sessions on other nodes.
+    fn publish(&self, user: &UserId, friend: &UserId, standing: &Standing) {
+        let news = Self::news(user, Some(friend), standing);
+        let topic = Topic::User(friend.clone());
+        self.bridge.publish(topic, &BusMessage::Presence(news));
     }
 
     /// Tells those of `viewers` who may see it how `user` is, but friends who were `told` already.

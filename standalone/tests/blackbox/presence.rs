@@ -294,6 +294,8 @@ async fn devices_are_merged_into_one_person() {
     // Invisible on one device is invisible.
     set(&mut launcher, json!({"status": "invisible"})).await;
     sees(&mut a, &bob.id, "offline").await;
+    // The game's device may have been seen before it said what is played.
+    a.until_pong().await.unwrap();
     set(&mut launcher, json!({"status": "online"})).await;
     let back = sees(&mut a, &bob.id, "online").await;
     assert_eq!(back["activity"]["game"], "Ember Keep");

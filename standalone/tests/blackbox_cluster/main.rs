@@ -4,8 +4,9 @@
 //! Not here: `alone`, `disk` and `overload` (what one process does about its disk and its load),
 //! `channel` (the memory of one process, and a hundred thousand writes that take the MongoDB
 //! stand-in minutes), `eddsa` (the key file of `fireside`), `page` (the browser client it serves),
-//! `codes` and `presence` (which count on the pace of one process: several of their tests do not
-//! hold on the stand-in yet), `services` (which kills each service alone) and `recorded` (a program given one address).
+//! `codes` (500 people brought in at once take the stand-in longer than a room waits for history,
+//! now and then: `unavailable`), `services` (which kills each service alone) and `recorded` (a
+//! program given one address).
 
 #![allow(clippy::unwrap_used)]
 
@@ -25,6 +26,8 @@ mod flow;
 mod friends;
 #[path = "../blackbox/messages.rs"]
 mod messages;
+#[path = "../blackbox/presence.rs"]
+mod presence;
 #[path = "../blackbox/rest.rs"]
 mod rest;
 #[path = "../blackbox/resume.rs"]
