@@ -128,6 +128,11 @@ impl Bridge {
         self.linked.store(stands, Ordering::Relaxed);
     }
 
+    /// Returns when something may have been lost that the bus knows nothing of.
+    async fn doubted(&self) {
+        self.topics.doubted().await;
+    }
+
     /// A session of `user` is here: the user's topic is heard from the moment this returns. While
     /// the bus is out of reach it returns all the same after a short wait, and the topic is
     /// subscribed to when it can be. One [`Bridge::offline`] for each.

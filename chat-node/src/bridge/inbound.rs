@@ -41,6 +41,10 @@ impl Inbound {
         loop {
             let event = tokio::select! {
                 event = heard.recv() => event,
+                () = self.bridge.doubted() => {
+                    self.repair();
+                    continue;
+                }
                 () = stop.cancelled() => None,
             };
             metrics::gauge!("fireside_bus_waiting").set(heard.len() as f64);

@@ -32,6 +32,8 @@ pub(super) struct Topics {
     /// Held by whoever talks to the bus.
     turn: tokio::sync::Mutex<()>,
     left: Notify,
+    /// What was said on topics that are heard may have been lost.
+    doubted: Notify,
 }
 
 #[derive(Default)]
@@ -54,6 +56,7 @@ impl Topics {
             book: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             left: Notify::new(),
+            doubted: Notify::new(),
         }
     }
 
@@ -130,7 +133,25 @@ impl Topics {
 
     async fn settle(&self) -> bool {
         let _turn = self.turn.lock().await;
-        self.batch(true).await && self.batch(false).await
+        let late = self.wanting();
+        let heard = self.batch(true).await;
+        if late && heard {
+            self.doubted.notify_one();
+        }
+        heard && self.batch(false).await
+    }
+
+    /// Returns when a topic is heard that somebody needed for a while in vain: what was said on it is
+    /// lost.
+    pub(super) async fn doubted(&self) {
+        self.doubted.notified().await;
+    }
+
+    /// Whether somebody needs a topic that is not heard.
+    fn wanting(&self) -> bool {
+        let book = self.book.lock();
+        let mut unsettled = book.unsettled.iter();
+        unsettled.any(|topic| is_needed(&book.needed, topic))
     }
 
     /// Subscribes to (or leaves) everything unsettled, `BATCH` at a time. The turn is held.

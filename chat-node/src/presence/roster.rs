@@ -36,6 +36,10 @@ pub(super) struct Roster {
 }
 
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 struct Tracked {
     devices: SmallVec<[Device; 1]>,
     /// What the store has been given.
@@ -45,10 +49,15 @@ struct Tracked {
     /// Since when changes of others were not told here, because it did not.
     behind: Option<Timestamp>,
     told: Told,
-    /// The version of what was told.
+    /// The version of what was told, or found to be as it was told already.
     version: u64,
+    /// What was found here at that version was as friends knew it, so nobody told them.
+    silent: bool,
     /// Put and tell even if nothing seems to have changed.
     owed: bool,
+    /// What others know is not certain: the next change is told whatever was told before. So when the
+    /// store may have taken a change without an answer, which other nodes take to be told.
+    unsure: bool,
     /// Not again before this.
     rests: Option<Instant>,
     queued: Option<Instant>,
@@ -214,9 +223,34 @@ impl Roster {
             Some(tracked) => {
                 tracked.told = Told::This(total.cloned());
                 tracked.version = version;
+                tracked.silent = false;
                 true
             }
             None => true,
+        }
+    }
+
+    /// Another node told others of the user as `total`, which is older than what stands here. Whoever
+    /// was told what is newer passes over it; but if this node had found that nobody had to be told, it
+    /// tells now.
+    pub(super) fn overtook(
+        &mut self,
+        user: &UserId,
+        total: Option<&DeviceState>,
+        version: u64,
+        now: Instant,
+    ) {
+        let Some(tracked) = self.users.get_mut(user) else {
+            return;
+        };
+        if !tracked.silent || version >= tracked.version {
+            return;
+        }
+        if matches!(&tracked.told, Told::This(told) if told.as_ref() != total) {
+            // A put under way tells it, too.
+            tracked.unsure = true;
+            tracked.owed = true;
+            self.schedule(user, now);
         }
     }
 
@@ -254,6 +288,22 @@ impl Roster {
             // Nor were the users told of what others changed.
             tracked.noticed = false;
             tracked.behind = Some(Timestamp::from_millis(0));
+        }
+    }
+
+    /// What others told of the users here may not have been heard: the next change of each is told,
+    /// whatever it seems to change, and the last one now, if it seemed to change nothing.
+    pub(super) fn doubt_heard(&mut self, now: Instant) {
+        let mut silent = Vec::new();
+        for (user, tracked) in &mut self.users {
+            tracked.unsure = true;
+            if tracked.silent {
+                tracked.owed = true;
+                silent.push(user.clone());
+            }
+        }
+        for user in silent {
+            self.schedule(&user, now);
         }
     }
 
@@ -351,18 +401,32 @@ impl Roster {
         tracked.under_way = false;
         tracked.rests = Some(now + damping);
         let given = tracked.put.take();
-        let before = match &tracked.told {
-            Told::Nothing => merged(given.iter().chain(&settled.elsewhere)),
+        // What stood in the store before; perhaps another node has told it, and that has not come here.
+        let stood = merged(given.iter().chain(&settled.elsewhere));
+        // Remembered also when nothing is told now: this change must not count as known.
+        let known = match &tracked.told {
+            Told::Nothing => stood.clone(),
             Told::This(state) => state.clone(),
         };
-        // Remembered also when nothing is told now: this change must not count as known.
-        tracked.told = Told::This(before.clone());
+        tracked.told = Told::This(known.clone());
         tracked.put = settled.held;
         tracked.owed = !settled.tell;
         // Somebody else told something newer while the store answered.
         let overtaken = settled.version < tracked.version;
         let mut news = None;
         if settled.tell && !overtaken {
+            let before = if std::mem::take(&mut tracked.unsure) {
+                other_than(settled.total.as_ref())
+            } else if seen(known.as_ref()) == seen(settled.total.as_ref())
+                && seen(stood.as_ref()) != seen(settled.total.as_ref())
+            {
+                stood
+            } else {
+                known
+            };
+            // What was told at a version stays told when the same is found again.
+            let told = seen(before.as_ref()) != seen(settled.total.as_ref());
+            tracked.silent = !told && (tracked.silent || settled.version > tracked.version);
             tracked.version = settled.version;
             tracked.told = Told::This(settled.total.clone());
             news = (before != settled.total).then_some(News {
@@ -379,6 +443,7 @@ impl Roster {
         if let Some(tracked) = self.users.get_mut(user) {
             tracked.under_way = false;
             tracked.owed = true;
+            tracked.unsure = true;
             tracked.rests = Some(now + wait);
             self.schedule(user, now);
         }
@@ -388,6 +453,8 @@ impl Roster {
     pub(super) fn untold(&mut self, user: &UserId, before: Option<DeviceState>, now: Instant) {
         let tracked = self.users.entry(user.clone()).or_default();
         tracked.told = Told::This(before);
+        // If it was not certain before, it still is not.
+        tracked.unsure = true;
         tracked.owed = true;
         self.schedule(user, now);
     }
@@ -456,6 +523,16 @@ impl Tracked {
         });
         graces.min()
     }
+}
+
+/// What friends see of a state.
+fn seen(state: Option<&DeviceState>) -> Option<&DeviceState> {
+    state.filter(|state| state.availability != Availability::Invisible)
+}
+
+/// Something that nobody takes for this state, whatever they may see of it.
+fn other_than(state: Option<&DeviceState>) -> Option<DeviceState> {
+    seen(state).is_none().then(DeviceState::default)
 }
 
 #[cfg(test)]

@@ -44,8 +44,6 @@ const SHARDS: usize = 16;
 /// How far back a resumed session may have missed changes: as long as sessions outlive sockets,
 /// and some.
 const MISSED: Duration = Duration::from_secs(130);
-/// Of how many users told of by other nodes the newest version is remembered.
-const MAX_VERSIONS: usize = 100_000;
 /// How long a session that starts waits for the store to know of it.
 const NOTICED_IN: Duration = Duration::from_millis(500);
 
@@ -70,8 +68,6 @@ pub(super) struct Inner {
     pub(super) lease: Mutex<Option<Incarnation>>,
     /// Viewers to be shown their friends anew: those who changed since then, or all.
     pub(super) behind: Mutex<HashMap<UserId, Option<Timestamp>>>,
-    /// The newest version that another node told, by user.
-    versions: Mutex<HashMap<UserId, u64>>,
     /// Something is due earlier than before, or the lease stands.
     pub(super) due: Notify,
     /// The lease may be lost.
@@ -102,6 +98,7 @@ impl Presence {
                 friends,
                 bridge,
                 relays,
+                versions: Mutex::default(),
             },
             overload,
             hasher: RandomState::new(),
@@ -109,7 +106,6 @@ impl Presence {
             watches: Mutex::default(),
             lease: Mutex::default(),
             behind: Mutex::default(),
-            versions: Mutex::default(),
             due: Notify::new(),
             doubted: Notify::new(),
             lagging: Notify::new(),
@@ -383,14 +379,22 @@ impl Presence {
 
     /// Another node told of somebody.
     pub fn hear(&self, news: &PresenceNews) {
-        if !self.0.newest(news) {
-            return;
-        }
+        let newest = self.0.teller.newest(&news.user, news.version);
         if news.to.is_none() {
-            let mut roster = self.0.roster(&news.user).lock();
-            if !roster.heard(&news.user, news.state.as_ref(), news.version) {
+            let (user, total, version) = (&news.user, news.state.as_ref(), news.version);
+            let heard = self.0.with_roster(user, |roster, now| {
+                let heard = roster.heard(user, total, version);
+                if !heard {
+                    roster.overtook(user, total, version, now);
+                }
+                heard
+            });
+            if !heard {
                 return;
             }
+        }
+        if !newest {
+            return;
         }
         let viewers = self.0.watches.lock().viewers(&news.user);
         self.0.teller.pass_on(news, viewers);
@@ -398,6 +402,10 @@ impl Presence {
 
     /// The bus lost something: everybody here is shown their friends anew.
     pub fn doubt_all(&self, online: impl IntoIterator<Item = UserId>) {
+        for roster in &self.0.rosters {
+            roster.lock().doubt_heard(Instant::now());
+        }
+        self.0.due.notify_one();
         for user in online {
             self.0.catch_up(&user, None);
         }
@@ -528,19 +536,5 @@ impl Inner {
         for user in users {
             self.teller.bridge.offline(user);
         }
-    }
-
-    /// Whether nothing newer was heard of the user. What is told to one friend and what is told
-    /// to all have one version, so equal is new.
-    fn newest(&self, news: &PresenceNews) -> bool {
-        let mut versions = self.versions.lock();
-        if versions.len() >= MAX_VERSIONS {
-            // Order is lost for a moment, memory is not.
-            versions.clear();
-        }
-        let newest = versions.entry(news.user.clone()).or_default();
-        let new = news.version >= *newest;
-        *newest = news.version.max(*newest);
-        new
     }
 }

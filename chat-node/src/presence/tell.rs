@@ -1,7 +1,11 @@
 //! Telling of a change: to whom, and as each may see it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use parking_lot::Mutex;
 use shared::{
     id::{Timestamp, UserId},
     protocol::{codec::SharedEvent, event::Event, presence::PresenceView},
@@ -19,12 +23,17 @@ use crate::{
     },
 };
 
+/// Of how many users the newest version told here is remembered.
+const MAX_VERSIONS: usize = 100_000;
+
 /// The ways to whoever is told.
 pub(super) struct Teller {
     pub(super) store: Arc<dyn PresenceStore>,
     pub(super) friends: Arc<FriendCache>,
     pub(super) bridge: Arc<Bridge>,
     pub(super) relays: Relays,
+    /// The newest version that was told here, by user.
+    pub(super) versions: Mutex<HashMap<UserId, u64>>,
 }
 
 impl Teller {
@@ -44,18 +53,31 @@ impl Teller {
         };
         let (before, after) = (was(&news.before), was(&news.after));
         let open = project(Relation::Open, &after);
-        if project(Relation::Open, &before) != open {
+        let graph = if project(Relation::Open, &before) == open {
+            None
+        } else {
             let Some(graph) = self.graph(user).await else {
                 return false;
             };
-            self.tell_friends(user, &graph, &open, standing).await;
-            self.tell_viewers(user, viewers, &after, Some(&graph));
-        }
-        let own = project(Relation::Own, &after);
-        if project(Relation::Own, &before) != own {
-            self.push(smallvec![user.clone()], user, own);
+            Some(graph)
+        };
+        // Another node may have told something newer meanwhile, and what it told before is not to
+        // come over this.
+        if self.newest(user, standing.version) {
+            if let Some(graph) = &graph {
+                let here = friends(graph).filter(|friend| self.relays.is_online(friend));
+                self.push(here.cloned().collect(), user, open);
+                self.tell_viewers(user, viewers, &after, Some(graph));
+            }
+            let own = project(Relation::Own, &after);
+            if project(Relation::Own, &before) != own {
+                self.push(smallvec![user.clone()], user, own);
+            }
         }
         if !self.bridge.alone() {
+            if let Some(graph) = &graph {
+                self.tell_friends_elsewhere(user, graph, standing).await;
+            }
             let topic = Topic::User(user.clone());
             let news = Self::news(user, None, standing);
             self.bridge.publish(topic, &BusMessage::Presence(news));
@@ -102,28 +124,22 @@ impl Teller {
             .update(&Audience::Users(viewers), &key, &event, None);
     }
 
-    async fn tell_friends(
-        &self,
-        user: &UserId,
-        graph: &Graph,
-        view: &PresenceView,
-        standing: &Standing,
-    ) {
-        let friends = || {
-            graph
-                .friends
-                .keys()
-                .filter(|friend| graph.unblocked(friend))
-        };
-        let here: SmallVec<[UserId; 2]> = friends()
-            .filter(|friend| self.relays.is_online(friend))
-            .cloned()
-            .collect();
-        self.push(here, user, view.clone());
-        if self.bridge.alone() {
-            return;
+    /// Whether nothing newer was told of a user here; from now on, this was. What is told to one
+    /// friend and what is told to all have one version, so equal is new.
+    pub(super) fn newest(&self, user: &UserId, version: u64) -> bool {
+        let mut versions = self.versions.lock();
+        if versions.len() >= MAX_VERSIONS {
+            // Order is lost for a moment, memory is not.
+            versions.clear();
         }
-        let friends: Vec<UserId> = friends().cloned().collect();
+        let newest = versions.entry(user.clone()).or_default();
+        let new = version >= *newest;
+        *newest = version.max(*newest);
+        new
+    }
+
+    async fn tell_friends_elsewhere(&self, user: &UserId, graph: &Graph, standing: &Standing) {
+        let friends: Vec<UserId> = friends(graph).cloned().collect();
         // When the store does not say who is online elsewhere, everybody might be.
         let standings = self.store.read(&friends).await.ok();
         for (n, friend) in friends.iter().enumerate() {
@@ -211,4 +227,10 @@ impl Teller {
             version: standing.version,
         }
     }
+}
+
+/// Who is told of the user whose graph this is.
+fn friends(graph: &Graph) -> impl Iterator<Item = &UserId> {
+    let friends = graph.friends.keys();
+    friends.filter(|friend| graph.unblocked(friend))
 }

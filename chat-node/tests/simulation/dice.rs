@@ -18,6 +18,7 @@ pub(crate) enum Of {
     Publish,
     Subscribe,
     Client,
+    Presence,
 }
 
 /// The dice of one schedule.

@@ -18,7 +18,7 @@ use chat_node::{
     friends::{FriendCache, FriendCacheSettings, Friends, FriendsError, Graph, Revocation},
     limits::{LimitSettings, Limits},
     overload::Overload,
-    presence::{LocalPresence, Presence, PresenceSettings},
+    presence::{Presence, PresenceSettings},
     room::{RoomSettings, Rooms, RoomsParts},
     transport::relay::{Relay, Relays},
 };
@@ -30,6 +30,7 @@ use shared::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    lease::Leased,
     link::Link,
     world::{World, now},
 };
@@ -39,8 +40,9 @@ struct Acquainted(Vec<UserId>);
 
 #[async_trait]
 impl Friends for Acquainted {
-    async fn graph(&self, _: &UserId) -> Result<Graph, FriendsError> {
-        let friends = self.0.iter().map(|user| (user.clone(), user.to_string()));
+    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
+        let others = self.0.iter().filter(|other| *other != user);
+        let friends = others.map(|other| (other.clone(), other.to_string()));
         Ok(Graph {
             friends: friends.collect(),
             ..Graph::default()
@@ -89,6 +91,7 @@ pub(crate) struct Node {
     pub(crate) relay: Relay,
     pub(crate) bridge: Arc<Bridge>,
     pub(crate) friends: Arc<FriendCache>,
+    pub(crate) presence: Presence,
     pub(crate) link: Arc<Link>,
     stop: CancellationToken,
 }
@@ -114,7 +117,10 @@ impl Node {
         let people = Arc::new(Acquainted(world.users.clone()));
         let friends = Arc::new(FriendCache::new(people, FriendCacheSettings::default()));
         let presence = Presence::new(
-            Arc::new(LocalPresence::new().node(id)),
+            Arc::new(Leased {
+                store: world.presence.node(id),
+                link: link.clone(),
+            }),
             friends.clone(),
             bridge.clone(),
             relays.clone(),
@@ -149,13 +155,16 @@ impl Node {
             bridge: bridge.clone(),
             rooms: Arc::new(rooms.clone()),
             sessions,
-            presence,
+            presence: presence.clone(),
             friends: friends.clone(),
             store_events,
             relays,
             limits: Arc::new(Limits::new(&free())),
         };
         actix_rt::spawn(inbound.run(heard, stop.clone()));
+        if world.plan.presence {
+            actix_rt::spawn(presence.clone().run(stop.clone()));
+        }
         let (keeper, until) = (bridge.clone(), stop.clone());
         actix_rt::spawn(async move { keeper.run(until).await });
         Self {
@@ -164,6 +173,7 @@ impl Node {
             relay,
             bridge,
             friends,
+            presence,
             link,
             stop,
         }

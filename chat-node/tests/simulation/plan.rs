@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use chat_node::presence::Availability;
+
 use crate::dice::{Dice, Of, Roll};
 
 /// A schedule.
@@ -13,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) users: usize,
     /// Groups; the last may be a lobby.
     pub(crate) rooms: usize,
+    /// Who is there is what it is about, not what is said.
+    pub(crate) presence: bool,
     pub(crate) faults: Faults,
     /// Ascending in time.
     pub(crate) steps: Vec<Step>,
@@ -101,12 +105,26 @@ pub(crate) enum Act {
     Doubt {
         node: usize,
     },
+    /// A user sets a state on one of their devices.
+    Set {
+        user: usize,
+        to: Availability,
+    },
 }
 
 impl Plan {
     /// The schedule of a seed.
     pub(crate) fn of(seed: u64) -> Self {
-        let mut roll = Dice::new(seed).roll(Of::Plan, 0, 0);
+        Self::about(false, seed)
+    }
+
+    /// The schedule of a seed in which people come and go.
+    pub(crate) fn of_presence(seed: u64) -> Self {
+        Self::about(true, seed)
+    }
+
+    fn about(presence: bool, seed: u64) -> Self {
+        let mut roll = Dice::new(seed).roll(Of::Plan, u64::from(presence), 0);
         let (nodes, users, rooms) = (
             roll.within(2, 4) as usize,
             roll.within(2, 5) as usize,
@@ -130,6 +148,7 @@ impl Plan {
             nodes,
             users,
             rooms,
+            presence,
             faults,
             steps: Vec::new(),
         };
@@ -147,7 +166,11 @@ impl Plan {
                 90..96 => roll.within(500, 4_000),
                 _ => roll.within(10_000, 150_000),
             };
-            let act = plan.act(&mut roll);
+            let act = if presence {
+                plan.coming_and_going(&mut roll)
+            } else {
+                plan.act(&mut roll)
+            };
             plan.step(at, act);
         }
         plan.steps.sort_by_key(|step| step.at);
@@ -191,6 +214,34 @@ impl Plan {
         }
     }
 
+    fn coming_and_going(&self, roll: &mut Roll) -> Act {
+        let user = roll.below(self.users as u64) as usize;
+        let node = roll.below(self.nodes as u64) as usize;
+        let down = *roll.one(&[5, 60, 900, 4_000, 12_000, 17_000, 40_000]);
+        let availabilities = [
+            Availability::Away,
+            Availability::Online,
+            Availability::Busy,
+            Availability::Invisible,
+        ];
+        match roll.below(100) {
+            0..35 => Act::Start { user, node },
+            35..60 => Act::Set {
+                user,
+                to: *roll.one(&availabilities),
+            },
+            60..75 => Act::End { user },
+            75..84 => Act::Crash { node, down },
+            84..91 => Act::Cut {
+                node,
+                down,
+                told: roll.happens(500),
+            },
+            91..98 => Act::Away { node, down },
+            _ => Act::Doubt { node },
+        }
+    }
+
     /// The same with something left out, in every way.
     pub(crate) fn smaller(&self) -> Vec<Self> {
         let mut plans = Vec::new();
@@ -226,8 +277,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {}: {} nodes, {} users, {} rooms, {:?}",
-            self.seed, self.nodes, self.users, self.rooms, self.faults
+            "seed {}: presence {}, {} nodes, {} users, {} rooms, {:?}",
+            self.seed, self.presence, self.nodes, self.users, self.rooms, self.faults
         )?;
         for Step { at, act } in &self.steps {
             writeln!(f, "{at:>8} {act:?}")?;

@@ -17,6 +17,10 @@ pub(crate) enum Plant {
     Unheld,
     /// Nobody is told that a link was cut.
     NeverTold,
+    /// The presence store forgets what it was handed.
+    Unput,
+    /// Nobody takes away what expired leases held.
+    Unreaped,
     /// News come with another's position.
     Misplaced,
 }

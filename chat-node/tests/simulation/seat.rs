@@ -7,7 +7,10 @@ use std::{
     rc::Rc,
 };
 
-use chat_node::transport::sink::Sink;
+use chat_node::{
+    presence::{Availability, DeviceState},
+    transport::sink::Sink,
+};
 use shared::{
     codes::ErrorCode,
     id::{Epoch, RoomId, Seq, UserId},
@@ -18,13 +21,17 @@ use shared::{
     },
 };
 
-use crate::{node::Node, plant::Plant, store::Store, trace::note};
+use crate::{node::Node, plant::Plant, screen::Screen, store::Store, trace::note};
 
 /// A live session.
 pub(crate) struct Seat {
     pub(crate) user: UserId,
     pub(crate) node: Rc<Node>,
     sink: Rc<Sink>,
+    /// What its device says of its user.
+    pub(crate) device: RefCell<DeviceState>,
+    /// What it is shown of its friends, in schedules about that.
+    pub(crate) screen: Option<Screen>,
     /// The position up to which its client has read.
     read: Cell<u64>,
     pub(crate) rooms: RefCell<BTreeMap<RoomId, Place>>,
@@ -61,61 +68,104 @@ impl Seat {
         node: Rc<Node>,
         user: UserId,
         plant: Plant,
+        watches: bool,
     ) -> Result<Self, ErrorCode> {
         let sink = Sink::new(node.relay.next_key(), user.clone(), Encoding::Json);
+        let screen = if watches {
+            Some(Screen::attach(&sink).await)
+        } else {
+            None
+        };
         if plant != Plant::Unheld {
             sink.hold();
         }
         node.relay.register(&sink);
-        node.bridge.online(&user).await;
-        let views = async {
-            let rooms = node.rooms.memberships(&user).await?;
-            node.relay.subscribe(&sink, rooms);
-            let (_, views) = tokio::join!(node.friends.online(&user), node.rooms.begin(&user));
-            if views.is_err() {
-                node.friends.offline(&user);
-            }
-            views
+        let mut seat = Self {
+            user,
+            node,
+            sink,
+            device: RefCell::default(),
+            screen,
+            read: Cell::new(0),
+            rooms: RefCell::default(),
         };
-        let views = match views.await {
-            Ok(views) => views,
-            Err(error) => {
-                node.relay.remove(&sink);
-                sink.discard();
-                node.bridge.offline(&user);
-                return Err(error.code);
+        if let Err(error) = seat.begin().await {
+            seat.end();
+            seat.sink.discard();
+            return Err(error);
+        }
+        Ok(seat)
+    }
+
+    async fn begin(&mut self) -> Result<(), ErrorCode> {
+        let (node, user, sink) = (&self.node, &self.user, &self.sink);
+        node.bridge.online(user).await;
+        let rooms = node.rooms.memberships(user).await;
+        if let Ok(rooms) = &rooms {
+            node.relay.subscribe(sink, rooms.clone());
+        }
+        let appears = async {
+            if self.screen.is_some() {
+                let state = self.device.borrow().clone();
+                node.presence.connected(sink.key(), user, state);
             }
+            node.friends.online(user).await
         };
+        let (graph, views) = tokio::join!(appears, node.rooms.begin(user));
+        let views = rooms.and(views).map_err(|error| error.code)?;
         let heads: HashMap<RoomId, Seq> = views
             .iter()
             .map(|room| (room.id.clone(), room.head))
             .collect();
+        // States are not held: nothing is awaited between this and the start.
+        if let Some(screen) = &self.screen {
+            screen.start(node.presence.snapshot(user, &graph).await);
+        }
         // What a client is told before its session has started it does not take in.
-        let read = Cell::new(sink.last());
+        self.read.set(sink.last());
         sink.release(&heads);
         note(|| {
             let heads: BTreeMap<_, _> = heads.iter().collect();
             format!("{user} starts on n{} from {heads:?}", node.index)
         });
         let rooms = views.iter().map(|view| (view.id.clone(), Place::at(view)));
-        Ok(Self {
-            user,
-            sink,
-            read,
-            rooms: RefCell::new(rooms.collect()),
-            node,
-        })
+        self.rooms = RefCell::new(rooms.collect());
+        Ok(())
+    }
+
+    /// The device says how its user is.
+    pub(crate) fn set(&self, to: Availability) {
+        let state = DeviceState {
+            availability: to,
+            ..DeviceState::default()
+        };
+        *self.device.borrow_mut() = state.clone();
+        self.node.presence.set(self.sink.key(), &self.user, state);
     }
 
     /// Ends it.
     pub(crate) fn end(&self) {
         self.node.relay.remove(&self.sink);
+        if self.screen.is_some() {
+            self.node.presence.ended(self.sink.key(), &self.user);
+        }
         self.node.friends.offline(&self.user);
         self.node.bridge.offline(&self.user);
+        self.part();
+    }
+
+    /// Its socket is gone.
+    pub(crate) fn part(&self) {
+        if let Some(screen) = &self.screen {
+            screen.detach(&self.sink);
+        }
     }
 
     /// Reads what came; answers what must not have.
     pub(crate) fn observe(&self, store: &Store) -> Vec<String> {
+        if let Some(screen) = &self.screen {
+            screen.look(&format!("{}@n{}", self.user, self.node.index));
+        }
         if self.sink.last() == self.read.get() {
             return Vec::new();
         }

@@ -170,7 +170,9 @@ impl Wire {
             return if known { Err(cut()) } else { Ok(()) };
         }
         for (to, port) in ports.iter_mut().enumerate() {
-            if to == from || !port.topics.contains(topic) {
+            // A node hears itself too; but for what it tells every node it need not.
+            let own = to == from && *topic != Topic::Nodes;
+            if own || !port.topics.contains(topic) {
                 continue;
             }
             let mut roll = self.dice.roll(Of::Publish, from as u64, to as u64);

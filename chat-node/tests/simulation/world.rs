@@ -12,12 +12,16 @@ use std::{
     time::Duration,
 };
 
-use chat_node::room::{Caller, Reply, ReplyBody};
+use chat_node::{
+    presence::{Availability, LocalPresence, merged},
+    room::{Caller, Reply, ReplyBody},
+};
 use shared::{
     codes::ErrorCode,
     id::{Nonce, RoomId, Seq, Timestamp, UserId},
     protocol::{
         command::{Command, MessageSend, OfMember, OfRoom, OfUser},
+        presence::Status,
         room::{EntryBody, RoomKind},
     },
 };
@@ -64,6 +68,7 @@ pub(crate) struct World {
     pub(crate) dice: Arc<Dice>,
     pub(crate) store: Arc<Store>,
     pub(crate) wire: Arc<Wire>,
+    pub(crate) presence: LocalPresence,
     pub(crate) calm: Arc<AtomicBool>,
     pub(crate) users: Vec<UserId>,
     rooms: Vec<RoomId>,
@@ -89,7 +94,7 @@ pub(crate) struct Outcome {
 pub(crate) fn play(plan: &Plan, plant: Plant, traced: bool) -> Outcome {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
-            .enable_time()
+            .enable_all()
             .start_paused(true)
             .build()
             .expect("a runtime")
@@ -142,6 +147,7 @@ impl World {
             dice,
             store,
             wire,
+            presence: LocalPresence::new(),
             calm,
             users,
             rooms,
@@ -194,6 +200,9 @@ impl World {
             }
         }
         self.wrong.borrow_mut().extend(lacking);
+        for seat in &*self.seats.borrow() {
+            seat.part();
+        }
         for ((room, user, nonce), seq) in &*self.acked.borrow() {
             if let Err(what) = self.stands(room, user, nonce, *seq) {
                 self.breach(what);
@@ -219,11 +228,31 @@ impl World {
                     _ => {}
                 }
             }
+            if let Some(screen) = &seat.screen {
+                let shown = screen.shown.borrow();
+                for friend in self.users.iter().filter(|other| **other != seat.user) {
+                    let (truth, sees) = (self.status(friend), shown.get(friend));
+                    if sees != Some(&truth) {
+                        lacking.push(format!("{who} sees {friend} {sees:?}, who is {truth:?}"));
+                    }
+                }
+            }
             for room in known.keys().filter(|room| !rooms.contains(room)) {
                 lacking.push(format!("{who} is never told to be out of {room}"));
             }
         }
         lacking
+    }
+
+    /// How a user is, to friends.
+    fn status(&self, user: &UserId) -> Status {
+        let seats = self.seats.borrow();
+        let seats = seats.iter().filter(|seat| seat.user == *user);
+        let devices: Vec<_> = seats.map(|seat| seat.device.borrow().clone()).collect();
+        match merged(&devices).map(|state| state.availability) {
+            None | Some(Availability::Invisible) => Status::Offline,
+            Some(availability) => availability.status(),
+        }
     }
 
     /// Whether what was acknowledged at a position stands there, and nowhere else.
@@ -312,6 +341,13 @@ impl World {
                     node.link.away.fetch_add(1, Relaxed);
                     sleep(Duration::from_millis(down)).await;
                     node.link.away.fetch_sub(1, Relaxed);
+                }
+                Act::Set { user, to } => {
+                    let seats = world.seats.borrow().clone();
+                    let mut seats = seats.iter();
+                    if let Some(seat) = seats.find(|seat| seat.user == world.users[user]) {
+                        seat.set(to);
+                    }
                 }
                 Act::Doubt { node } => {
                     if let Some(node) = world.node(node) {
@@ -420,7 +456,7 @@ impl World {
         let user = self.users[user].clone();
         loop {
             if let Some(node) = self.node(node) {
-                match Seat::start(node, user.clone(), self.plant).await {
+                match Seat::start(node, user.clone(), self.plant, self.plan.presence).await {
                     Ok(seat) if seat.node.alive() => {
                         return self.seats.borrow_mut().push(Rc::new(seat));
                     }
@@ -448,9 +484,12 @@ impl World {
         };
         node.die();
         self.wire.leave(index);
-        self.seats
-            .borrow_mut()
-            .retain(|seat| seat.node.index != index);
+        self.seats.borrow_mut().retain(|seat| {
+            if seat.node.index == index {
+                seat.part();
+            }
+            seat.node.index != index
+        });
         let world = self.clone();
         actix_rt::spawn(async move {
             sleep(BURIED).await;

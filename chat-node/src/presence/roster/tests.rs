@@ -26,6 +26,7 @@ fn state(availability: Availability) -> DeviceState {
 
 const ONLINE: Availability = Availability::Online;
 const BUSY: Availability = Availability::Busy;
+const INVISIBLE: Availability = Availability::Invisible;
 
 /// A roster with a clock and a store that takes everything, where no other node holds anything.
 struct Bench {
@@ -220,6 +221,132 @@ fn a_node_that_joins_in_knows_what_was_known_before() {
     assert!(bench.roster.heard(&a, None, 6));
 }
 
+impl Bench {
+    /// The store answers what is due of `user` with what another node holds, at this version.
+    fn settle(
+        &mut self,
+        user: &UserId,
+        elsewhere: Option<Availability>,
+        version: u64,
+    ) -> Option<News> {
+        self.now += PACE.damping;
+        let due = self.roster.due(self.now, 10).remove(0);
+        let elsewhere = elsewhere.map(state);
+        let settled = Settled {
+            total: merged(due.held.iter().chain(&elsewhere)),
+            held: due.held,
+            elsewhere,
+            version,
+            tell: true,
+        };
+        self.roster.settled(user, settled, self.now)
+    }
+
+    /// Another node's news come. Answers whether they are new.
+    fn hear(&mut self, user: &UserId, total: Option<Availability>, version: u64) -> bool {
+        let total = total.map(state);
+        let heard = self.roster.heard(user, total.as_ref(), version);
+        if !heard {
+            self.roster
+                .overtook(user, total.as_ref(), version, self.now);
+        }
+        heard
+    }
+}
+
+/// The user was on two nodes and left the other first, whose news come late.
+#[test]
+fn what_another_tells_late_does_not_stand_for_what_was_told_here() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    let now = bench.now;
+    bench.roster.connected(session(1), &a, state(ONLINE), now);
+    assert!(bench.settle(&a, None, 3).is_some());
+    bench.roster.ended(session(1), &a, now);
+    let gone = bench.settle(&a, None, 5);
+    assert_eq!(gone.map(|news| news.after), Some(None), "told");
+    assert!(!bench.hear(&a, Some(ONLINE), 4), "older");
+    // Everybody passed over it: it is not what they were told.
+    bench.roster.connected(session(2), &a, state(ONLINE), now);
+    let back = bench.settle(&a, None, 6).map(|news| news.after);
+    assert_eq!(back, Some(Some(state(ONLINE))));
+}
+
+/// The user left two nodes at once, of which the other was invisible. It told of what was left here,
+/// which did not come.
+#[test]
+fn what_stood_in_the_store_may_have_been_told() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    let now = bench.now;
+    bench.roster.connected(session(1), &a, state(ONLINE), now);
+    assert!(bench.settle(&a, None, 2).is_some());
+    assert!(bench.hear(&a, Some(INVISIBLE), 3));
+    bench.roster.ended(session(1), &a, now);
+    let gone = bench.settle(&a, None, 5).unwrap();
+    assert_eq!(gone.before, Some(state(ONLINE)), "told at version 4");
+    assert_eq!(gone.after, None);
+}
+
+/// A user who is busy here and invisible elsewhere: found as it was told, so nobody is.
+fn found_as_it_was_told() -> (Bench, UserId) {
+    let mut bench = Bench::new();
+    let a = user("a");
+    let now = bench.now;
+    bench.roster.connected(session(1), &a, state(ONLINE), now);
+    assert!(bench.settle(&a, None, 2).is_some());
+    assert!(bench.hear(&a, Some(INVISIBLE), 3));
+    bench.roster.set(session(1), &a, now, |_| state(BUSY));
+    assert_eq!(bench.settle(&a, Some(INVISIBLE), 5), None);
+    (bench, a)
+}
+
+#[test]
+fn what_nobody_told_is_told_when_another_told_something_older() {
+    let (mut bench, a) = found_as_it_was_told();
+    assert!(!bench.hear(&a, Some(ONLINE), 4), "older");
+    let news = bench.settle(&a, Some(INVISIBLE), 5).unwrap();
+    assert_eq!(news.after, Some(state(INVISIBLE)));
+    assert!(!bench.hear(&a, Some(ONLINE), 4), "once more");
+    assert_eq!(bench.secs(60), [], "told now");
+}
+
+#[test]
+fn what_nobody_told_is_told_when_something_was_lost() {
+    let (mut bench, a) = found_as_it_was_told();
+    bench.roster.doubt_heard(bench.now);
+    let news = bench.settle(&a, Some(INVISIBLE), 5).unwrap();
+    assert_eq!(news.after, Some(state(INVISIBLE)));
+    bench.roster.doubt_heard(bench.now);
+    assert_eq!(bench.secs(60), [], "told now");
+}
+
+#[test]
+fn what_was_uncertain_is_told_when_it_may_be() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    bench
+        .roster
+        .connected(session(1), &a, state(ONLINE), bench.now);
+    assert_eq!(bench.secs(5), [(0, Some(ONLINE))]);
+    bench.version = 9;
+    bench.roster.doubt_heard(bench.now);
+    bench.roster.set(session(1), &a, bench.now, |_| state(BUSY));
+    let due = bench.roster.due(bench.now, 10).remove(0);
+    let settled = Settled {
+        held: due.held.clone(),
+        elsewhere: None,
+        total: due.held,
+        version: 8,
+        tell: false,
+    };
+    assert_eq!(bench.roster.settled(&a, settled, bench.now), None);
+    bench
+        .roster
+        .set(session(1), &a, bench.now, |_| state(ONLINE));
+    assert_eq!(bench.secs(5), [(7, Some(ONLINE))], "others may not know");
+}
+
 #[test]
 fn users_of_a_dead_node_are_told_of_once() {
     let mut bench = Bench::new();
@@ -289,7 +416,6 @@ proptest! {
 /// Typing asks: it must not show whom presence hides.
 #[test]
 fn who_hides_is_unseen_at_once_and_until_others_are_told_otherwise() {
-    const INVISIBLE: Availability = Availability::Invisible;
     let mut bench = Bench::new();
     let a = user("a");
     assert!(!bench.roster.unseen(&a), "nobody is not hidden");
