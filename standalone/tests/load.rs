@@ -246,3 +246,25 @@ fn quiet_rooms_are_heard_beside_a_hot_one() {
     assert!(value(&figures, "deliveries of the hot room") > 0.0);
     assert!(value(&figures, "quiet room beside the hot one, p99") > 0.0);
 }
+
+/// The members of each room are on different nodes, so every delivery but one's own crosses the bus.
+#[test]
+fn two_nodes_are_loaded_as_one_and_what_works_beside_them_is_counted_apart() {
+    let launch = Launch {
+        program: built("chat-node").unwrap(),
+        ..Launch::default()
+    };
+    let server = Server::start_nodes(&launch, 2).unwrap();
+    assert_eq!(server.addresses().len(), 2);
+    let sends = scenario::<Send>("--rooms 4 --window 1 --seconds 2 --warm-up 0.5")
+        .run(&stage(Encoding::MsgPack), &server)
+        .unwrap();
+    assert!(value(&sends, "acks") > 0.0);
+    for beside in ["redis", "mongodb", "store-api"] {
+        assert!(value(&sends, &format!("send, {beside}")).is_finite());
+    }
+    let paced = scenario::<Latency>("--members 2 --rooms 4 --rate 20 --seconds 2")
+        .run(&stage(Encoding::Json), &server)
+        .unwrap();
+    assert!(value(&paced, "last recipient beyond the ack, p99") >= 0.0);
+}
