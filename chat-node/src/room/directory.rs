@@ -15,7 +15,10 @@ use shared::{
     id::{RoomId, Seq, UserId},
     protocol::{codec::SharedEvent, event::Event},
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 use super::{
     RoomNews,
@@ -49,9 +52,8 @@ struct Edge {
     link: Arc<Link>,
     /// Other nodes' news of the room are subscribed to.
     up: bool,
-    /// How many more sweeps it is kept, although nobody hears it. What was delivered of a
-    /// direct-message room has to be known for longer than a look reaches back.
-    fresh: u8,
+    /// Until when it is kept although nobody hears it.
+    kept: Instant,
 }
 
 /// What a room's actor and those who send to it share.
@@ -65,8 +67,9 @@ pub(super) struct Link {
     began: AtomicU64,
 }
 
-/// How many sweeps a room is kept that was looked at lately.
-const FRESH: u8 = 3;
+/// How long a room is kept that was looked at lately. What was delivered of a direct-message room has
+/// to be known for longer than a look reaches back, or it is delivered again.
+const KEPT_FOR: Duration = Duration::from_mins(2);
 
 const NOTHING_DELIVERED: u64 = u64::MAX;
 
@@ -241,7 +244,7 @@ impl Directory {
         let kept = !self.parts.bridge.alone() && !room.absent() && heard(room);
         if kept {
             edge.actor = None;
-            edge.fresh = FRESH;
+            edge.kept = Instant::now() + KEPT_FOR;
         } else {
             if edge.up {
                 self.parts.bridge.room_down(&room.id);
@@ -255,7 +258,7 @@ impl Directory {
     /// to be told, by [`Bridge::room_up`].
     pub(super) fn follow(&self, room: &RoomId) -> bool {
         let mut edge = self.edge(room);
-        edge.fresh = FRESH;
+        edge.kept = Instant::now() + KEPT_FOR;
         !std::mem::replace(&mut edge.up, true)
     }
 
@@ -313,7 +316,7 @@ impl Directory {
             actor: None,
             link: Link::new(),
             up: false,
-            fresh: FRESH,
+            kept: Instant::now() + KEPT_FOR,
         })
     }
 
@@ -426,8 +429,7 @@ impl Directory {
                 }
                 return true;
             }
-            edge.fresh = edge.fresh.saturating_sub(1);
-            if edge.fresh > 0 || self.parts.relays.listeners(room) {
+            if Instant::now() < edge.kept || self.parts.relays.listeners(room) {
                 return true;
             }
             if edge.up {
