@@ -100,14 +100,15 @@ impl Room {
             0
         };
         for user in fresh[..founders].iter().filter_map(|e| admits(&e.body)) {
-            self.welcome(user, views.get(user).cloned());
+            self.welcome(user, views.get(user));
         }
         let audience = self.audience();
         for (n, entry) in fresh.into_iter().enumerate() {
             if let Some(user) = admits(&entry.body) {
                 // Somebody may have come in, gone out and come in again since this was read last.
-                let view = views.get(user).filter(|_| n >= founders);
-                self.welcome(user, view.cloned());
+                if n >= founders {
+                    self.welcome(user, views.get(user));
+                }
                 self.parts.presence.joined(&self.id, user);
             }
             let expelled = expels(&entry.body).cloned();
@@ -121,18 +122,19 @@ impl Room {
         }
     }
 
-    fn welcome(&self, user: &UserId, view: Option<RoomView>) {
+    /// Lets somebody who came in hear the room from here on. Whoever is out again by now (no view)
+    /// hears nothing of it: entries of a room that nobody told them of would be entries with a hole
+    /// before them.
+    fn welcome(&self, user: &UserId, view: Option<&RoomView>) {
         let relays = &self.parts.relays;
-        if !relays.is_online(user) {
+        let Some(room) = view.filter(|_| relays.is_online(user)).cloned() else {
             return;
-        }
+        };
         if self.state().is_some_and(|state| state.pair().is_none()) {
             relays.enroll(user, &self.id);
         }
-        if let Some(room) = view {
-            let event = Arc::new(SharedEvent::new(Event::RoomAdded { room }));
-            relays.publish(&Audience::user(user), &event);
-        }
+        let event = Arc::new(SharedEvent::new(Event::RoomAdded { room }));
+        relays.publish(&Audience::user(user), &event);
     }
 
     fn see_off(&self, user: &UserId) {
@@ -238,7 +240,7 @@ impl Room {
                     return;
                 }
                 let view = self.view_of_added(&user).await;
-                self.welcome(&user, view);
+                self.welcome(&user, view.as_ref());
             }
             RoomNews::Typing {
                 user, on, hidden, ..

@@ -36,10 +36,8 @@ async fn nodes_are_killed_and_come_back() {
         report(&town, &format!("node {n} is back"), Timestamp::now()).await;
     }
     let verdict = town.judge().await;
-    assert!(
-        verdict.seen.retried > 0 && verdict.seen.synced > 0,
-        "{verdict}"
-    );
+    // Whether a send was under way at a kill is chance; that everybody started anew is not.
+    assert!(verdict.seen.synced > 0, "{verdict}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
