@@ -65,6 +65,10 @@ impl Inbox {
     }
 
     /// The link broke.
+    #[cfg_attr(
+        not(any(feature = "redis", test)),
+        expect(dead_code, reason = "memory has no link that breaks")
+    )]
     pub(super) fn interrupted(&self) {
         let mut state = self.state.lock();
         if state.link != Link::Stands {
@@ -79,6 +83,10 @@ impl Inbox {
     }
 
     /// The link stands again.
+    #[cfg_attr(
+        not(any(feature = "redis", test)),
+        expect(dead_code, reason = "memory has no link that breaks")
+    )]
     pub(super) fn restored(&self) {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.link, Link::Stands) {
