@@ -315,12 +315,19 @@ async fn typing_is_told_to_the_others_and_never_replayed() {
                 .iter()
                 .any(|s| matches!(s, Seen::Event(e) if e.name == "typing"))
         );
+        let (mut other, _) = app.session(&bob.access_token, encoding).await;
+        let said = a.say(&room, "said", "said").await.unwrap();
         drop(b);
         let _: Empty = a
             .command("typing", &json!({"room": room, "on": false}))
             .await
             .unwrap();
         let _: Empty = a.command("typing", &body).await.unwrap();
+        // What was told before this has arrived when this has, on whatever node.
+        let edit = json!({"room": room, "seq": said.seq, "text": "corrected"});
+        let edited: serde_json::Value = a.command("message.edit", &edit).await.unwrap();
+        let edited = edited["seq"].as_u64().unwrap();
+        other.entry(&room, edited).await.unwrap();
         let mut b = app
             .connector(&bob.access_token, encoding)
             .connect()
