@@ -49,7 +49,8 @@ macro_rules! suite {
             folding: an_edit_changes_text_and_mentions, a_deleted_message_is_a_tombstone,
                 deleting_takes_the_words_out_of_the_log, what_cannot_apply_changes_nothing,
                 reactions_are_counted_once_each, an_emoji_keeps_its_place_while_it_is_held,
-                only_the_first_hundred_who_reacted_are_named, settings_stay_unless_they_are_named;
+                only_the_first_hundred_who_reacted_are_named, settings_stay_unless_they_are_named,
+                whoever_reads_after_an_append_sees_it;
             membership: members_come_and_go, a_ban_removes_and_is_kept_until_lifted,
                 mutes_and_roles_are_kept_and_strangers_have_none,
                 memberships_leave_direct_messages_out, deserted_lobbies_are_found,

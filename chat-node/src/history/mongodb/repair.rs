@@ -38,17 +38,17 @@ pub(super) fn soon(store: &Arc<Store>, key: Key) {
 }
 
 impl Store {
-    /// Folds what a room has marked; true when there was anything.
-    pub(super) async fn caught_up(&self, key: Key) -> Result<bool> {
-        let marked = self.entries.find_one(doc! { "f": key }).await?.is_some();
-        if marked {
+    /// Folds what a room has marked. What is derived is to be read afterwards: nothing marked may
+    /// mean that somebody has folded it since it was read.
+    pub(super) async fn caught_up(&self, key: Key) -> Result<()> {
+        if self.entries.find_one(doc! { "f": key }).await?.is_some() {
             self.fold(key).await?;
         }
-        Ok(marked)
+        Ok(())
     }
 
-    /// Folds what these rooms have marked; true when there was anything.
-    pub(super) async fn all_caught_up(&self, keys: &[Key]) -> Result<bool> {
+    /// Folds what these rooms have marked; see [`Self::caught_up`].
+    pub(super) async fn all_caught_up(&self, keys: &[Key]) -> Result<()> {
         let mut marked: Vec<Key> = among(&self.entries, "f", keys.to_vec())
             .await?
             .into_iter()
@@ -56,10 +56,10 @@ impl Store {
             .collect();
         marked.sort_unstable();
         marked.dedup();
-        for key in &marked {
-            self.fold(*key).await?;
+        for key in marked {
+            self.fold(key).await?;
         }
-        Ok(!marked.is_empty())
+        Ok(())
     }
 
     pub(super) async fn fold(&self, key: Key) -> Result<()> {

@@ -23,14 +23,15 @@ const TOGETHER: usize = 8;
 
 impl Store {
     /// A room with everything folded that is in its log up to the head that is answered, or later.
+    ///
+    /// The order is what makes it so: the head, then the marks (what comes before the head is
+    /// marked by then, or folded), and only then the room as it is answered. What was read of the
+    /// room before the marks may be older than a fold that another finished in between.
     pub(super) async fn current(&self, room: &RoomId) -> Result<Option<(RoomDoc, EntryDoc)>> {
         let Some((doc, head)) = self.room_and_head(room).await? else {
             return Ok(None);
         };
-        // After the head was read: what comes before it is marked by then, or folded.
-        if !self.caught_up(doc.key).await? {
-            return Ok(Some((doc, head)));
-        }
+        self.caught_up(doc.key).await?;
         let again = self.room_doc(room).await?;
         Ok(again
             .filter(|again| again.key == doc.key)
@@ -107,6 +108,15 @@ impl Store {
         for entry in pending {
             self.fold(entry.room).await?;
         }
+        self.rooms_as_folded(user, only).await
+    }
+
+    /// The same, with what happens to be folded.
+    async fn rooms_as_folded(
+        &self,
+        user: &UserId,
+        only: Option<&RoomId>,
+    ) -> Result<Vec<(RoomId, PersonDoc, RoomDoc)>> {
         let mut filter = doc! { "u": user.as_str(), "here": true };
         if let Some(only) = only {
             filter.insert("room", only.as_str());
@@ -190,13 +200,13 @@ impl Store {
         user: &UserId,
         only: Option<&RoomId>,
     ) -> Result<Vec<RoomView>> {
-        let mut mine = self.rooms_of(user, only).await?;
-        let keys: Vec<Key> = mine.iter().map(|(_, _, doc)| doc.key).collect();
-        let rooms = mine.iter().map(|(id, _, doc)| (id.clone(), doc.clone()));
+        let rooms = self.rooms_of(user, only).await?;
+        let keys: Vec<Key> = rooms.iter().map(|(_, _, doc)| doc.key).collect();
+        let rooms = rooms.into_iter().map(|(id, _, doc)| (id, doc));
+        // In this order, for the reason that `current` tells.
         let heads = self.heads_of(rooms.collect()).await?;
-        if self.all_caught_up(&keys).await? {
-            mine = self.rooms_of(user, only).await?;
-        }
+        self.all_caught_up(&keys).await?;
+        let mine = self.rooms_as_folded(user, only).await?;
         let heads: HashMap<Key, EntryDoc> = heads
             .into_iter()
             .map(|(_, doc, head)| (doc.key, head))

@@ -193,3 +193,27 @@ pub(crate) async fn settings_stay_unless_they_are_named(factory: &impl HistoryFa
     assert_eq!((record.slow_mode_ms, record.head), (0, log.head));
     assert!(log.message(Seq::new(5)).await.ts > Timestamp::from_millis(1_000));
 }
+
+/// What is derived may be written while somebody reads: whoever asks after an entry stands sees it.
+pub(crate) async fn whoever_reads_after_an_append_sees_it(factory: &impl HistoryFactory) {
+    let history = factory.open().await;
+    let a = "fold-seen-a";
+    let mut log = Log::group(&history, "fold-seen", &[a]).await;
+    for n in 1..=100 {
+        let topic = Some(format!("topic {n}"));
+        log.one(
+            a,
+            EntryBody::Room(RoomChange {
+                topic: topic.clone(),
+                ..RoomChange::default()
+            }),
+        )
+        .await;
+        let me = user(a);
+        let (record, view) =
+            futures_util::join!(history.room(&log.id), history.views(&me, Some(&log.id)));
+        let (record, view) = (record.unwrap().unwrap(), view.unwrap().remove(0));
+        assert_eq!((record.topic, record.head), (topic.clone(), log.head));
+        assert_eq!((view.topic, view.head), (topic, log.head));
+    }
+}
