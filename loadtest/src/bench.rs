@@ -115,7 +115,7 @@ impl Bench {
             );
         };
         let access = Access::new(secret, service)?;
-        let server = Server::running(&self.address, access, &self.pid, &self.beside)?;
+        let mut server = Server::running(&self.address, access, &self.pid, &self.beside)?;
         if scenario.prepares() {
             scenario.prepare(stage, &server)?;
         }
@@ -123,7 +123,7 @@ impl Bench {
             stage.progress.step(format!("run {run} of {}", self.runs));
             let mut readings = Vec::new();
             for stage in self.ways(stage) {
-                readings.push((way("server", &stage), scenario.run(&stage, &server)?));
+                readings.push((way("server", &stage), scenario.run(&stage, &mut server)?));
             }
             let floor = scenario.floor(stage)?;
             for (name, figures) in readings {
@@ -188,11 +188,11 @@ impl Bench {
                         .flat_map(|under| under.split_whitespace().map(str::to_owned))
                         .collect(),
                 };
-                let server = match self.nodes {
+                let mut server = match self.nodes {
                     Some(nodes) => Server::start_nodes(&launch, nodes)?,
                     None => Server::start(&launch)?,
                 };
-                readings.push((name, scenario.run(&stage, &server)?));
+                readings.push((name, scenario.run(&stage, &mut server)?));
                 if self.under.is_some() {
                     // A profiler writes its findings at the end.
                     server.stop()?;

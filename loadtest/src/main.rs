@@ -9,8 +9,8 @@ use loadtest::{
     bench::Bench,
     check, drive, graph, record,
     scenario::{
-        Channel, Fanout, Flood, Handshakes, Hot, Idle, Instructions, Latency, Mixed, Presence,
-        Scenario, Send, Stalled, Storm, serve_floor,
+        Channel, Comeback, Fanout, Flood, Handshakes, Hot, Idle, Instructions, Latency, Mixed,
+        Presence, Scenario, Send, Stalled, Storm, serve_floor,
     },
 };
 
@@ -106,6 +106,17 @@ enum Task {
         bench: Bench,
         #[command(flatten)]
         scenario: Storm,
+    },
+    /// Kill a server under its sessions and start it: until the last is back
+    ///
+    /// Everybody tries to resume, hears that the session is lost, and starts another. With --nodes it is the first
+    /// node, and those on it come back to it while the others go on. A run fails unless everybody hears
+    /// afterwards what is said.
+    Comeback {
+        #[command(flatten)]
+        bench: Bench,
+        #[command(flatten)]
+        scenario: Comeback,
     },
     /// Let everybody change presence before many friends: the cost of telling them
     ///
@@ -207,6 +218,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Stalled { bench, scenario } => measure("stalled", &bench, scenario),
         Task::Hot { bench, scenario } => measure("hot", &bench, scenario),
         Task::Storm { bench, scenario } => measure("storm", &bench, scenario),
+        Task::Comeback { bench, scenario } => measure("comeback", &bench, scenario),
         Task::Presence { bench, scenario } => measure("presence", &bench, scenario),
         Task::Mixed { bench, scenario } => measure("mixed", &bench, scenario),
         Task::Instructions(instructions) => {

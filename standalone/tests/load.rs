@@ -11,8 +11,8 @@ use loadtest::{
     cluster::built,
     measure::{Figure, Progress},
     scenario::{
-        Channel, Fanout, Flood, Handshakes, Hot, Latency, Mixed, Presence, Scenario, Send, Stage,
-        Stalled, Storm,
+        Channel, Comeback, Fanout, Flood, Handshakes, Hot, Latency, Mixed, Presence, Scenario,
+        Send, Stage, Stalled, Storm,
     },
     target::{Launch, Server},
 };
@@ -64,8 +64,8 @@ fn run_of(scenario: &mut impl Scenario, stage: &Stage) -> Vec<Figure> {
         prepared = server.stop().unwrap();
     }
     launch.data = prepared.as_ref().map(Server::data_of);
-    let server = Server::start(&launch).unwrap();
-    let figures = scenario.run(stage, &server).unwrap();
+    let mut server = Server::start(&launch).unwrap();
+    let figures = scenario.run(stage, &mut server).unwrap();
     for figure in &figures {
         let fine = figure.value.is_finite() && figure.value >= 0.0;
         assert!(fine, "{figure:?}");
@@ -133,6 +133,16 @@ fn who_drops_comes_back_and_has_missed_nothing() {
     let figures = run::<Storm>(Encoding::MsgPack, options);
     assert!((value(&figures, "events replayed") - 45.0 * 3.0).abs() < 0.5);
     assert!(value(&figures, "until the last is back") > 0.0);
+}
+
+#[test]
+fn a_server_that_was_killed_has_everybody_back() {
+    let figures = run::<Comeback>(Encoding::Json, "--sessions 40 --members 10 --at-once 8");
+    let (ready, back) = (
+        value(&figures, "until ready"),
+        value(&figures, "until the last is back"),
+    );
+    assert!(ready > 0.0 && back > ready, "{figures:?}");
 }
 
 #[test]
@@ -254,17 +264,21 @@ fn two_nodes_are_loaded_as_one_and_what_works_beside_them_is_counted_apart() {
         program: built("chat-node").unwrap(),
         ..Launch::default()
     };
-    let server = Server::start_nodes(&launch, 2).unwrap();
+    let mut server = Server::start_nodes(&launch, 2).unwrap();
     assert_eq!(server.addresses().len(), 2);
     let sends = scenario::<Send>("--rooms 4 --window 1 --seconds 2 --warm-up 0.5")
-        .run(&stage(Encoding::MsgPack), &server)
+        .run(&stage(Encoding::MsgPack), &mut server)
         .unwrap();
     assert!(value(&sends, "acks") > 0.0);
     for beside in ["redis", "mongodb", "store-api"] {
         assert!(value(&sends, &format!("send, {beside}")).is_finite());
     }
     let paced = scenario::<Latency>("--members 2 --rooms 4 --rate 20 --seconds 2")
-        .run(&stage(Encoding::Json), &server)
+        .run(&stage(Encoding::Json), &mut server)
         .unwrap();
     assert!(value(&paced, "last recipient beyond the ack, p99") >= 0.0);
+    let back = scenario::<Comeback>("--sessions 20 --members 4 --at-once 8")
+        .run(&stage(Encoding::Json), &mut server)
+        .unwrap();
+    assert!(value(&back, "until the last is back") >= value(&back, "until ready"));
 }

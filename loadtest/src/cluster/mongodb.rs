@@ -169,8 +169,11 @@ fn with_database(uri: &str, database: &str) -> String {
     format!("{}/{database}{options}", &address[..hosts])
 }
 
-/// Where `./test tools` puts the stand-in.
+/// The stand-in: another build of it that `FIRESIDE_STAND_IN` names, or what `./test tools` installs.
 fn program() -> Result<PathBuf, Failure> {
+    if let Some(program) = std::env::var_os("FIRESIDE_STAND_IN").filter(|p| !p.is_empty()) {
+        return Ok(PathBuf::from(program));
+    }
     let cache = match std::env::var_os("FIRESIDE_TEST_CACHE") {
         Some(cache) if !cache.is_empty() => PathBuf::from(cache),
         _ => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/fireside"),

@@ -40,7 +40,7 @@ pub struct Channel {
 }
 
 impl Scenario for Channel {
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault> {
         let process = process(server)?;
         let rss = || process.rss().map_err(|e| Fault::Target(e.to_string()));
         let world = World::settle(server, self.members, Friends::Strangers, |_, _, _| ())?;

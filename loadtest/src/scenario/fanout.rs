@@ -83,7 +83,7 @@ impl Fanout {
 }
 
 impl Scenario for Fanout {
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault> {
         let process = process(server)?;
         let people = self.rooms * self.members;
         let world = World::settle(server, people, Friends::Strangers, |_, _, _| ())?;

@@ -339,7 +339,7 @@ impl Scenario for Flood {
         Ok(())
     }
 
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault> {
         let users = self.accounts.len();
         let world = World::of(server, self.accounts.clone())?;
         let mut ledger = Ledger::default();

@@ -172,7 +172,7 @@ impl Scenario for Handshakes {
         ]
     }
 
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault> {
         let process = process(server)?;
         let world = World::settle(server, self.sessions, Friends::Strangers, |_, _, _| ())?;
         let mut ledger = Ledger::default();

@@ -69,7 +69,7 @@ impl Scenario for Idle {
         self.settle(stage, server).map(drop)
     }
 
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault> {
         let process = process(server)?;
         let tokens = server.access().tokens(&self.users)?;
         let mut crowd = stage.crowd(server)?;

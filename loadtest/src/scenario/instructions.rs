@@ -67,7 +67,7 @@ impl Instructions {
         let out = scratch.path().join("callgrind.out");
         let under = ["valgrind", "--tool=callgrind", "--quiet"].map(str::to_owned);
         let file = format!("--callgrind-out-file={}", out.display());
-        let server = Server::start(&Launch {
+        let mut server = Server::start(&Launch {
             program: self.server.clone(),
             under: under.into_iter().chain([file]).collect(),
             settings: vec![("FIRESIDE_WORKERS".into(), "1".into())],
@@ -81,7 +81,7 @@ impl Instructions {
             program: PathBuf::new(),
             progress: progress.clone(),
         };
-        Fanout::of(self.members, self.in_flight, deliveries).run(&stage, &server)?;
+        Fanout::of(self.members, self.in_flight, deliveries).run(&stage, &mut server)?;
         server.stop()?;
         progress.end();
         let profile = fs::read_to_string(&out).map_err(fault)?;

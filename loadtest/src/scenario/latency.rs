@@ -138,7 +138,7 @@ fn next_rate(rate: f64, busy: f64, share: f64) -> f64 {
 }
 
 impl Scenario for Latency {
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault> {
         let process = process(server)?;
         let people = self.rooms() * self.members;
         let world = World::settle(server, people, Friends::Strangers, |_, _, _| ())?;

@@ -115,7 +115,7 @@ impl Scenario for Mixed {
         Ok(())
     }
 
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault> {
         let process = process(server)?;
         let mut crowd = stage.crowd(server)?;
         let mut town = Town::new(&self.accounts, &self.places, self.friends, self.text)?;

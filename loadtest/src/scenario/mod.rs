@@ -2,6 +2,7 @@
 //! delivers, and returns figures.
 
 mod channel;
+mod comeback;
 mod commit;
 mod fanout;
 mod flood;
@@ -28,6 +29,7 @@ use hdrhistogram::Histogram;
 use shared::protocol::codec::Encoding;
 
 pub use channel::Channel;
+pub use comeback::Comeback;
 pub use fanout::Fanout;
 pub use flood::Flood;
 pub use floor::serve as serve_floor;
@@ -91,11 +93,11 @@ pub trait Scenario {
         false
     }
 
-    /// One run on a fresh server.
+    /// One run on a fresh server, which it may kill and start again.
     ///
     /// # Errors
     /// Anything that breaks the delivery promise: the figures would be worth nothing.
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault>;
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault>;
 
     /// What the kernel alone costs for the same writes; figures that have the name of one of
     /// [`Self::run`] are compared with it.

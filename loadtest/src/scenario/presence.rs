@@ -65,7 +65,7 @@ impl Scenario for Presence {
         Ok(())
     }
 
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault> {
         let process = process(server)?;
         let users = self.accounts.len();
         let mut states = States::new(&self.accounts, |who| friends(who, users, self.friends))?;

@@ -43,7 +43,7 @@ pub struct Stalled {
 }
 
 impl Scenario for Stalled {
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault> {
         let process = process(server)?;
         let world = World::settle(server, self.members, Friends::Strangers, |_, _, _| ())?;
         let (id, head) = world.room("channel", "a large room", world.users())?;
@@ -179,7 +179,7 @@ impl Beside for Heat {
 }
 
 impl Scenario for Hot {
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault> {
         let people = self.members + 2 * self.quiet;
         let world = World::settle(server, people, Friends::Strangers, |_, _, _| ())?;
         let (members, others) = world.users().split_at(self.members);

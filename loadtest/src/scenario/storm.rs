@@ -61,7 +61,7 @@ struct Costs {
 }
 
 impl Scenario for Storm {
-    fn run(&mut self, stage: &Stage, server: &Server) -> Result<Vec<Figure>, Fault> {
+    fn run(&mut self, stage: &Stage, server: &mut Server) -> Result<Vec<Figure>, Fault> {
         let process = process(server)?;
         let people = self.sessions + self.speakers();
         let world = World::settle(server, people, Friends::Strangers, |_, _, _| ())?;

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 use serde_json::json;
-use shared::protocol::codec::Encoding;
+use shared::{codes::ErrorCode, protocol::codec::Encoding};
 
 use super::{
     Arrival, Swarm, SwarmError, Who,
@@ -327,11 +327,19 @@ impl Member {
         }
         if told.ev.as_deref() == Some("hello") {
             greeted();
+            return Ok(());
         }
         if told.id != Some(OWN_ID) {
             return Ok(());
         }
         if let Some(error) = &told.err {
+            let lost = error.code.as_deref() == Some(ErrorCode::SessionLost.word());
+            if lost && self.sid.take().is_some() {
+                // Whoever kept the session has died: another one is started, as clients do.
+                self.s = 0;
+                greeted();
+                return Ok(());
+            }
             return Err(Fault::Refused(error.explain()));
         }
         self.joined = true;

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::{Process, Processes, pinned, roam};
 use crate::{
-    cluster::{Cluster, ClusterNode, ClusterPlan},
+    cluster::{Cluster, ClusterNode, ClusterPlan, Failure},
     swarm::Fault,
 };
 
@@ -99,8 +99,8 @@ pub struct Server {
     processes: Option<Processes>,
     beside: Vec<(String, Process)>,
     running: Option<Running>,
-    /// Held for as long as it is under load.
-    _cluster: Option<Box<Cluster>>,
+    /// With the CPU that its programs keep to.
+    cluster: Option<(Box<Cluster>, Option<usize>)>,
 }
 
 /// How to start a server.
@@ -133,9 +133,36 @@ impl Launch {
 
 #[derive(Debug)]
 struct Running {
+    launch: Launch,
     child: Child,
+    address: SocketAddr,
     admin: SocketAddr,
     data: TempDir,
+}
+
+impl Launch {
+    fn spawn(&self, address: SocketAddr, admin: SocketAddr, dir: &Path) -> std::io::Result<Child> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))?;
+        let mut command = self.command();
+        command
+            .args(["--listen", &address.to_string()])
+            .args(["--admin-listen", &admin.to_string()])
+            .arg("--data-dir")
+            .arg(dir.join("data"))
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("FIRESIDE_JWT_SECRET", JWT_SECRET)
+            .env("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN)
+            .envs(SETTINGS.iter().copied())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        pinned(&mut command, self.cpu)
+    }
 }
 
 impl Server {
@@ -151,34 +178,20 @@ impl Server {
         if let Some(data) = &launch.data {
             copy(data, &dir.path().join("data")).map_err(io)?;
         }
-        let log = File::create(dir.path().join("log")).map_err(io)?;
-        let mut command = launch.command();
-        command
-            .args(["--listen", &address.to_string()])
-            .args(["--admin-listen", &admin.to_string()])
-            .arg("--data-dir")
-            .arg(dir.path().join("data"))
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("FIRESIDE_JWT_SECRET", JWT_SECRET)
-            .env("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN)
-            .envs(SETTINGS.iter().copied())
-            .envs(launch.settings.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(io)?)
-            .stderr(log);
-        let child = pinned(&mut command, launch.cpu).map_err(io)?;
+        let child = launch.spawn(address, admin, dir.path()).map_err(io)?;
         let mut server = Self {
             addresses: vec![address],
             access: Access::new(JWT_SECRET, SERVICE_TOKEN)?,
             processes: Some(Processes::of(vec![Process::of(child.id())])),
             beside: Vec::new(),
             running: Some(Running {
+                launch: launch.clone(),
                 child,
+                address,
                 admin,
                 data: dir,
             }),
-            _cluster: None,
+            cluster: None,
         };
         server.await_ready()?;
         Ok(server)
@@ -204,19 +217,7 @@ impl Server {
             ..ClusterPlan::default()
         };
         let cpu = launch.cpu;
-        // On a thread of its own: what it starts runs where it runs, and the load runs elsewhere.
-        let started = std::thread::spawn(move || {
-            let io = |error: std::io::Error| Fault::Target(error.to_string());
-            roam(cpu).map_err(io)?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(io)?;
-            let cluster = runtime.block_on(Cluster::start(&plan));
-            cluster.map_err(|error| Fault::Target(error.to_string()))
-        });
-        let cluster = started.join();
-        let cluster = cluster.map_err(|_| Fault::Target("the nodes did not start".into()))??;
+        let cluster = apart(cpu, async || Cluster::start(&plan).await)?;
         let address = |node: &ClusterNode| node.program.address().parse();
         let addresses = cluster
             .nodes()
@@ -240,7 +241,7 @@ impl Server {
             processes: Some(Processes::of(processes.collect())),
             beside: beside.collect(),
             running: None,
-            _cluster: Some(Box::new(cluster)),
+            cluster: Some((Box::new(cluster), cpu)),
         })
     }
 
@@ -268,7 +269,7 @@ impl Server {
                 .map(|(name, pid)| (name.clone(), Process::of(*pid)))
                 .collect(),
             running: None,
-            _cluster: None,
+            cluster: None,
         })
     }
 
@@ -308,6 +309,41 @@ impl Server {
             return String::new();
         };
         get(running.admin, "/metrics").unwrap_or_default()
+    }
+
+    /// kill -9 of the server, or of the first of several.
+    ///
+    /// # Errors
+    /// It was not started here, or had ended before.
+    pub fn kill(&mut self) -> Result<(), Fault> {
+        if let Some(running) = &mut self.running {
+            end(&mut running.child);
+            return Ok(());
+        }
+        let (cluster, _) = self.cluster.as_mut().ok_or_else(foreign)?;
+        let killed = cluster.node_mut(0).program.process_mut().kill();
+        killed.map_err(|error| Fault::Target(error.to_string()))
+    }
+
+    /// Starts what was killed, on the same address and data, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It was not started here, or does not start.
+    pub fn start_again(&mut self) -> Result<(), Fault> {
+        if let Some(running) = &mut self.running {
+            let (launch, dir) = (&running.launch, running.data.path());
+            let child = launch.spawn(running.address, running.admin, dir);
+            running.child = child.map_err(|error| Fault::Target(error.to_string()))?;
+            self.processes = Some(Processes::of(vec![Process::of(running.child.id())]));
+            return self.await_ready();
+        }
+        let (cluster, cpu) = self.cluster.as_mut().ok_or_else(foreign)?;
+        let cpu = *cpu;
+        apart(cpu, async || cluster.node_mut(0).program.start().await)?;
+        let usages = cluster.nodes().iter();
+        let usages = usages.filter_map(|node| node.program.process().usage());
+        self.processes = Some(Processes::of(usages.collect()));
+        Ok(())
     }
 
     /// Stops it in an orderly manner and keeps its data.
@@ -359,6 +395,30 @@ impl Drop for Server {
             end(&mut running.child);
         }
     }
+}
+
+/// Does it on a thread of its own: what it starts runs where it runs, and the load runs elsewhere.
+fn apart<T: Send>(
+    cpu: Option<usize>,
+    start: impl AsyncFnOnce() -> Result<T, Failure> + Send,
+) -> Result<T, Fault> {
+    let fault = |error: &dyn std::fmt::Display| Fault::Target(error.to_string());
+    let started = std::thread::scope(|scope| {
+        let start = move || {
+            roam(cpu).map_err(|error| fault(&error))?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| fault(&error))?;
+            runtime.block_on(start()).map_err(|error| fault(&error))
+        };
+        scope.spawn(start).join()
+    });
+    started.map_err(|_| Fault::Target("the nodes did not start".into()))?
+}
+
+fn foreign() -> Fault {
+    Fault::Target("only a server that is started here can be killed: give --server".into())
 }
 
 #[allow(
