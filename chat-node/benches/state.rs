@@ -7,7 +7,7 @@
 use std::{hint::black_box, sync::Arc};
 
 use chat_node::{
-    history::{MemberRecord, RoomRecord},
+    history::{MemberRecord, RoomRecord, retention::RetentionSettings},
     presence::{Availability, DeviceState, Known, Relation, merged, project},
     room::{
         Caller,
@@ -69,6 +69,7 @@ fn rooms(c: &mut Criterion) {
         let policy = Policy {
             dm_friends_only: false,
             invite_friends_only: false,
+            keep: RetentionSettings::FOREVER,
         };
         let mut state = room(members);
         group.bench_function(format!("decide a send among {members}"), |b| {

@@ -17,7 +17,7 @@ use self::backends::{Backends, Closing};
 use crate::{
     bridge::{Bridge, Inbound, StoreEvents},
     friends::{FriendCache, Friends},
-    history::History,
+    history::{History, retention},
     limits::Limits,
     overload::{Overload, Shed},
     presence::Presence,
@@ -179,6 +179,12 @@ impl Node {
             let (limits, stop) = (limits.clone(), stop.clone());
             async move { limits.run(stop).await }
         });
+        actix_rt::spawn(retention::run(
+            history.clone(),
+            settings.rooms.retention,
+            Arc::new(Timestamp::now),
+            stop.clone(),
+        ));
         let checks = (lifecycle.check("history"), lifecycle.check("bus"));
         actix_rt::spawn(probe(history.clone(), bridge.clone(), checks, stop.clone()));
 

@@ -47,6 +47,7 @@ pub const METRICS: &[&[Metric]] = &[
     friends::METRICS,
     #[cfg(feature = "mongodb")]
     history::mongodb::METRICS,
+    history::retention::METRICS,
     history::sqlite::METRICS,
     limits::METRICS,
     overload::METRICS,

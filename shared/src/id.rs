@@ -215,6 +215,9 @@ impl Seq {
     /// Before the first entry.
     pub const ZERO: Self = Self(0);
 
+    /// The first entry.
+    pub const FIRST: Self = Self(1);
+
     /// The position `n`.
     pub const fn new(n: u64) -> Self {
         Self(n)
@@ -223,6 +226,12 @@ impl Seq {
     /// The position as a number.
     pub const fn get(self) -> u64 {
         self.0
+    }
+
+    /// The position before it; there is none before [`Seq::ZERO`].
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
     }
 
     /// The position that follows. Clients name positions: the last there is has none after it.

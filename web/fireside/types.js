@@ -64,6 +64,7 @@
  * @property {string} [topic]
  * @property {string} epoch
  * @property {number} head
+ * @property {number} [first] the first entry that is still kept, once something has expired
  * @property {number} read
  * @property {number} unread
  * @property {number} mentions
@@ -87,7 +88,7 @@
 /** @typedef {{ sid: string, me: Person, friends: Person[], rooms: RoomView[], limits: Limits }} Started */
 /** @typedef {{ sid: string, replayed: number }} Resumed */
 /** @typedef {{ seq: number, ts: number, dup: boolean }} Appended */
-/** @typedef {{ epoch: string, head: number, reset?: boolean, entries: Entry[], more: boolean }} Synced */
+/** @typedef {{ epoch: string, head: number, reset?: boolean, first?: number, entries: Entry[], more: boolean }} Synced */
 /** @typedef {{ members: Member[], next?: string }} MembersReply */
 /** @typedef {{ code: string, retry: boolean, retry_after_ms?: number, message: string }} ErrorBody */
 

@@ -6,10 +6,14 @@
 //! folded messages are derived from entries; a backend updates them in the same transaction as the
 //! entry, or afterwards, idempotently, by the seq last applied.
 //!
+//! What is older than the operator keeps expires ([`retention`]): from the front of a log, never its head,
+//! so that what is left has no hole, and [`History::first`] says where it begins.
+//!
 //! Every backend passes `tests/conformance/history.rs`.
 
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
+pub mod retention;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -50,7 +54,8 @@ pub trait History: Send + Sync + 'static {
     /// What a room actor starts from; `None` when there is no such room.
     async fn room(&self, room: &RoomId) -> Result<Option<RoomRecord>, HistoryError>;
 
-    /// Up to `limit` entries after `after`, ascending and without a hole.
+    /// Up to `limit` entries after `after`, or from the first that is still kept when that is later,
+    /// ascending and without a hole.
     async fn log(&self, room: &RoomId, after: Seq, limit: u32) -> Result<Vec<Entry>, HistoryError>;
 
     /// A page of messages as they now read, ascending.
@@ -117,6 +122,29 @@ pub trait History: Send + Sync + 'static {
     /// Forgets a room and its log, if its head is still `at`; answers whether the room is gone.
     /// Nothing that was appended meanwhile, by whatever node, is forgotten with it. Idempotent.
     async fn remove(&self, room: &RoomId, at: Seq) -> Result<bool, HistoryError>;
+
+    /// The first entry that is still kept of a room's log: 1 until something expired, at most the head;
+    /// [`Seq::ZERO`] when there is no such room. It never goes back, and nothing after it is missing.
+    async fn first(&self, room: &RoomId) -> Result<Seq, HistoryError>;
+
+    /// Rooms of a kind whose logs begin before a time and in which something may expire; perhaps some
+    /// in which nothing does. Looks at a bounded number of rooms, from the first one on or from where an
+    /// earlier answer ended ([`Overdue::next`]).
+    async fn overdue(
+        &self,
+        kind: RoomKind,
+        before: Timestamp,
+        from: Option<String>,
+    ) -> Result<Overdue, HistoryError>;
+
+    /// Forgets what a room's log begins with from before a time: up to the first entry of that time or
+    /// later, never the head, and a bounded number at once.
+    ///
+    /// With a message goes what is derived from it: words, reactions, mentions, its nonce, its part in
+    /// what is unread. Who belongs to the room, its settings and all read markers stay, and seqs go on. The entries are out of
+    /// sight when this returns; [`Expired::more`] says whether there is more to do, which may be no
+    /// more than taking them off the disk. Idempotent; two nodes that do it at once do it once.
+    async fn expire(&self, room: &RoomId, before: Timestamp) -> Result<Expired, HistoryError>;
 
     /// Whether the store answers and what is said can be kept, for readiness. What the last writes
     /// came to is part of the answer; a store that refused them finds out by itself when it could
@@ -236,6 +264,24 @@ pub struct Stirred {
     pub head: Seq,
 }
 
+/// Where something may expire.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overdue {
+    /// The rooms.
+    pub rooms: Vec<RoomId>,
+    /// For the next ones; `None` when all rooms were looked at.
+    pub next: Option<String>,
+}
+
+/// What expired in one go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expired {
+    /// How many entries.
+    pub entries: u64,
+    /// There is more to do.
+    pub more: bool,
+}
+
 /// Where a page of messages lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cursor {
@@ -259,6 +305,8 @@ pub struct Page {
     pub has_before: bool,
     /// There are newer ones.
     pub has_after: bool,
+    /// The first entry of the log that is still kept.
+    pub first: Seq,
     /// The identity of the log.
     pub epoch: Epoch,
 }

@@ -35,6 +35,10 @@ pub(super) struct MessagePage {
     has_before: bool,
     /// There are newer ones.
     has_after: bool,
+    /// The first entry of the log that is still kept: what was said before has expired. Absent while
+    /// nothing has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<Seq>,
     /// The identity of the room's log.
     epoch: Epoch,
 }
@@ -125,6 +129,7 @@ pub(super) async fn page(
         items: page.items,
         has_before: page.has_before,
         has_after: page.has_after,
+        first: (page.first > Seq::FIRST).then_some(page.first),
         epoch: page.epoch,
     }))
 }

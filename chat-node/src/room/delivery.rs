@@ -137,6 +137,25 @@ impl Room {
         relays.publish(&Audience::user(user), &event);
     }
 
+    /// Tells those here whose coming or going can be read no more, having compared with who was in
+    /// before.
+    pub(super) async fn tell_who_moved(&self, before: &[UserId]) {
+        let Some(state) = self.state() else {
+            return;
+        };
+        let relays = &self.parts.relays;
+        let gone = before.iter().filter(|user| state.member(user).is_none());
+        gone.for_each(|user| self.see_off(user));
+        let new = state
+            .members()
+            .filter(|user| relays.is_online(user) && before.binary_search(user).is_err());
+        for user in new {
+            let view = self.view_of_added(user).await;
+            self.welcome(user, view.as_ref());
+            self.parts.presence.joined(&self.id, user);
+        }
+    }
+
     fn see_off(&self, user: &UserId) {
         self.parts.presence.left(&self.id, user);
         let relays = &self.parts.relays;

@@ -418,6 +418,7 @@ impl Room {
                     .messages(&self.id, &[seq])
                     .await
                     .map_err(out_of_reach)?;
+                facts.read = Some(seq);
                 let known = match &mut self.known {
                     Known::State(state) => state.learn(seq, found.first()),
                     _ => false,

@@ -1,7 +1,7 @@
 //! What is asked of a room and leaves no entry: the room itself, its members, what somebody missed.
 
 use shared::{
-    id::UserId,
+    id::{RoomId, Seq, UserId},
     protocol::{
         command::{Command, RoomMembers, RoomSync},
         reply::{Empty, ErrorBody, MembersReply, Synced},
@@ -12,10 +12,12 @@ use shared::{
 use super::{
     Access, Caller, ReplyBody,
     ask::{Answer, Ask},
-    live::{Away, Room, out_of_reach},
+    live::{Away, Parts, Room, out_of_reach},
+    repair::expired_between,
     rules,
 };
 use crate::{
+    history::HistoryError,
     presence::{MAX_WATCHED_MEMBERS, Opened},
     transport::SessionKey,
 };
@@ -92,6 +94,7 @@ impl Room {
             epoch: state.epoch().clone(),
             head: state.head(),
             reset: !ours || sync.after > state.head(),
+            first: None,
             entries: Vec::new(),
             more: false,
         };
@@ -100,13 +103,19 @@ impl Room {
         }
         let (parts, id, after) = (self.parts.clone(), self.id.clone(), sync.after);
         actix_rt::spawn(async move {
-            let log = parts.history.log(&id, after, limit).await;
-            answer.give(log.map_err(out_of_reach).map(|entries| {
-                let entries = as_many_as_fit(entries);
+            let log = read(&parts, &id, after, limit).await;
+            answer.give(log.map_err(out_of_reach).map(|(entries, first)| {
                 let last = entries.last().map_or(after, |last| last.seq);
                 synced.head = synced.head.max(last);
-                synced.more = last < synced.head;
-                synced.entries = entries;
+                synced.first = first;
+                // Of what the caller holds nothing is kept. Who holds nothing has no gap either.
+                synced.reset = first.is_some() && after > Seq::ZERO;
+                if !synced.reset {
+                    let entries = as_many_as_fit(entries);
+                    let last = entries.last().map_or(after, |last| last.seq);
+                    synced.more = last < synced.head;
+                    synced.entries = entries;
+                }
                 ReplyBody::Synced(synced)
             }));
         });
@@ -139,6 +148,18 @@ impl Room {
         let presence = &self.parts.presence;
         presence.open(session, &caller.user, &self.id, members.collect())
     }
+}
+
+/// Entries after a position, and where they begin when what stood between has expired.
+async fn read(
+    parts: &Parts,
+    room: &RoomId,
+    after: Seq,
+    limit: u32,
+) -> Result<(Vec<Entry>, Option<Seq>), HistoryError> {
+    let entries = parts.history.log(room, after, limit).await?;
+    let first = expired_between(parts, room, after, &entries).await?;
+    Ok((entries, first))
 }
 
 /// The first of these, as long as they fit into an answer; at least one.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use shared::{
-    id::Seq,
+    id::{RoomId, Seq, UserId},
     protocol::{codec::SharedEvent, event::Event, room::Entry},
 };
 
 use super::{
-    live::{Away, Known, Room},
+    live::{Away, Known, Parts, Room},
     reconcile::MARGIN,
     state::RoomState,
     view::named,
@@ -71,11 +71,11 @@ impl Room {
             if !entries.is_empty() {
                 self.parts.gauges.repairs.increment(1);
             }
-            if entries
-                .first()
-                .is_some_and(|first| first.seq != after.next())
-            {
-                return Err(HistoryError::Unavailable("the log has a hole".into()));
+            if let Some(first) = expired_between(&self.parts, &self.id, after, &entries).await? {
+                if !self.go_on_from(first).await? {
+                    return Ok(());
+                }
+                continue;
             }
             let untold = self.take_untold(&entries);
             self.deliver(entries).await;
@@ -84,6 +84,37 @@ impl Room {
                 return Ok(());
             }
         }
+    }
+
+    /// What this node has not read is not kept any more: the state is read as it is by now, and those
+    /// who are here hear on from the first entry that is kept. By the gap they know to ask, and are told.
+    /// Answers whether there still is such a room.
+    async fn go_on_from(&mut self, first: Seq) -> Result<bool, HistoryError> {
+        tracing::info!(room = %self.id, %first, "what was missed has expired");
+        let from = first.before();
+        self.behind = true;
+        if self.delivered.is_none_or(|delivered| delivered < from) {
+            self.delivered = Some(from);
+            self.since = self.since.max(from);
+        }
+        let Known::State(state) = &self.known else {
+            return Ok(false);
+        };
+        if state.head() >= from {
+            return Ok(true);
+        }
+        let here = |user: &&UserId| self.parts.relays.is_online(user);
+        let before: Vec<UserId> = state.members().filter(here).cloned().collect();
+        self.known = Known::Nothing;
+        let loaded = self.load().await;
+        if loaded.is_err() {
+            self.known = Known::Nothing;
+        }
+        if !loaded? {
+            return Ok(false);
+        }
+        self.tell_who_moved(&before).await;
+        Ok(true)
     }
 
     /// Loads the state; answers whether there is such a room. When the log is not the one that
@@ -193,4 +224,28 @@ impl Room {
         }
         Ok(())
     }
+}
+
+/// Whether `entries`, read after a position, begin later because what stood between has expired: then
+/// where they begin.
+///
+/// # Errors
+/// What stood between is missing, or history does not answer.
+pub(super) async fn expired_between(
+    parts: &Parts,
+    room: &RoomId,
+    after: Seq,
+    entries: &[Entry],
+) -> Result<Option<Seq>, HistoryError> {
+    let Some(begin) = entries.first().map(|entry| entry.seq) else {
+        return Ok(None);
+    };
+    if begin == after.next() {
+        return Ok(None);
+    }
+    // It never goes back: if it is at the first of these, or beyond by now, nothing is missing.
+    if parts.history.first(room).await? < begin {
+        return Err(HistoryError::Unavailable("the log has a hole".into()));
+    }
+    Ok(Some(begin))
 }

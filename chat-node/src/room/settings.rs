@@ -5,6 +5,7 @@ use std::time::Duration;
 use shared::settings::{Report, Settings, duration};
 
 use super::state::Policy;
+use crate::history::retention::RetentionSettings;
 
 /// Settings of rooms.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,6 +33,10 @@ pub struct RoomSettings {
     /// Commands that may wait for one room before those who send them have to
     #[arg(long, default_value_t = 1024)]
     pub room_mailbox: usize,
+
+    /// How long what was said is kept.
+    #[command(flatten)]
+    pub retention: RetentionSettings,
 }
 
 impl Default for RoomSettings {
@@ -43,6 +48,7 @@ impl Default for RoomSettings {
             room_idle: Duration::from_mins(1),
             room_reconcile: Duration::from_secs(30),
             room_mailbox: 1024,
+            retention: RetentionSettings::FOREVER,
         }
     }
 }
@@ -64,6 +70,7 @@ impl Settings for RoomSettings {
             "room_reconcile",
             "is at least 1s",
         );
+        self.retention.validate(report);
     }
 }
 
@@ -72,6 +79,7 @@ impl RoomSettings {
         Policy {
             dm_friends_only: !self.dm_between_strangers,
             invite_friends_only: !self.invite_strangers,
+            keep: self.retention,
         }
     }
 }

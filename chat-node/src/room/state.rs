@@ -25,7 +25,7 @@ use super::{
     Caller,
     rules::{self, Act},
 };
-use crate::history::RoomRecord;
+use crate::history::{RoomRecord, retention::RetentionSettings};
 pub(crate) use membership::change;
 use targets::Targets;
 
@@ -124,6 +124,8 @@ pub struct Facts {
     pub tie: Option<Tie>,
     /// The answer to [`Question::Reacted`].
     pub reacted: Option<bool>,
+    /// What was asked of history just now, by [`Question::Message`].
+    pub read: Option<Seq>,
 }
 
 /// How two people stand to each other.
@@ -135,13 +137,15 @@ pub struct Tie {
     pub unblocked: bool,
 }
 
-/// What the operator decides about who may talk to whom.
+/// What the operator decides about who may talk to whom, and how long it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Direct messages between friends only.
     pub dm_friends_only: bool,
     /// Only friends are brought into rooms.
     pub invite_friends_only: bool,
+    /// How long what was said is kept: what is older history may have forgotten meanwhile.
+    pub keep: RetentionSettings,
 }
 
 impl Tie {
@@ -229,7 +233,9 @@ impl RoomState {
                 Command::RoomUnmute(unmute) => self.unmute(caller, &unmute.user),
                 Command::RoomRole(role) => self.set_role(caller, &role.user, role.role),
                 Command::MessageEdit(edit) => self.edit(caller, edit, facts, policy, now),
-                Command::MessageDelete(delete) => self.delete(caller, delete.seq),
+                Command::MessageDelete(delete) => {
+                    self.delete(caller, delete.seq, facts, policy, now)
+                }
                 Command::ReactionAdd(react) => self.react(caller, react, true, facts, policy, now),
                 Command::ReactionRemove(react) => {
                     self.react(caller, react, false, facts, policy, now)

@@ -88,6 +88,7 @@ fn from_outside(state: &RoomState) -> RoomView {
         topic: state.topic().map(Into::into),
         epoch: state.epoch().clone(),
         head: state.head(),
+        first: None,
         read: state.head(),
         unread: 0,
         mentions: 0,

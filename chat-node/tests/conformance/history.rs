@@ -3,6 +3,7 @@
 
 mod counts;
 mod crash;
+mod expiring;
 mod folding;
 mod log;
 mod membership;
@@ -66,6 +67,10 @@ macro_rules! suite {
                 edited_words_are_found_and_deleted_ones_are_not, only_the_callers_rooms_are_searched,
                 room_and_author_narrow_a_search, pages_of_hits_meet, hostile_queries_are_only_words,
                 bad_queries_are_invalid, scripts_without_spaces_are_found;
+            expiring: what_is_old_goes_from_the_front, pages_end_where_the_log_begins,
+                the_head_is_always_kept, only_the_front_goes, what_is_unread_is_what_is_kept,
+                what_is_derived_from_it_goes_too, overdue_rooms_are_found_by_kind,
+                much_goes_a_little_at_a_time;
             random: random_entries_fold_as_the_model_folds_them;
         }
     };

@@ -10,12 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use chat_node::history::{
-    AppendError, Cursor, Found, History, HistoryError, Missed, NewEntry, Outcome, Page, RoomRecord,
-    Search,
+    AppendError, Cursor, Expired, Found, History, HistoryError, Missed, NewEntry, Outcome, Overdue,
+    Page, RoomRecord, Search,
 };
 use shared::{
     id::{Nonce, RoomId, Seq, Timestamp, UserId},
-    protocol::room::{Entry, Message, RoomView},
+    protocol::room::{Entry, Message, RoomKind, RoomView},
 };
 use tokio::time::sleep;
 
@@ -221,6 +221,7 @@ impl History for Link {
             items,
             has_before,
             has_after: false,
+            first: Seq::FIRST,
             epoch,
         })
     }
@@ -308,6 +309,26 @@ impl History for Link {
         let gone = self.store.remove(room, at);
         note(|| format!("n{} removes {room} at {at}: {gone}", self.node));
         Ok(gone)
+    }
+
+    async fn first(&self, room: &RoomId) -> Result<Seq, HistoryError> {
+        self.asked(room).await?;
+        let first = self.store.with(room, |_| Seq::FIRST);
+        Ok(first.unwrap_or(Seq::ZERO))
+    }
+
+    async fn overdue(
+        &self,
+        _: RoomKind,
+        _: Timestamp,
+        _: Option<String>,
+    ) -> Result<Overdue, HistoryError> {
+        // Everything is kept for as long as a schedule lasts.
+        Ok(Overdue::default())
+    }
+
+    async fn expire(&self, _: &RoomId, _: Timestamp) -> Result<Expired, HistoryError> {
+        Ok(Expired::default())
     }
 
     async fn ping(&self) -> Result<(), HistoryError> {

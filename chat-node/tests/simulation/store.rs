@@ -146,6 +146,7 @@ impl Log {
             topic: None,
             epoch: record.epoch.clone(),
             head: record.head,
+            first: None,
             read: member.read,
             unread: 0,
             mentions: 0,

@@ -129,9 +129,14 @@ pub struct Synced {
     pub epoch: Epoch,
     /// The newest entry.
     pub head: Seq,
-    /// The log is another one than the caller's: drop what you hold and load afresh.
+    /// Drop what you hold and load afresh: the log is another one than the caller's, or, when `first`
+    /// is there too, all that the caller holds of it has expired, and some that the caller does not.
     #[serde(default, skip_serializing_if = "super::presence::is_false")]
     pub reset: bool,
+    /// The first entry that is still kept, when that is not right after the asked position or before
+    /// it: what stood between has expired, and is not missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Seq>,
     /// Entries after the asked position, ascending.
     pub entries: Vec<Entry>,
     /// There are more after these.

@@ -239,6 +239,10 @@ pub struct RoomView {
     pub epoch: Epoch,
     /// The newest entry.
     pub head: Seq,
+    /// The first entry that is still kept: all before it have expired. Absent while nothing has, and
+    /// in what somebody sees who is no member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Seq>,
     /// How far the caller has read.
     pub read: Seq,
     /// Messages of others after `read` that are not deleted; 0 in channels.

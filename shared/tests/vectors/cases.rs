@@ -420,6 +420,7 @@ fn group() -> RoomView {
         topic: Some("Bring potions".into()),
         epoch: epoch(),
         head: Seq::new(412),
+        first: Some(Seq::new(398)),
         read: Seq::new(400),
         unread: 7,
         mentions: 1,
@@ -440,6 +441,7 @@ fn direct() -> RoomView {
         topic: None,
         epoch: epoch(),
         head: Seq::new(1),
+        first: None,
         read: Seq::ZERO,
         unread: 0,
         mentions: 0,
@@ -582,6 +584,7 @@ pub(crate) fn replies() -> Vec<Vector> {
         epoch: epoch(),
         head: Seq::new(412),
         reset: false,
+        first: None,
         entries: entries().into_iter().map(|(_, entry)| entry).collect(),
         more: true,
     };
@@ -593,6 +596,11 @@ pub(crate) fn replies() -> Vec<Vector> {
         ..synced
     };
     all.push(ok("room.sync (reset)", next(), &reset));
+    let expired = Synced {
+        first: Some(Seq::new(398)),
+        ..reset
+    };
+    all.push(ok("room.sync (expired)", next(), &expired));
     all.push(ok("read", next(), &ReadReply { seq: Seq::new(412) }));
     for row in ERRORS {
         let mut body = ErrorBody::new(row.code, format!("why it is {}", row.word));

@@ -12,6 +12,7 @@ mod crash;
 mod deflate;
 mod disk;
 mod eddsa;
+mod expiry;
 mod flow;
 mod friends;
 mod messages;

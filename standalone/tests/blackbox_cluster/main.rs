@@ -20,6 +20,8 @@ mod app;
 mod crash;
 #[path = "../blackbox/deflate.rs"]
 mod deflate;
+#[path = "../blackbox/expiry.rs"]
+mod expiry;
 #[path = "../blackbox/flow.rs"]
 mod flow;
 #[path = "../blackbox/friends.rs"]

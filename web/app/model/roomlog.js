@@ -31,6 +31,8 @@ export class RoomLog {
     this.loaded = false;
     this.hasBefore = false;
     this.hasAfter = false;
+    /** What was said before the first message there is has expired. */
+    this.expired = false;
     /** @type {string | undefined} */
     this.epoch = undefined;
     /** @type {Entry[]} */
@@ -71,6 +73,7 @@ export class RoomLog {
     this.messages = page.items.map(copy);
     this.hasBefore = page.has_before;
     this.hasAfter = page.has_after;
+    this.expired = page.first !== undefined;
     for (const entry of early) this.apply(entry);
   }
 
@@ -82,6 +85,7 @@ export class RoomLog {
     const first = this.first ?? Infinity;
     this.messages = [...page.items.filter((m) => m.seq < first).map(copy), ...this.messages];
     this.hasBefore = page.has_before;
+    this.expired = page.first !== undefined;
   }
 
   /**

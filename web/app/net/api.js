@@ -10,7 +10,7 @@ import { ApiError, call } from './http.js';
 /** @import { Auth } from './auth.js' */
 
 /** @typedef {{ id: string, name: string, avatar_url?: string | null, status_text?: string | null }} Profile */
-/** @typedef {{ items: Message[], has_before: boolean, has_after: boolean, epoch: string }} HistoryPage */
+/** @typedef {{ items: Message[], has_before: boolean, has_after: boolean, first?: number, epoch: string }} HistoryPage */
 /** @typedef {{ user: Profile, state: FriendState, since: number }} FriendItem */
 
 export class Api {

@@ -133,7 +133,7 @@ export function messageLog(context) {
     } else if (error) {
       fill(top, h('p', { class: 'log-problem' }, icon('alert'), error, h('button', { class: 'link', type: 'button', onclick: again }, 'Try again')));
     } else if (loading === 'before') fill(top, h('div', { class: 'spinner', role: 'progressbar', 'aria-label': 'Loading earlier messages' }));
-    else if (log.loaded && !log.hasBefore) fill(top, h('div', { class: 'beginning' }, context.beginning()));
+    else if (log.loaded && !log.hasBefore) fill(top, h('div', { class: 'beginning' }, log.expired ? 'Older messages have expired.' : context.beginning()));
     else fill(top);
     fill(bottom, loading === 'after' ? h('div', { class: 'spinner', role: 'progressbar', 'aria-label': 'Loading later messages' }) : null);
     toPresent.hidden = present() && stick;

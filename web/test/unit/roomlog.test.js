@@ -57,6 +57,18 @@ test('pages overlap without doubles, before and after', () => {
   assert.deepEqual([log.hasBefore, log.hasAfter], [false, false]);
 });
 
+test('a log whose beginning has expired says so where it begins', () => {
+  const log = new RoomLog();
+  log.show(page(10, 20, true));
+  assert.equal(log.expired, false);
+  log.prepend({ ...page(5, 9), first: 4 });
+  assert.deepEqual([log.hasBefore, log.expired], [false, true]);
+  log.clear();
+  assert.equal(log.expired, false);
+  log.show({ items: [], has_before: false, has_after: false, first: 9, epoch: 'e1' });
+  assert.deepEqual([log.hasBefore, log.expired], [false, true]);
+});
+
 test('a window in the past takes no live messages, and finds them when it reaches the present', () => {
   const log = new RoomLog();
   log.show(page(1, 5, false, true));

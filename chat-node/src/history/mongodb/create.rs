@@ -89,6 +89,10 @@ async fn show(store: &Store, line: &Line, kind: RoomKind) -> Result<bool> {
         at: 0,
         head: seq_value(line.end.head),
         indexed: 0,
+        first: 1,
+        expired: 0,
+        oldest: line.entries.first().map_or(0, |entry| entry.ts.as_millis()),
+        cut: 1,
     };
     let outcomes = line.outcomes();
     let changes: Vec<Change> = line

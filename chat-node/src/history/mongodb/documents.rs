@@ -161,6 +161,22 @@ pub(super) struct RoomDoc {
     pub(super) head: i64,
     /// How far the index of words goes.
     pub(super) indexed: i64,
+    /// The first entry that is kept. What comes before it is out of sight.
+    #[serde(default = "from_the_first")]
+    pub(super) first: i64,
+    /// How many messages came before it.
+    #[serde(default)]
+    pub(super) expired: i64,
+    /// When it was appended.
+    #[serde(default)]
+    pub(super) oldest: i64,
+    /// What comes before this is deleted.
+    #[serde(default = "from_the_first")]
+    pub(super) cut: i64,
+}
+
+fn from_the_first() -> i64 {
+    1
 }
 
 /// What a room and a person have to do with each other. It stays when the person has gone, so that

@@ -11,8 +11,8 @@ use shared::{
 
 use super::{
     documents::{
-        Damaged, EntryDoc, Key, ReactionDoc, position, reaction_id, seq, seq_value, unreadable,
-        user,
+        Damaged, EntryDoc, Key, ReactionDoc, RoomDoc, position, reaction_id, seq, seq_value,
+        unreadable, user,
     },
     rooms::epoch,
     store::{Result, Store, all, among},
@@ -31,24 +31,36 @@ enum Way {
     Newer,
 }
 
+/// A log, from the first entry that is kept to its head.
+#[derive(Clone, Copy)]
+struct Log {
+    key: Key,
+    first: i64,
+    end: i64,
+}
+
 impl Store {
     /// A page; `None` when there is no such room.
     pub(super) async fn page(&self, room: &RoomId, at: Cursor, limit: u32) -> Result<Option<Page>> {
         let Some((doc, head)) = self.current(room).await? else {
             return Ok(None);
         };
-        let (key, end) = (doc.key, head.seq);
+        let log = Log {
+            key: doc.key,
+            first: doc.first,
+            end: head.seq,
+        };
         let limit = limit as usize;
         let docs = match at {
-            Cursor::Newest => self.walk(key, end, Way::Older, end, limit).await?,
-            Cursor::Before(seq) => self.walk(key, end, Way::Older, before(seq), limit).await?,
+            Cursor::Newest => self.walk(log, Way::Older, log.end, limit).await?,
+            Cursor::Before(seq) => self.walk(log, Way::Older, before(seq), limit).await?,
             Cursor::After(seq) => {
-                self.walk(key, end, Way::Newer, seq_value(seq.next()), limit)
+                self.walk(log, Way::Newer, seq_value(seq.next()), limit)
                     .await?
             }
             Cursor::Around(seq) => {
-                let older = self.walk(key, end, Way::Older, before(seq), limit / 2);
-                let newer = self.walk(key, end, Way::Newer, seq_value(seq), limit - limit / 2);
+                let older = self.walk(log, Way::Older, before(seq), limit / 2);
+                let newer = self.walk(log, Way::Newer, seq_value(seq), limit - limit / 2);
                 let (mut docs, newer) = futures_util::try_join!(older, newer)?;
                 docs.extend(newer);
                 docs
@@ -59,53 +71,50 @@ impl Store {
             (Some(first), Some(last), _) => (first.place - 1, last.place),
             (_, _, Cursor::Newest) => (head.place, head.place),
             // The edges of an empty page are those of the gap it was looked for in.
-            (_, _, Cursor::After(seq)) => self.places(key, &head, seq_value(seq)).await?,
+            (_, _, Cursor::After(seq)) => self.places(&doc, &head, seq_value(seq)).await?,
             (_, _, Cursor::Before(seq) | Cursor::Around(seq)) => {
-                self.places(key, &head, before(seq)).await?
+                self.places(&doc, &head, before(seq)).await?
             }
         };
         let items = self.read(docs).await?;
         Ok(Some(Page {
             items: items.into_iter().map(|(_, message)| message).collect(),
-            has_before: earlier > 0,
+            has_before: earlier > doc.expired,
             has_after: upto < head.place,
+            first: seq(doc.first),
             epoch: epoch(&doc)?,
         }))
     }
 
     /// How many messages there are up to a position, twice.
-    async fn places(&self, key: Key, head: &EntryDoc, at: i64) -> Result<(i64, i64)> {
+    async fn places(&self, doc: &RoomDoc, head: &EntryDoc, at: i64) -> Result<(i64, i64)> {
         if at >= head.seq {
             return Ok((head.place, head.place));
         }
-        let id = position(key, seq(at.max(0)));
+        if at < doc.first {
+            return Ok((doc.expired, doc.expired));
+        }
+        let id = position(doc.key, seq(at));
         let entry = self.entries.find_one(doc! { "_id": id }).await?;
-        let place = entry.map_or(0, |entry| entry.place);
+        let place = entry.map_or(doc.expired, |entry| entry.place);
         Ok((place, place))
     }
 
     /// Up to `limit` messages from a position on, ascending. Messages stand among other entries,
     /// so it reads a little more than it needs, and goes on where that was not enough.
-    async fn walk(
-        &self,
-        key: Key,
-        end: i64,
-        way: Way,
-        from: i64,
-        limit: usize,
-    ) -> Result<Vec<EntryDoc>> {
+    async fn walk(&self, log: Log, way: Way, from: i64, limit: usize) -> Result<Vec<EntryDoc>> {
         let mut found: Vec<EntryDoc> = Vec::new();
         let mut from = match way {
-            Way::Older => from.min(end),
-            Way::Newer => from.max(1),
+            Way::Older => from.min(log.end),
+            Way::Newer => from.max(log.first),
         };
         let mut window = WINDOW.max(i64::try_from(limit).unwrap_or(i64::MAX).saturating_mul(2));
-        while found.len() < limit && (1..=end).contains(&from) {
+        while found.len() < limit && (log.first..=log.end).contains(&from) {
             let (low, high) = match way {
-                Way::Older => ((from - window + 1).max(1), from),
-                Way::Newer => (from, from.saturating_add(window - 1).min(end)),
+                Way::Older => ((from - window + 1).max(log.first), from),
+                Way::Newer => (from, from.saturating_add(window - 1).min(log.end)),
             };
-            let range = doc! { "r": key, "s": { "$gte": low, "$lte": high } };
+            let range = doc! { "r": log.key, "s": { "$gte": low, "$lte": high } };
             let mut part = all(&self.entries, range).await?;
             part.retain(|entry| entry.message);
             match way {
@@ -134,7 +143,8 @@ impl Store {
             return Ok(Vec::new());
         };
         self.caught_up(doc.key).await?;
-        let ids = seqs.iter().map(|seq| position(doc.key, *seq)).collect();
+        let kept = seqs.iter().filter(|seq| seq_value(**seq) >= doc.first);
+        let ids = kept.map(|seq| position(doc.key, *seq)).collect();
         let mut docs = among(&self.entries, "_id", ids).await?;
         docs.retain(|entry| entry.message);
         let mut found: HashMap<Seq, Message> = self
@@ -158,7 +168,8 @@ impl Store {
         };
         let name = doc! { "r": doc.key, "u": user.as_str(), "n": nonce.as_str() };
         let found = self.entries.find_one(name).await?;
-        Ok(found.map(|entry| Outcome {
+        let kept = found.filter(|entry| entry.seq >= doc.first);
+        Ok(kept.map(|entry| Outcome {
             seq: entry.at(),
             ts: Timestamp::from_millis(entry.ts),
             dup: true,

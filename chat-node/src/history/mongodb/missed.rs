@@ -54,9 +54,9 @@ impl Store {
                 missed.joined.push((user(&person.user)?, id, seq));
             }
         }
-        for (room, _, head) in self.heads_of(direct.into_values().collect()).await? {
+        for (room, doc, head) in self.heads_of(direct.into_values().collect()).await? {
             if head.ts >= since.as_millis() {
-                let before = self.before(&head, since).await?;
+                let before = self.before(&doc, &head, since).await?;
                 let head = head.at();
                 missed.direct.push(Stirred { room, before, head });
             }
@@ -65,11 +65,11 @@ impl Store {
         Ok(missed)
     }
 
-    /// The newest entry of a log before a time.
-    async fn before(&self, head: &EntryDoc, since: Timestamp) -> Result<Seq> {
+    /// The newest entry of a log before a time; what has expired counts as such.
+    async fn before(&self, doc: &RoomDoc, head: &EntryDoc, since: Timestamp) -> Result<Seq> {
         let (mut to, mut window) = (head.seq - 1, WINDOW);
-        while to > 0 {
-            let from = (to - window + 1).max(1);
+        while to >= doc.first {
+            let from = (to - window + 1).max(doc.first);
             let range = doc! { "r": head.room, "s": { "$gte": from, "$lte": to } };
             let entries = all(&self.entries, range).await?;
             let earlier = entries.iter().filter(|e| e.ts < since.as_millis());
@@ -78,6 +78,6 @@ impl Store {
             }
             (to, window) = (from - 1, window.saturating_mul(4));
         }
-        Ok(Seq::ZERO)
+        Ok(super::documents::seq(doc.first).before())
     }
 }

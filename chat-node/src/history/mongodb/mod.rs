@@ -46,6 +46,7 @@
 mod append;
 mod create;
 mod documents;
+mod expiry;
 mod fold;
 mod gauges;
 mod heads;
@@ -80,7 +81,7 @@ use mongodb::bson::doc;
 use parking_lot::Mutex;
 use shared::{
     id::{Nonce, RoomId, Seq, Timestamp, UserId},
-    protocol::room::{Entry, Message, RoomView},
+    protocol::room::{Entry, Message, RoomKind, RoomView},
 };
 use tokio::{
     runtime::{Builder, Handle},
@@ -90,8 +91,8 @@ use tokio::{
 
 use self::{line::Fresh, queue::Waiting, search::Query, store::Store, writer::Append};
 use super::{
-    AppendError, Cursor, Found, History, HistoryError, Missed, NewEntry, Outcome, Page, RoomRecord,
-    Search,
+    AppendError, Cursor, Expired, Found, History, HistoryError, Missed, NewEntry, Outcome, Overdue,
+    Page, RoomRecord, Search,
 };
 use crate::overload::Overload;
 
@@ -442,6 +443,27 @@ impl History for MongoHistory {
     async fn remove(&self, room: &RoomId, at: Seq) -> Result<bool, HistoryError> {
         let room = room.clone();
         self.ask(async move |store| store.remove(&room, at).await)
+            .await
+    }
+
+    async fn first(&self, room: &RoomId) -> Result<Seq, HistoryError> {
+        let room = room.clone();
+        self.ask(async move |store| store.first(&room).await).await
+    }
+
+    async fn overdue(
+        &self,
+        kind: RoomKind,
+        before: Timestamp,
+        from: Option<String>,
+    ) -> Result<Overdue, HistoryError> {
+        self.ask(async move |store| store.overdue(kind, before, from).await)
+            .await
+    }
+
+    async fn expire(&self, room: &RoomId, before: Timestamp) -> Result<Expired, HistoryError> {
+        let room = room.clone();
+        self.ask(async move |store| store.expire(&room, before).await)
             .await
     }
 

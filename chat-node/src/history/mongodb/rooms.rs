@@ -75,15 +75,29 @@ impl Store {
 
     /// Entries after a position.
     pub(super) async fn log(&self, room: &RoomId, after: Seq, limit: u32) -> Result<Vec<Entry>> {
-        let Some(doc) = self.room_doc(room).await? else {
+        let Some(mut doc) = self.room_doc(room).await? else {
             return Ok(Vec::new());
         };
         // What was deleted has lost its words.
         self.caught_up(doc.key).await?;
-        let first = seq_value(after.next());
-        let range = doc! { "$gte": first, "$lt": first.saturating_add(i64::from(limit)) };
-        let mut entries = all(&self.entries, doc! { "r": doc.key, "s": range }).await?;
-        entries.sort_unstable_by_key(|entry| entry.seq);
+        let entries = loop {
+            let from = seq_value(after.next()).max(doc.first);
+            let range = doc! { "$gte": from, "$lt": from.saturating_add(i64::from(limit)) };
+            let mut entries = all(&self.entries, doc! { "r": doc.key, "s": range }).await?;
+            entries.sort_unstable_by_key(|entry| entry.seq);
+            let whole = entries
+                .iter()
+                .zip(from..)
+                .all(|(entry, at)| entry.seq == at);
+            if whole && !entries.is_empty() {
+                break entries;
+            }
+            // Some of it may have been deleted while it was read: then the log begins later by now.
+            match self.room_doc(room).await? {
+                Some(again) if again.key == doc.key && again.first > doc.first => doc = again,
+                _ => break entries,
+            }
+        };
         let standing = entries.iter().take_while(|entry| !entry.end);
         standing
             .map(|entry| {
@@ -214,7 +228,9 @@ impl Store {
         let mut asked = Vec::new();
         for (_, me, doc) in &mine {
             if let Some(head) = heads.get(&doc.key) {
-                asked.push(position(doc.key, seq(head.last)));
+                if head.last >= doc.first {
+                    asked.push(position(doc.key, seq(head.last)));
+                }
                 asked.push(position(doc.key, seq(me.read)));
             }
         }
@@ -259,6 +275,7 @@ impl Store {
                     kind: doc.kind,
                     epoch: epoch(&doc)?,
                     head: head.at(),
+                    first: Some(seq(doc.first)).filter(|first| *first > Seq::FIRST),
                     read: seq(me.read),
                     unread,
                     mentions,
@@ -302,7 +319,7 @@ impl Store {
         let counted: Vec<Document> = self
             .entries
             .aggregate(vec![
-                doc! { "$match": { "r": doc.key, "s": { "$gt": me.read, "$lte": head.seq } } },
+                doc! { "$match": { "r": doc.key, "s": { "$gt": me.read.max(doc.first - 1), "$lte": head.seq } } },
                 doc! { "$match": { "k": true, "u": { "$ne": &me.user }, "d": { "$exists": false } } },
                 doc! { "$group": {
                     "_id": Bson::Null,

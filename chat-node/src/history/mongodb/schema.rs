@@ -15,7 +15,7 @@ use mongodb::{
 use super::store::{Fault, Result, is_duplicate, number, short};
 
 /// The newest version that this program knows.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// How often a step is tried that collides with the same step of another node.
 const TRIES: u32 = 20;
 
@@ -114,6 +114,17 @@ async fn take(db: &Database, step: i64) -> Result<()> {
             index(db, "reactions", doc! { "r": 1 }, Kind::Plain).await?;
             index(db, "words", doc! { "r": 1, "w": 1 }, Kind::Plain).await?;
             index(db, "gone", doc! { "at": 1 }, Kind::Plain).await
+        }
+        2 => {
+            // Rooms from before anything expired. That they begin long ago makes a sweep look.
+            let rooms = db.collection::<Document>("rooms");
+            rooms
+                .update_many(
+                    doc! { "first": { "$exists": false } },
+                    doc! { "$set": { "first": 1, "expired": 0, "oldest": 0, "cut": 1 } },
+                )
+                .await?;
+            Ok(())
         }
         unknown => Err(Fault::Other(format!("there is no step {unknown}"))),
     }

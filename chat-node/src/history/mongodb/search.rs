@@ -144,9 +144,9 @@ impl Query {
         let rooms: Vec<(RoomId, RoomDoc)> =
             rooms.into_iter().map(|(id, _, doc)| (id, doc)).collect();
         let keys: Vec<Key> = rooms.iter().map(|(_, doc)| doc.key).collect();
-        let ids: HashMap<Key, RoomId> = rooms
+        let begins: HashMap<Key, (RoomId, i64)> = rooms
             .iter()
-            .map(|(id, doc)| (doc.key, id.clone()))
+            .map(|(id, doc)| (doc.key, (id.clone(), doc.first)))
             .collect();
         if !store.index_up(rooms, until).await? {
             return Ok(None);
@@ -162,7 +162,12 @@ impl Query {
             let candidates = self.candidates(store, &keys, after.as_ref(), batch).await?;
             let whole = candidates.len() < batch;
             after = candidates.last().map(|last| (last.ts, last.id.clone()));
-            hits.extend(self.verified(store, candidates).await?);
+            let verified = self.verified(store, candidates).await?;
+            hits.extend(verified.into_iter().filter(|(entry, _)| {
+                // What has expired may not be deleted yet.
+                let begin = begins.get(&entry.room);
+                begin.is_some_and(|(_, first)| entry.seq >= *first)
+            }));
             if whole {
                 break;
             }
@@ -175,7 +180,7 @@ impl Query {
             .map(|(entry, _)| format!("m{}.{}", entry.ts, entry.id));
         let items = hits
             .into_iter()
-            .filter_map(|(entry, message)| Some((ids.get(&entry.room)?.clone(), message)))
+            .filter_map(|(entry, message)| Some((begins.get(&entry.room)?.0.clone(), message)))
             .collect();
         Ok(Some(Found { items, next }))
     }
@@ -260,7 +265,7 @@ impl Store {
         let heads = self.heads_of(rooms).await?;
         self.all_caught_up(&keys).await?;
         for (_, doc, head) in heads {
-            let mut from = doc.indexed;
+            let mut from = doc.indexed.max(doc.first - 1);
             while from < head.seq {
                 if Instant::now() > until {
                     return Ok(false);

@@ -63,7 +63,7 @@ pub(super) fn append(
             Some(EntryBody::Room(RoomChange {
                 created: Some(kind),
                 ..
-            })) => create(conn, room, *kind)?,
+            })) => create(conn, room, *kind, entries[0].ts)?,
             Some(_) => return Ok(Err(AppendError::NotCreated)),
         },
     };
@@ -110,13 +110,16 @@ fn head_of(conn: &Connection, room: &RoomId) -> Result<Option<Head>> {
         .optional()
 }
 
-fn create(conn: &Connection, room: &RoomId, kind: RoomKind) -> Result<Head> {
-    conn.prepare_cached("INSERT INTO room (id, kind, epoch, head) VALUES (?1, ?2, ?3, 0)")?
-        .execute(params![
-            room.as_str(),
-            kind_value(kind),
-            Epoch::generate().as_str()
-        ])?;
+fn create(conn: &Connection, room: &RoomId, kind: RoomKind, at: Timestamp) -> Result<Head> {
+    conn.prepare_cached(
+        "INSERT INTO room (id, kind, epoch, head, oldest) VALUES (?1, ?2, ?3, 0, ?4)",
+    )?
+    .execute(params![
+        room.as_str(),
+        kind_value(kind),
+        Epoch::generate().as_str(),
+        at.as_millis()
+    ])?;
     Ok(Head {
         key: conn.last_insert_rowid(),
         kind,

@@ -37,9 +37,11 @@ pub(super) fn page(
     at: Cursor,
     limit: u32,
 ) -> Result<Result<Page, HistoryError>> {
-    let Some((key, epoch)) = conn
-        .prepare_cached("SELECT key, epoch FROM room WHERE id = ?1")?
-        .query_row([room], |row| Ok((row.get(0)?, columns::epoch(row, 1)?)))
+    let Some((key, epoch, beginning)) = conn
+        .prepare_cached("SELECT key, epoch, first FROM room WHERE id = ?1")?
+        .query_row([room], |row| {
+            Ok((row.get(0)?, columns::epoch(row, 1)?, columns::seq(row, 2)?))
+        })
         .optional()?
     else {
         return Ok(Err(HistoryError::NoRoom));
@@ -75,6 +77,7 @@ pub(super) fn page(
             last,
         )?,
         items,
+        first: beginning,
         epoch,
     }))
 }

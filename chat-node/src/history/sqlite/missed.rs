@@ -64,7 +64,7 @@ fn stirred(
 ) -> Result<()> {
     let rooms = conn
         .prepare_cached(
-            "SELECT room.key, room.id, room.head FROM member
+            "SELECT room.key, room.id, room.head, room.first FROM member
              JOIN room ON room.key = member.room
              JOIN entry ON entry.room = room.key AND entry.seq = room.head
              WHERE member.user = ?1 AND room.kind = ?2 AND entry.ts >= ?3 ORDER BY room.id",
@@ -76,12 +76,13 @@ fn stirred(
                 since.as_millis()
             ],
             |row| {
-                let place = (row.get::<_, Key>(0)?, columns::seq(row, 2)?);
+                let (head, first) = (columns::seq(row, 2)?, columns::seq(row, 3)?);
+                let place = (row.get::<_, Key>(0)?, head, first);
                 Ok((columns::room_id(row, 1)?, place))
             },
         )?
         .collect::<Result<Vec<_>>>()?;
-    for (room, (key, head)) in rooms {
+    for (room, (key, head, first)) in rooms {
         if !looked_at.insert(key) {
             continue;
         }
@@ -94,7 +95,8 @@ fn stirred(
                 columns::seq(row, 0)
             })
             .optional()?
-            .unwrap_or(Seq::ZERO);
+            // What expired before it is nobody's to miss.
+            .unwrap_or_else(|| first.before());
         found.push(Stirred { room, before, head });
     }
     Ok(())

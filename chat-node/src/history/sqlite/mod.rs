@@ -11,6 +11,7 @@
 
 mod append;
 mod columns;
+mod expiry;
 mod fold;
 mod gauges;
 mod health;
@@ -41,7 +42,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use shared::{
     id::{Nonce, RoomId, Seq, Timestamp, UserId},
-    protocol::room::{Entry, Message, RoomView},
+    protocol::room::{Entry, Message, RoomKind, RoomView},
     settings::ByteSize,
 };
 use tokio::sync::oneshot;
@@ -57,8 +58,8 @@ use self::{
     writer::{Job, Writer},
 };
 use super::{
-    AppendError, Cursor, Found, History, HistoryError, Missed, NewEntry, Outcome, Page, RoomRecord,
-    Search,
+    AppendError, Cursor, Expired, Found, History, HistoryError, Missed, NewEntry, Outcome, Overdue,
+    Page, RoomRecord, Search,
 };
 use crate::overload::Overload;
 
@@ -356,6 +357,38 @@ impl History for SqliteHistory {
         let job = Job::Remove {
             room: room.clone(),
             at,
+            reply,
+        };
+        self.write(job, answer).await
+    }
+
+    async fn first(&self, room: &RoomId) -> Result<Seq, HistoryError> {
+        let room = room.clone();
+        let first = self.readers.ask(move |conn| expiry::first(conn, &room));
+        Ok(first.await?.unwrap_or(Seq::ZERO))
+    }
+
+    async fn overdue(
+        &self,
+        kind: RoomKind,
+        before: Timestamp,
+        from: Option<String>,
+    ) -> Result<Overdue, HistoryError> {
+        let Some(after) = expiry::cursor(from.as_deref()) else {
+            return Err(HistoryError::Invalid(
+                "the cursor is not one of ours".into(),
+            ));
+        };
+        self.readers
+            .ask(move |conn| expiry::overdue(conn, kind, before, after))
+            .await
+    }
+
+    async fn expire(&self, room: &RoomId, before: Timestamp) -> Result<Expired, HistoryError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Expire {
+            room: room.clone(),
+            before,
             reply,
         };
         self.write(job, answer).await

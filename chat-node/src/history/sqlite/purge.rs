@@ -7,7 +7,7 @@ use shared::id::{RoomId, Seq};
 use super::{columns::Key, rooms};
 
 /// Entries deleted in one go: a few milliseconds.
-const CHUNK: u32 = 500;
+pub(super) const CHUNK: u32 = 500;
 
 /// Makes a room invisible at once if its head is still `at`; its rows follow. Answers whether the
 /// room is gone.
@@ -58,6 +58,11 @@ pub(super) fn step(conn: &Connection) -> Result<()> {
         }
         return Ok(());
     };
+    rows(conn, room, upto)
+}
+
+/// Deletes the entries of a room up to one, and what is derived from them.
+pub(super) fn rows(conn: &Connection, room: Key, upto: i64) -> Result<()> {
     for sql in [
         // First what frees the most: when the file is full the rest needs those pages.
         "DELETE FROM entry WHERE room = ?1 AND seq <= ?2",

@@ -162,6 +162,7 @@ pub(super) fn views(
                     slow_mode_ms: row.get(5)?,
                     epoch: columns::epoch(row, 6)?,
                     head: columns::seq(row, 7)?,
+                    first: Some(columns::seq(row, 16)?).filter(|first| *first > Seq::FIRST),
                     last: None,
                     members: row.get(9)?,
                     role: columns::role(row, 10)?,
@@ -201,7 +202,7 @@ pub(super) fn views_statement(conn: &Connection, one: bool) -> Result<CachedStat
                     room.messages
                     - coalesce((SELECT place FROM message INDEXED BY message_position
                                 WHERE message.room = room.key AND message.seq <= me.read
-                                ORDER BY message.seq DESC LIMIT 1), 0)
+                                ORDER BY message.seq DESC LIMIT 1), room.expired)
                     - me.own
                     - (SELECT count(*) FROM message INDEXED BY message_deleted
                        WHERE message.room = room.key AND message.seq > me.read
@@ -212,7 +213,8 @@ pub(super) fn views_statement(conn: &Connection, one: bool) -> Result<CachedStat
                        AND mention.seq > me.read) END,
                 CASE WHEN room.kind = ?4 THEN
                     (SELECT peer.user FROM member AS peer
-                     WHERE peer.room = room.key AND peer.user <> me.user LIMIT 1) END
+                     WHERE peer.room = room.key AND peer.user <> me.user LIMIT 1) END,
+                room.first
          FROM member AS me JOIN room ON room.key = me.room
          WHERE me.user = ?1 AND {which}
          ORDER BY room.id"

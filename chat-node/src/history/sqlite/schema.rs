@@ -11,9 +11,10 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("0002_seen.sql")),
     M::up(include_str!("0003_probe.sql")),
     M::up(include_str!("0004_own.sql")),
+    M::up(include_str!("0005_expiry.sql")),
 ];
 
-/// How many statements a connection keeps prepared; there are about fifty.
+/// How many statements a connection keeps prepared; there are about seventy.
 const STATEMENTS: usize = 96;
 
 /// How long a connection waits for the lock of another process on the same file.

@@ -10,11 +10,12 @@ use std::{
 };
 
 use rusqlite::{Connection, Result};
-use shared::id::{RoomId, Seq, UserId};
+use shared::id::{RoomId, Seq, Timestamp, UserId};
 use tokio::sync::oneshot;
 
 use super::{
     append::{self, Encoded},
+    expiry,
     gauges::Gauges,
     health::{self, Health, doubtful},
     marker, purge,
@@ -23,7 +24,7 @@ use super::{
     seen,
 };
 use crate::{
-    history::{AppendError, HistoryError, Outcome},
+    history::{AppendError, Expired, HistoryError, Outcome},
     presence::Seen,
 };
 
@@ -55,6 +56,11 @@ pub(super) enum Job {
         at: Seq,
         reply: oneshot::Sender<Result<bool, HistoryError>>,
     },
+    Expire {
+        room: RoomId,
+        before: Timestamp,
+        reply: oneshot::Sender<Result<Expired, HistoryError>>,
+    },
     /// Nobody waits for it.
     Seen { seen: Vec<Seen> },
     #[cfg(test)]
@@ -77,6 +83,7 @@ enum Done {
     Appended(Result<Vec<Outcome>, AppendError>),
     Marked(Seq),
     Removed(bool),
+    Expired(Expired),
     Noted,
 }
 
@@ -98,6 +105,11 @@ impl Job {
             })),
             Self::Remove { reply, .. } => drop(reply.send(match done {
                 Ok(Done::Removed(gone)) => Ok(gone),
+                Ok(_) => Err(lost(MIXED_UP.into())),
+                Err(reason) => Err(lost(reason)),
+            })),
+            Self::Expire { reply, .. } => drop(reply.send(match done {
+                Ok(Done::Expired(expired)) => Ok(expired),
                 Ok(_) => Err(lost(MIXED_UP.into())),
                 Err(reason) => Err(lost(reason)),
             })),
@@ -387,6 +399,7 @@ fn perform(conn: &Connection, job: &Job) -> Result<Done> {
             room, user, seq, ..
         } => marker::mark(conn, room, user, *seq).map(Done::Marked),
         Job::Remove { room, at, .. } => purge::remove(conn, room, *at).map(Done::Removed),
+        Job::Expire { room, before, .. } => expiry::expire(conn, room, *before).map(Done::Expired),
         Job::Seen { seen } => seen::note(conn, seen).map(|()| Done::Noted),
         #[cfg(test)]
         Job::Panic => panic!("asked to"),

@@ -23,7 +23,7 @@ impl RoomState {
                 if let Some(member) = self.members.get_mut(&entry.user) {
                     member.spoke = Some(entry.ts);
                 }
-                self.targets.said(entry.seq, entry.user.clone());
+                self.targets.said(entry.seq, entry.user.clone(), entry.ts);
             }
             EntryBody::Edit { .. } => {}
             EntryBody::Delete { target } => self.targets.delete(*target),

@@ -10,10 +10,7 @@ use shared::{
     },
 };
 
-use super::{
-    Decided, Decision, Facts, Policy, Question, RoomState, one,
-    targets::{NotRemembered, Target},
-};
+use super::{Decided, Decision, Facts, Policy, Question, RoomState, one, targets::Target};
 use crate::room::{
     Caller,
     rules::{self, Act},
@@ -57,7 +54,7 @@ impl RoomState {
         let Some(answered) = send.reply_to else {
             return Ok(Decision::Say);
         };
-        match self.target(answered) {
+        match self.target(answered, facts, policy, now) {
             Err(question) => Ok(Decision::Consult(question)),
             Ok(Some(_)) => Ok(Decision::Say),
             Ok(None) => Err(rules::no_message()),
@@ -103,7 +100,7 @@ impl RoomState {
         policy: Policy,
         now: Timestamp,
     ) -> Decided {
-        let target = match self.target(edit.seq) {
+        let target = match self.target(edit.seq, facts, policy, now) {
             Err(question) => return Ok(Decision::Consult(question)),
             Ok(target) => target
                 .filter(|t| !t.deleted)
@@ -125,8 +122,15 @@ impl RoomState {
         }))
     }
 
-    pub(super) fn delete(&self, caller: &Caller, seq: Seq) -> Decided {
-        let target = match self.target(seq) {
+    pub(super) fn delete(
+        &self,
+        caller: &Caller,
+        seq: Seq,
+        facts: Facts,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Decided {
+        let target = match self.target(seq, facts, policy, now) {
             Err(question) => return Ok(Decision::Consult(question)),
             Ok(target) => target.ok_or_else(rules::no_message)?,
         };
@@ -149,7 +153,7 @@ impl RoomState {
         now: Timestamp,
     ) -> Decided {
         rules::check_emoji(&react.emoji)?;
-        let target = match self.target(react.seq) {
+        let target = match self.target(react.seq, facts, policy, now) {
             Err(question) => return Ok(Decision::Consult(question)),
             Ok(target) => target
                 .filter(|t| !t.deleted)
@@ -198,10 +202,25 @@ impl RoomState {
         })
     }
 
-    fn target(&self, seq: Seq) -> Result<Option<&Target>, Question> {
-        self.targets
-            .get(seq)
-            .map_err(|NotRemembered| Question::Message(seq))
+    /// The message at `seq`. One that is remembered and older than is kept may have expired, by
+    /// whatever node's sweep: then history is asked, once.
+    fn target(
+        &self,
+        seq: Seq,
+        facts: Facts,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Result<Option<&Target>, Question> {
+        let ask = Question::Message(seq);
+        let Ok(target) = self.targets.get(seq) else {
+            return Err(ask);
+        };
+        let kept_from = policy.keep.horizon(self.kind, now);
+        let old = target.is_some_and(|target| kept_from.is_some_and(|from| target.ts < from));
+        if old && facts.read != Some(seq) {
+            return Err(ask);
+        }
+        Ok(target)
     }
 }
 

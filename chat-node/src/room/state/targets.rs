@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use shared::{
-    id::{Seq, UserId},
+    id::{Seq, Timestamp, UserId},
     protocol::room::Message,
 };
 
@@ -18,6 +18,8 @@ pub(super) struct Targets(BTreeMap<Seq, Option<Target>>);
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Target {
     pub(super) author: UserId,
+    /// When it was said.
+    pub(super) ts: Timestamp,
     pub(super) deleted: bool,
     pub(super) reactions: Vec<Reacted>,
 }
@@ -58,9 +60,10 @@ impl Targets {
     }
 
     /// A message was said.
-    pub(super) fn said(&mut self, seq: Seq, author: UserId) {
+    pub(super) fn said(&mut self, seq: Seq, author: UserId, ts: Timestamp) {
         let target = Target {
             author,
+            ts,
             deleted: false,
             reactions: Vec::new(),
         };
@@ -71,6 +74,7 @@ impl Targets {
     pub(super) fn learn(&mut self, seq: Seq, message: Option<&Message>) {
         let target = message.map(|message| Target {
             author: message.user.clone(),
+            ts: message.ts,
             deleted: message.deleted,
             reactions: message
                 .reactions
@@ -150,12 +154,12 @@ mod tests {
     fn an_old_message_asked_for_outlives_the_asking() {
         let mut targets = Targets::default();
         for n in 100..100 + REMEMBERED as u64 {
-            targets.said(Seq::new(n), user("a"));
+            targets.said(Seq::new(n), user("a"), Timestamp::default());
         }
         targets.learn(Seq::new(1), None);
         assert_eq!(targets.get(Seq::new(1)), Ok(None));
         assert_eq!(targets.get(Seq::new(100)), Err(NotRemembered));
-        targets.said(Seq::new(1_000), user("a"));
+        targets.said(Seq::new(1_000), user("a"), Timestamp::default());
         assert_eq!(targets.get(Seq::new(1)), Err(NotRemembered));
         assert_eq!(targets.0.len(), REMEMBERED);
     }
@@ -164,7 +168,7 @@ mod tests {
     fn reactions_fold() {
         let mut targets = Targets::default();
         let seq = Seq::new(1);
-        targets.said(seq, user("a"));
+        targets.said(seq, user("a"), Timestamp::default());
         targets.react(seq, "x", &user("b"), true);
         targets.react(seq, "x", &user("b"), true);
         targets.react(seq, "x", &user("c"), true);

@@ -14,12 +14,13 @@ use shared::{
 };
 
 use super::*;
-use crate::history::{History as _, NewEntry, sqlite::SqliteHistory};
+use crate::history::{History as _, NewEntry, retention::Keep, sqlite::SqliteHistory};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 const POLICY: Policy = Policy {
     dm_friends_only: true,
     invite_friends_only: true,
+    keep: RetentionSettings::FOREVER,
 };
 const FRIENDS: Facts = Facts {
     tie: Some(Tie {
@@ -27,6 +28,7 @@ const FRIENDS: Facts = Facts {
         unblocked: true,
     }),
     reacted: None,
+    read: None,
 };
 
 fn user(name: &str) -> UserId {
@@ -611,7 +613,7 @@ fn a_direct_message_takes_friendship_and_a_block_cannot_be_told() {
     let say = Command::MessageSend(send("hi"));
     let with = |friends, unblocked| Facts {
         tie: Some(Tie { friends, unblocked }),
-        reacted: None,
+        ..Facts::default()
     };
     let unknown = state.decide(&by("a"), &say, Facts::default(), POLICY, NOW);
     assert_eq!(unknown, Decision::Consult(Question::Tie(user("b"))));
@@ -628,13 +630,45 @@ fn a_direct_message_takes_friendship_and_a_block_cannot_be_told() {
     assert_eq!(code(&open(with(true, false))), Some(ErrorCode::Forbidden));
 }
 
+/// What is remembered may have expired; history is asked about it, and believed.
+#[test]
+fn what_is_older_than_is_kept_is_not_answered_from_memory() {
+    let mut state = room(RoomKind::Group);
+    let seq = append(&mut state, "a", text("hi"), NOW).seq;
+    let hour = std::time::Duration::from_hours(1);
+    let policy = Policy {
+        keep: RetentionSettings {
+            history_keep_group: Keep::of(hour),
+            ..RetentionSettings::FOREVER
+        },
+        ..POLICY
+    };
+    let later = NOW.plus_millis(3_600_001);
+    let delete = Command::MessageDelete(OfMessage { room: id(), seq });
+    let read = Facts {
+        read: Some(seq),
+        ..FRIENDS
+    };
+    let decide =
+        |state: &RoomState, facts, now| state.decide(&by("a"), &delete, facts, policy, now);
+    assert!(matches!(decide(&state, FRIENDS, NOW), Decision::Append(_)));
+    let ask = Decision::Consult(Question::Message(seq));
+    assert_eq!(decide(&state, FRIENDS, later), ask);
+    assert!(matches!(decide(&state, read, later), Decision::Append(_)));
+    state.learn(seq, None);
+    assert_eq!(
+        code(&decide(&state, read, later)),
+        Some(ErrorCode::NotFound)
+    );
+}
+
 #[test]
 fn invitations_are_for_friends_and_rooms_have_an_end() {
     let mut state = room(RoomKind::Group);
     let invite = Command::RoomInvite(of_member("s"));
     let with = |friends, unblocked| Facts {
         tie: Some(Tie { friends, unblocked }),
-        reacted: None,
+        ..Facts::default()
     };
     let strangers = state.decide(&by("a"), &invite, with(false, true), POLICY, NOW);
     let blocked = state.decide(&by("a"), &invite, with(true, false), POLICY, NOW);
@@ -834,7 +868,7 @@ proptest! {
         for (who, friends, command, wait) in steps {
             now = now.plus_millis(wait);
             let tie = Tie { friends, unblocked: true };
-            let facts = Facts { tie: Some(tie), reacted: Some(false) };
+            let facts = Facts { tie: Some(tie), reacted: Some(false), read: None };
             let mut decision = state.decide(&by(who), &command, facts, POLICY, now);
             if let Decision::Consult(Question::Message(seq)) = decision {
                 if !state.learn(seq, None) {

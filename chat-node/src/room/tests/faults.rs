@@ -17,8 +17,8 @@ use super::{
     *,
 };
 use crate::history::{
-    AppendError, Cursor, Found, History, HistoryError, Missed, NewEntry, Outcome, Page, RoomRecord,
-    Search, sqlite::SqliteHistory,
+    AppendError, Cursor, Expired, Found, History, HistoryError, Missed, NewEntry, Outcome, Overdue,
+    Page, RoomRecord, Search, sqlite::SqliteHistory,
 };
 
 /// What the next append suffers.
@@ -173,6 +173,23 @@ impl History for Link {
 
     async fn remove(&self, room: &RoomId, at: Seq) -> Result<bool, HistoryError> {
         self.inner.remove(room, at).await
+    }
+
+    async fn first(&self, room: &RoomId) -> Result<Seq, HistoryError> {
+        self.inner.first(room).await
+    }
+
+    async fn overdue(
+        &self,
+        kind: RoomKind,
+        before: Timestamp,
+        from: Option<String>,
+    ) -> Result<Overdue, HistoryError> {
+        self.inner.overdue(kind, before, from).await
+    }
+
+    async fn expire(&self, room: &RoomId, before: Timestamp) -> Result<Expired, HistoryError> {
+        self.inner.expire(room, before).await
     }
 
     async fn ping(&self) -> Result<(), HistoryError> {

@@ -1,5 +1,6 @@
 //! Rooms on real threads, over real SQLite history, real relays and real sockets.
 
+mod expiry;
 mod faults;
 mod node;
 mod nodes;

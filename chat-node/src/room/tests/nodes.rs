@@ -33,9 +33,14 @@ async fn pump(mut bus: BusReceiver, own: shared::id::NodeId, rooms: Rooms, lose:
 }
 
 async fn two(lose: usize) -> [TestNode; 2] {
+    two_that_look(Duration::from_secs(1), lose).await
+}
+
+/// As [`two`], that look every so often for what they were not told.
+pub(super) async fn two_that_look(every: Duration, lose: usize) -> [TestNode; 2] {
     let bus = LocalBus::new();
     let settings = RoomSettings {
-        room_reconcile: Duration::from_secs(1),
+        room_reconcile: every,
         ..RoomSettings::default()
     };
     let first = Setup {

@@ -5,7 +5,10 @@ mod faults;
 mod folds;
 mod schema;
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use chat_node::history::{
@@ -60,7 +63,11 @@ impl HistoryFactory for Database {
             return history;
         }
         let server = MongoServer::shared().await.unwrap();
-        let settings = settings(server, &self.name);
+        // What the suite asks is whether an answer is right, on however busy a machine.
+        let settings = MongoSettings {
+            mongodb_timeout: Duration::from_secs(45),
+            ..settings(server, &self.name)
+        };
         let history = Arc::new(MongoHistory::open(&settings).await.unwrap());
         *open = Arc::downgrade(&history);
         history
