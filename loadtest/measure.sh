@@ -33,6 +33,7 @@ declare -A ABOUT=(
   [channel]="a channel of 10,000"
   [flood]="typing and presence without measure, and overload"
   [handshakes]="a rush at the door of a full server"
+  [nodes]="two nodes beside one, and a node that was killed (not among the default parts)"
 )
 
 if [ "${1:-}" = list ] || [ "${1:-}" = --help ]; then
@@ -69,6 +70,17 @@ part_stalled() { one stalled stalled --runs "$FEW"; }
 part_hot() { one hot hot --runs "$FEW"; }
 part_channel() { one channel channel --runs "$FEW"; }
 part_flood() { one flood flood --runs "$FEW"; }
+# What a second node costs: rooms whose members are on different nodes, beside the same rooms on one
+# node. FIRESIDE_STAND_IN should name a MongoDB stand-in fast enough to measure anything but itself.
+part_nodes() {
+  cargo build --release --locked --workspace --bins
+  ON=(--server "${NODE:-target/release/chat-node}" --server-cpu "${SERVER_CPU:-0}" --load-cpu "${LOAD_CPU:-1}")
+  for nodes in 1 2; do
+    one "nodes-$nodes-latency" latency --runs "$RUNS" --nodes "$nodes" --members 2 --rooms 100 --rate "${RATE:-500}"
+    one "nodes-$nodes-send" send --runs "$RUNS" --nodes "$nodes" --members 2 --seconds 6
+  done
+  one nodes-1-comeback comeback --runs "$FEW" --nodes 1
+}
 part_handshakes() { one handshakes handshakes --runs "$FEW"; }
 
 chosen=("${@:-}")

@@ -101,7 +101,7 @@ async fn a_stalled_reader_is_closed_and_delays_nobody() {
         grown >> 20
     );
     assert!(
-        during < before * 3 + Duration::from_millis(100),
+        during < before * 3 + Duration::from_secs(1),
         "{before:?} → {during:?}"
     );
     // 999 readers that keep up hold next to nothing; each ring is bounded by 256 KiB of shared

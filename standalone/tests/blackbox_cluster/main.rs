@@ -4,9 +4,7 @@
 //! Not here: `alone`, `disk` and `overload` (what one process does about its disk and its load),
 //! `channel` (the memory of one process, and a hundred thousand writes that take the MongoDB
 //! stand-in minutes), `eddsa` (the key file of `fireside`), `page` (the browser client it serves),
-//! `codes` (500 people brought in at once take the stand-in longer than a room waits for history,
-//! now and then: `unavailable`), `services` (which kills each service alone) and `recorded` (a
-//! program given one address).
+//! `services` (which kills each service alone) and `recorded` (a program given one address).
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,6 +14,8 @@ mod abuse;
 mod accounts;
 #[path = "../blackbox/app.rs"]
 mod app;
+#[path = "../blackbox/codes.rs"]
+mod codes;
 #[path = "../blackbox/crash.rs"]
 mod crash;
 #[path = "../blackbox/deflate.rs"]

@@ -15,6 +15,10 @@ use shared::id::UserId;
 /// How many nodes.
 const NODES: usize = 3;
 
+/// The stand-in does in seconds what takes MongoDB moments: what these tests ask is what is answered,
+/// not how soon.
+const PATIENT: &[(&str, &str)] = &[("FIRESIDE_MONGODB_TIMEOUT", "30s")];
+
 /// A cluster, running or not.
 pub(crate) struct Server {
     /// `http://host:port` of the first node.
@@ -35,7 +39,9 @@ impl Server {
             shares: true,
             ..ClusterPlan::default()
         };
-        let cluster = Cluster::start(&plan.set(settings)).await.unwrap();
+        let cluster = Cluster::start(&plan.set(PATIENT).set(settings))
+            .await
+            .unwrap();
         let first = &cluster.nodes()[0].program;
         Self {
             origin: first.origin().to_owned(),

@@ -32,6 +32,11 @@ pub const METRICS: &[Metric] = &[
     )
     .by(&["queue"]),
     Metric::counter(
+        "fireside_history_checkpoints_total",
+        "Times the write-ahead log was folded into the file: thread (beside the writer), writer (because the thread did not get on)",
+    )
+    .by(&["by"]),
+    Metric::counter(
         "fireside_history_failed_commits_total",
         "Group commits that failed as a whole",
     ),

@@ -7,9 +7,11 @@
 //!
 //! The log is the table `entry`. What is derived from it (what messages became, reactions,
 //! mentions, members, bans, the index of words) is folded in the entry's own transaction, so it
-//! is never behind. WAL with `synchronous = FULL`: an acknowledged entry survives power loss.
+//! is never behind. A thread beside the writer folds the write-ahead log into the file
+//! ([`checkpoint`]). WAL with `synchronous = FULL`: an acknowledged entry survives power loss.
 
 mod append;
+mod checkpoint;
 mod columns;
 mod expiry;
 mod fold;
@@ -49,6 +51,7 @@ use tokio::sync::oneshot;
 
 use self::{
     append::Encoded,
+    checkpoint::Folder,
     gauges::Gauges,
     health::Health,
     queue::{Bounds, Queue, Refused},
@@ -97,10 +100,12 @@ impl SqliteHistory {
         };
         let writes = Arc::new(Queue::new(bounds, gauges.write_queue.clone()));
         let health = Arc::new(Health::new(path, gauges.writable.clone()));
+        let (folder, folding) = Folder::start(place.clone())?;
         let writer = Writer::new(
             Arc::clone(&writes),
             place.clone(),
             conn,
+            folder,
             Arc::clone(&health),
             settings.history_batch,
             gauges.clone(),
@@ -122,6 +127,7 @@ impl SqliteHistory {
         };
         let (searchers, more) = Readers::start(&place, pool, &gauges)?;
         threads.extend(more);
+        threads.push(folding);
         threads.push(
             thread::Builder::new()
                 .name("history-write".into())

@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 
+use super::checkpoint;
+
 /// In order; one that was ever released is never changed.
 const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("0001_rooms.sql")),
@@ -58,8 +60,8 @@ impl Place {
         // FULL: an acknowledged entry survives power loss, not only the loss of the process.
         conn.pragma_update(None, "journal_mode", "wal")?;
         conn.pragma_update(None, "synchronous", "full")?;
-        // Fewer and larger checkpoints than the default of 1,000 pages; the file is cut back after.
-        conn.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+        checkpoint::watch(&conn);
+        // The log's file is cut back after it was larger.
         conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
         conn.pragma_update(None, "cache_size", -16_384)?;
         // What a savepoint keeps to go back to; in a file it would be written for nothing.
@@ -80,6 +82,14 @@ impl Place {
         let conn = self.connect()?;
         conn.pragma_update(None, "query_only", true)?;
         conn.pragma_update(None, "cache_size", -4_096)?;
+        Ok(conn)
+    }
+
+    /// A connection that folds the log into the file.
+    pub(super) fn folder(&self) -> Result<Connection, rusqlite::Error> {
+        let conn = self.connect()?;
+        // As the writer's, or it would not sync the file before the log is overwritten.
+        conn.pragma_update(None, "synchronous", "full")?;
         Ok(conn)
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{
     append::{self, Encoded},
+    checkpoint::Folder,
     expiry,
     gauges::Gauges,
     health::{self, Health, doubtful},
@@ -129,6 +130,7 @@ pub(super) struct Writer {
     place: Place,
     /// `None` after a failure that leaves the connection in doubt: the next batch opens another.
     conn: Option<Connection>,
+    folder: Folder,
     health: Arc<Health>,
     gauges: Gauges,
     limit: usize,
@@ -145,6 +147,7 @@ impl Writer {
         queue: Arc<Queue<Job>>,
         place: Place,
         conn: Connection,
+        folder: Folder,
         health: Arc<Health>,
         max_batch: usize,
         gauges: Gauges,
@@ -156,6 +159,7 @@ impl Writer {
             queue,
             place,
             conn: Some(conn),
+            folder,
             health,
             gauges,
             limit: max_batch.min(4 * LEAST_BATCH),
@@ -182,6 +186,8 @@ impl Writer {
                 self.purge();
             }
         }
+        // What it is at ends first, and is not in the way.
+        drop(self.folder);
         if let Some(conn) = self.conn.take() {
             let closed = conn
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
@@ -205,6 +211,9 @@ impl Writer {
     fn batch(&mut self, jobs: Vec<Job>) {
         self.health.begins();
         self.write(jobs);
+        if let Some(conn) = &self.conn {
+            self.folder.after_commit(conn);
+        }
         self.health.ends();
     }
 
@@ -261,7 +270,10 @@ impl Writer {
         let failed = stepped.is_err();
         self.purge_again = failed.then(|| Instant::now() + PURGE_RETRY);
         match stepped {
-            Ok(()) => self.recount(),
+            Ok(()) => {
+                self.folder.after_commit(conn);
+                self.recount();
+            }
             Err(error) => {
                 // It is tried again.
                 self.health.fails(&error, 0);
