@@ -81,6 +81,15 @@ pub enum StoreEventKind {
         /// Whose.
         user: UserId,
     },
+    /// Somebody bought games; they are in the library now.
+    GamesBought {
+        /// Who.
+        user: UserId,
+        /// The order.
+        order: String,
+        /// The games' ids.
+        games: Vec<String>,
+    },
     /// Events for this receiver were dropped, because it did not take them for too long: whatever it
     /// believes of people, it asks again.
     Missed,
@@ -164,6 +173,7 @@ impl StoreEventKind {
             Self::ProfileChanged(profile) => vec![&profile.user],
             Self::TokenRevoked { user, .. }
             | Self::UserTokensRevoked { user, .. }
+            | Self::GamesBought { user, .. }
             | Self::UserWithdrawn { user } => vec![user],
             Self::Missed | Self::Unknown => Vec::new(),
         }

@@ -22,6 +22,7 @@ pub(crate) async fn run(
     let key = settings.token.signing_key(&server.data_dir)?;
     let issuer = &settings.token.jwt_issuer;
     let store = Store::open(&settings.store, &server.data_dir, &key, issuer).await?;
+    store.seed(settings.store.seed_games).await?;
     let node = Node::start(NodeParts {
         settings: settings.node.clone(),
         storage: Storage::Embedded(server.data_dir.clone()),

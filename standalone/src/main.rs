@@ -13,6 +13,9 @@ mod web;
 use std::process::ExitCode;
 
 use shared::{program, settings::Loader, telemetry::Metric};
+use store_api::{Books, command};
+
+use crate::settings::FiresideSettings;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,8 +25,10 @@ fn loader() -> Loader {
     Loader::new(
         "fireside",
         env!("CARGO_PKG_VERSION"),
-        "Friend chat and presence for games: the whole product in one process",
+        "Friend chat and presence for games: the whole product in one process. Commands: ledger check, role EMAIL ROLE",
     )
+    // Whoever just tries it out has something to look at.
+    .default_for("seed_games", "240")
 }
 
 /// The metrics of everything it contains.
@@ -34,13 +39,17 @@ fn metrics() -> Vec<&'static [Metric]> {
 }
 
 fn main() -> ExitCode {
-    program::run(&loader(), &metrics(), app::run)
+    let books = |settings: FiresideSettings| Books {
+        server: settings.server,
+        token: settings.token,
+        store: settings.store,
+    };
+    command(&loader(), books).unwrap_or_else(|| program::run(&loader(), &metrics(), app::run))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::FiresideSettings;
 
     const PAGE: &str = include_str!("../../docs/operations.md");
 

@@ -14,8 +14,8 @@ use crate::{
     config::StoreSettings,
     database::Database,
     error::StoreError,
-    outbox::Outbox,
     store::{Clock, Store},
+    wallet::CardCodes,
 };
 
 /// Why a store does not open.
@@ -66,7 +66,7 @@ impl Store {
             database,
             hasher,
             tokens,
-            Outbox::default(),
+            CardCodes::new(key.derive("gift cards")),
             limits,
             clock,
         ))

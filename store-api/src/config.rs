@@ -13,7 +13,9 @@ use shared::{
 
 use crate::{
     accounts::{HashCost, TokenLifetimes},
+    catalogue::MAX_GAMES,
     http::RateLimits,
+    money::Country,
 };
 
 /// The database file in the data directory.
@@ -50,6 +52,18 @@ pub struct StoreSettings {
     /// People one person blocks
     #[arg(long, default_value_t = 1000)]
     pub max_blocks: u64,
+    /// The country of a person who never said: its prices, its currency
+    #[arg(long, default_value = "US")]
+    pub store_country: Country,
+    /// What the store keeps of a sale, in percent; the rest is the publisher's
+    #[arg(long, default_value_t = 30)]
+    pub store_share_percent: u8,
+    /// Invented games that an empty catalogue is filled with, at most 1000
+    #[arg(long, default_value_t = 0)]
+    pub seed_games: u32,
+    /// Looks at the catalogue from one address, by people who are not logged in
+    #[arg(long, default_value = "50/s burst 200")]
+    pub visitor_rate: Quota,
     /// Attempts at the password of one account
     #[arg(long, default_value = "10/m burst 20")]
     pub login_account_rate: Quota,
@@ -82,13 +96,17 @@ pub struct StoreSettings {
     pub password_hashes_waiting: usize,
 }
 
-/// The most that one person may have.
+/// The most that one person may have, and where they are if they never said.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoreLimits {
     pub(crate) friends: u64,
     pub(crate) requests: u64,
     pub(crate) blocks: u64,
     pub(crate) sessions: u64,
+    /// Where somebody buys who never said.
+    pub(crate) country: Country,
+    /// What the store keeps of a sale.
+    pub(crate) share_percent: u8,
 }
 
 /// The settings of the program `store-api`.
@@ -139,6 +157,8 @@ impl StoreSettings {
             requests: self.max_friend_requests,
             blocks: self.max_blocks,
             sessions: self.max_logins,
+            country: self.store_country,
+            share_percent: self.store_share_percent,
         }
     }
 
@@ -168,6 +188,7 @@ impl StoreSettings {
             refreshes: self.refresh_rate,
             availability: self.availability_rate,
             user: self.store_user_rate,
+            visitors: self.visitor_rate,
         }
     }
 }
@@ -199,6 +220,12 @@ impl Settings for StoreSettings {
             "refresh_token_lifetime",
             "between those of access and log-in",
         );
+        report.require(
+            self.store_share_percent <= 100,
+            "store_share_percent",
+            "at most 100",
+        );
+        report.require(self.seed_games <= MAX_GAMES, "seed_games", "at most 1000");
         report.require(self.max_logins > 0, "max_logins", "at least 1");
         report.require(
             self.access_token_lifetime <= MAX_TOKEN_LIFETIME,

@@ -1,10 +1,16 @@
 //! The connection to the database: many readers, and writers one at a time on SQLite.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use sea_orm::{
-    ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    AccessMode, ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
@@ -30,17 +36,19 @@ pub(crate) struct Database {
     deliveries: DatabaseConnection,
     health: Health,
     url: Arc<str>,
+    reads: Arc<AtomicU64>,
 }
 
 impl Database {
     /// Opens the database at `url` (`sqlite:…` or `postgres:…`) and brings its schema up to date.
     pub(crate) async fn open(url: &str, connections: u32) -> Result<Self, DbErr> {
-        let database = if url.starts_with("sqlite:") {
+        let mut database = if url.starts_with("sqlite:") {
             // One connection writes: its queue is fair, where SQLite's own lock is a scramble in
             // which an unlucky writer times out.
             let writer = sea_orm::Database::connect(sqlite(url, 1)).await?;
             let reader = sea_orm::Database::connect(sqlite(url, SQLITE_READERS)).await?;
             Self {
+                reads: Arc::default(),
                 reader,
                 deliveries: writer.clone(),
                 writer,
@@ -54,6 +62,7 @@ impl Database {
                 .min_connections(0)
                 .idle_timeout(DELIVERY_IDLE);
             Self {
+                reads: Arc::default(),
                 reader: pool.clone(),
                 writer: pool,
                 deliveries: sea_orm::Database::connect(few).await?,
@@ -61,6 +70,11 @@ impl Database {
                 url: url.into(),
             }
         };
+        let reads = database.reads.clone();
+        database.reader.set_metric_callback(move |_| {
+            reads.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!("fireside_store_reads_total").increment(1);
+        });
         let tx = begin(&database.writer).await?;
         migration::apply(&tx).await?;
         tx.commit().await?;
@@ -85,6 +99,22 @@ impl Database {
     /// Commits what [`Database::begin`] began.
     pub(crate) async fn commit(&self, tx: DatabaseTransaction) -> Result<(), DbErr> {
         self.health.note(tx.commit().await)
+    }
+
+    /// Begins a transaction that sees the database as it stands at one moment, and only reads.
+    pub(crate) async fn begin_snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+        if !self.is_shared() {
+            // What a reader of SQLite sees does not change under it.
+            return self.reader.begin().await;
+        }
+        let isolation = Some(IsolationLevel::RepeatableRead);
+        let access = Some(AccessMode::ReadOnly);
+        self.reader.begin_with_config(isolation, access).await
+    }
+
+    /// How many statements have read it, outside transactions.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// Where it is.

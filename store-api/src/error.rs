@@ -1,5 +1,7 @@
 //! What can go wrong in the domain, in the domain's words.
 
+use std::time::Duration;
+
 use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 /// Why the store did not do what it was asked.
@@ -25,6 +27,12 @@ pub enum StoreError {
         /// The fields it is about, if it is about fields.
         violations: Vec<Violation>,
     },
+    /// Lines of a list break rules; each is named.
+    #[error("{} of the lines break rules", lines(.0))]
+    Lines(Vec<LineFault>),
+    /// The caller has tried this too often, and may again after a while.
+    #[error("too many attempts")]
+    TooOften(Duration),
     /// More work waits than this process takes on.
     #[error("the server is busy")]
     Busy,
@@ -51,6 +59,19 @@ pub struct Violation {
     pub rule: &'static str,
     /// The rule, for a person.
     pub message: &'static str,
+}
+
+/// One broken rule in a list of many things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineFault {
+    /// The place in the list, from 1.
+    pub line: usize,
+    /// The field there.
+    pub field: &'static str,
+    /// A stable word for the rule.
+    pub rule: &'static str,
+    /// The rule, for a person.
+    pub message: String,
 }
 
 impl Violation {
@@ -183,6 +204,12 @@ impl From<Violation> for StoreError {
     fn from(violation: Violation) -> Self {
         Self::Invalid(vec![violation])
     }
+}
+
+fn lines(faults: &[LineFault]) -> usize {
+    let mut lines: Vec<_> = faults.iter().map(|fault| fault.line).collect();
+    lines.dedup();
+    lines.len()
 }
 
 fn summary(violations: &[Violation]) -> String {

@@ -1,9 +1,11 @@
-//! Accounts, users and friends over REST.
+//! Accounts, users, friends and the shop over REST.
 //!
 //! A request comes in through [`Routes`] (`http/`), whose handlers only read it and spell the
 //! answer. The domain is [`Store`]: `accounts/` (registering, logging in, sessions, revocation),
-//! `users/` (profiles, names, search) and `friends/` (requests, friendships, blocks). Each of its
-//! methods is one transaction, on SQLite or PostgreSQL (`database`, `entity/`, `migration/`).
+//! `users/` (profiles, names, search), `friends/` (requests, friendships, blocks), and of the shop
+//! `catalogue/` (games, search, reviews), `shelf/` (wishlist, cart, library), `orders/`, and
+//! `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`).
+//! Each of its methods is one transaction, on SQLite or PostgreSQL (`database`, `entity/`, `migration/`).
 //!
 //! What changes is told to the chat nodes: the transaction that makes a change also writes its
 //! events into a table, and after the commit `outbox/` delivers them, in order and at least once,
@@ -20,6 +22,8 @@
 mod accounts;
 mod app;
 mod background;
+mod catalogue;
+mod command;
 mod config;
 mod database;
 mod entity;
@@ -27,24 +31,42 @@ mod error;
 mod friends;
 mod health;
 mod http;
+mod idempotency;
+mod ledger;
 mod metrics;
 mod migration;
+mod money;
+mod orders;
 mod outbox;
 mod paging;
+mod shelf;
+mod sql;
 mod store;
 mod users;
+mod wallet;
 
-pub use accounts::{LoggedIn, NewAccount};
+pub use accounts::{LoggedIn, NewAccount, NewServiceToken, Role, Scope, Scopes, ServiceToken};
 pub use app::OpenError;
 pub use background::Background;
+pub use catalogue::{
+    CATEGORIES, GameCard, GameFilter, GamePage, GameText, Imported, Keeper, Medium, MediumText,
+    NewReview, Publisher, Review, ReviewSort, SaleText, Sort, TopSearch,
+};
+pub use command::{Books, command};
 pub use config::{ServiceSettings, StoreSettings};
-pub use error::{StoreError, Violation};
+pub use error::{LineFault, StoreError, Violation};
 pub use friends::{Blocked, Friend, FriendGraph, Relation};
 pub use http::{HttpOptions, RateLimits, Routes, openapi};
+pub use idempotency::{Answered, IdempotencyKey};
+pub use ledger::{LedgerFault, LedgerReport};
 pub use metrics::METRICS;
+pub use money::{Country, Currency, Money};
+pub use orders::{Order, OrderLine, Purchase};
 #[cfg(feature = "http-client")]
 pub use outbox::NodeSink;
 pub use outbox::{DeliveryError, EventSink, EventTarget};
 pub use paging::{DEFAULT_PAGE, MAX_PAGE, Page, PageRequest};
+pub use shelf::{LibraryChange, List, Marked, OwnedGame};
 pub use store::{Clock, Store};
 pub use users::{Change, OwnProfile, Profile, ProfileChange};
+pub use wallet::{CardOrder, IssuedCards, Redeemed, Wallet, WalletEntry};

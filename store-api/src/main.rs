@@ -11,7 +11,7 @@ use shared::{
     settings::Loader,
     telemetry,
 };
-use store_api::{HttpOptions, METRICS, NodeSink, Routes, ServiceSettings, Store};
+use store_api::{Books, HttpOptions, METRICS, NodeSink, Routes, ServiceSettings, Store, command};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -23,10 +23,15 @@ fn main() -> ExitCode {
     let loader = Loader::new(
         "store-api",
         env!("CARGO_PKG_VERSION"),
-        "Accounts, users and friends of Fireside",
+        "Accounts, friends and shop of Fireside. Commands: ledger check, role EMAIL ROLE",
     )
     .default_for("listen", "127.0.0.1:8104");
-    program::run(&loader, &[METRICS], run)
+    let books = |settings: ServiceSettings| Books {
+        server: settings.server,
+        token: settings.token,
+        store: settings.store,
+    };
+    command(&loader, books).unwrap_or_else(|| program::run(&loader, &[METRICS], run))
 }
 
 async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<ExitReason> {
@@ -44,6 +49,7 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
             targets.push(NodeSink::target(node, token.clone())?);
         }
     }
+    store.seed(settings.store.seed_games).await?;
     let background = store.start(targets);
 
     let routes = Routes::new(

@@ -30,6 +30,16 @@ pub const METRICS: &[Metric] = &[
         "Requests refused for coming too often",
     )
     .by(&["limit"]),
+    Metric::counter(
+        "fireside_store_transfers_total",
+        "Transfers of money, those of transactions that came to nothing included",
+    )
+    .by(&["cause"]),
+    Metric::counter("fireside_store_orders_total", "Orders paid"),
+    Metric::counter(
+        "fireside_store_reads_total",
+        "Statements that read the database, outside transactions",
+    ),
     Metric::gauge(
         "fireside_store_password_hashes_waiting",
         "Password hashes waiting for their turn",

@@ -45,6 +45,16 @@ impl PageRequest {
         &self.after
     }
 
+    /// The number after which the page begins, for a key that is one; none for the first page.
+    pub(crate) fn after_number(&self) -> Result<Option<i64>, StoreError> {
+        if self.after.is_empty() {
+            return Ok(None);
+        }
+        let number = self.after.parse().ok();
+        let malformed = || Violation::new("cursor", "malformed", "not a cursor of this list");
+        Ok(Some(number.ok_or_else(malformed)?))
+    }
+
     /// How many rows to fetch: one more than shown, to learn whether there is a next page.
     pub(crate) fn fetch(&self) -> u64 {
         self.limit + 1
@@ -62,6 +72,13 @@ impl PageRequest {
 }
 
 impl<T> Page<T> {
+    pub(crate) fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(f).collect(),
+            next: self.next,
+        }
+    }
+
     pub(crate) fn filter_map<U>(self, f: impl FnMut(T) -> Option<U>) -> Page<U> {
         Page {
             items: self.items.into_iter().filter_map(f).collect(),

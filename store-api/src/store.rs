@@ -19,12 +19,13 @@ use crate::{
     entity::user,
     error::StoreError,
     outbox::Outbox,
+    wallet::CardCodes,
 };
 
 /// Tells the time; a test may hand in one of its own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Accounts, users and friends. Cheap to clone; every method is a transaction of its own.
+/// Accounts, users, friends and the shop. Cheap to clone; every method is a transaction of its own.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
@@ -34,6 +35,7 @@ struct Inner {
     tokens: Tokens,
     outbox: Outbox,
     limits: StoreLimits,
+    card_codes: CardCodes,
     clock: Clock,
 }
 
@@ -42,7 +44,7 @@ impl Store {
         database: Database,
         hasher: Hasher,
         tokens: Tokens,
-        outbox: Outbox,
+        card_codes: CardCodes,
         limits: StoreLimits,
         clock: Clock,
     ) -> Self {
@@ -50,8 +52,9 @@ impl Store {
             database,
             hasher,
             tokens,
-            outbox,
+            outbox: Outbox::default(),
             limits,
+            card_codes,
             clock,
         }))
     }
@@ -74,6 +77,10 @@ impl Store {
 
     pub(crate) fn limits(&self) -> &StoreLimits {
         &self.0.limits
+    }
+
+    pub(crate) fn card_codes(&self) -> &CardCodes {
+        &self.0.card_codes
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -104,6 +111,11 @@ impl Store {
         self.0.database.commit(tx).await?;
         self.0.outbox.wake();
         Ok(())
+    }
+
+    /// How many statements this store has read its database by, outside transactions.
+    pub fn reads(&self) -> u64 {
+        self.0.database.reads()
     }
 
     /// Closes the database once nothing uses the store any more.

@@ -171,6 +171,7 @@ impl StoreEvents {
             StoreEventKind::Missed => self.missed(),
             StoreEventKind::TokenRevoked { .. }
             | StoreEventKind::UserTokensRevoked { .. }
+            | StoreEventKind::GamesBought { .. }
             | StoreEventKind::Unknown => {}
         }
     }
@@ -181,8 +182,9 @@ impl StoreEvents {
         }
         let message = BusMessage::Store(event.clone());
         match &event.kind {
-            // Of a kind that a newer store-api has: whoever knows it gets it from there.
-            StoreEventKind::Unknown => {}
+            // Nobody is told of games yet. Of a kind that a newer store-api has: whoever knows it gets
+            // it from there.
+            StoreEventKind::GamesBought { .. } | StoreEventKind::Unknown => {}
             StoreEventKind::FriendChanged(change) if change.only_a => {
                 let topic = Topic::User(change.a.id.clone());
                 self.bridge.publish(topic, &message);

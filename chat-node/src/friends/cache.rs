@@ -290,9 +290,10 @@ impl FriendCache {
                     graph.friends.remove(user);
                 })
             }
-            // About tokens, or of a kind that a newer store-api has: not about friends.
+            // About tokens or games, or of a kind that a newer store-api has: not about friends.
             StoreEventKind::TokenRevoked { .. }
             | StoreEventKind::UserTokensRevoked { .. }
+            | StoreEventKind::GamesBought { .. }
             | StoreEventKind::Missed
             | StoreEventKind::Unknown => Vec::new(),
         }

@@ -13,6 +13,7 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use jsonwebtoken::EncodingKey;
 use rand::TryRngCore as _;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{Jwk, KeyError};
 use crate::settings::Secret;
@@ -157,6 +158,19 @@ impl SigningKey {
         }
     }
 
+    /// A secret for another purpose, which follows from the key and does not tell it.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let material = match &self.kind {
+            Kind::Hs256(secret) => secret.expose(),
+            Kind::EdDsa { der, .. } => der.expose(),
+        };
+        let mut hash = Sha256::new();
+        hash.update((purpose.len() as u64).to_be_bytes());
+        hash.update(purpose);
+        hash.update(material);
+        hash.finalize().into()
+    }
+
     pub(super) fn secret(&self) -> Option<&[u8]> {
         match &self.kind {
             Kind::Hs256(secret) => Some(secret.expose()),
@@ -236,6 +250,14 @@ fn read_private(file: &mut std::fs::File) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_derived_follows_from_key_and_purpose() {
+        let key = |byte| SigningKey::from_secret(&[byte; 32]).unwrap();
+        assert_eq!(key(1).derive("a"), key(1).derive("a"));
+        assert_ne!(key(1).derive("a"), key(1).derive("b"));
+        assert_ne!(key(1).derive("a"), key(2).derive("a"));
+    }
 
     #[test]
     fn a_short_secret_is_refused() {

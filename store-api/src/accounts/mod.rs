@@ -9,20 +9,28 @@ use shared::{events::StoreEventKind, id::UserId};
 use ulid::Ulid;
 
 pub(crate) use password::{HashCost, Hasher};
+pub use role::Role;
 use rules::{Email, Password};
 pub(crate) use rules::{Name, fold};
+pub(crate) use secret::hex;
+pub(crate) use service_token::is_service_token;
+pub use service_token::{NewServiceToken, Scope, Scopes, ServiceToken};
 pub use session::LoggedIn;
 pub(crate) use tokens::{TokenLifetimes, Tokens};
 
 use crate::{
     entity::user,
     error::{StoreError, Violation},
+    shelf::leave,
     store::{Store, lock_users, stored_id},
 };
 
 mod password;
 mod revocation;
+mod role;
 mod rules;
+mod secret;
+mod service_token;
 mod session;
 mod tokens;
 
@@ -78,6 +86,8 @@ impl Store {
             tokens_not_before: Set(0),
             created_at: Set(self.now().as_millis()),
             withdrawn_at: NotSet,
+            role: NotSet,
+            country: NotSet,
         };
         let row = match row.insert(&tx).await.map_err(StoreError::from) {
             Err(error) if error.is_unique_violation() => {
@@ -195,6 +205,7 @@ impl Store {
             return Err(StoreError::conflict("the account was changed meanwhile"));
         };
         let mut events = self.part_from_all(&tx, &row).await?;
+        leave(&tx, me).await?;
         let (row, revoked) = self.end_all_sessions(&tx, row).await?;
         events.extend(revoked);
         events.push(StoreEventKind::UserWithdrawn { user: me.clone() });

@@ -37,18 +37,21 @@ impl Store {
     /// Asked of the database on every request rather than of a list in memory: what one process
     /// revokes holds in all of them at once.
     pub async fn is_revoked(&self, claims: &Claims) -> Result<bool, StoreError> {
+        Ok(self.bearer(claims).await?.is_none())
+    }
+
+    /// The account of a token that verified; none if either is no more.
+    pub(super) async fn bearer(&self, claims: &Claims) -> Result<Option<user::Model>, StoreError> {
         let db = self.database().reader();
-        let Some(user) = user::Entity::find_by_id(claims.sub.as_str())
+        let user = user::Entity::find_by_id(claims.sub.as_str())
+            .filter(user::Column::WithdrawnAt.is_null())
+            .filter(user::Column::TokensNotBefore.lte(claims.issued_at().as_millis()))
             .one(db)
-            .await?
-        else {
-            return Ok(true);
-        };
-        if user.withdrawn_at.is_some() || claims.issued_at().as_millis() < user.tokens_not_before {
-            return Ok(true);
-        }
+            .await?;
+        let Some(user) = user else { return Ok(None) };
         let key = (TOKEN.to_owned(), claims.jti.clone());
-        Ok(revocation::Entity::find_by_id(key).count(db).await? > 0)
+        let revoked = revocation::Entity::find_by_id(key).count(db).await? > 0;
+        Ok((!revoked).then_some(user))
     }
 
     pub(super) async fn revoke_tokens(
@@ -118,7 +121,8 @@ impl Store {
         self.now().plus_millis(-(LEEWAY.as_millis() as i64))
     }
 
-    /// Lets go of what has ended: sessions, access tokens, revocations, events nobody took.
+    /// Lets go of what has ended: sessions, tokens, revocations, names of requests, events nobody
+    /// took.
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.now();
         let ended = now.as_millis();
@@ -142,6 +146,9 @@ impl Store {
             .exec(&tx)
             .await?;
         self.database().commit(tx).await?;
+        self.forget_old_service_tokens().await?;
+        self.forget_old_keys().await?;
+        self.forget_old_searches().await?;
         self.outbox().sweep(self.database(), now).await
     }
 }

@@ -5,10 +5,7 @@
 //! knows its name: either the token was stolen or it was copied, and the session ends. There is no
 //! grace for a client that repeats a refresh whose answer it lost: it logs in again.
 
-use std::fmt::Write as _;
-
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use rand::TryRngCore as _;
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::Set,
@@ -22,6 +19,7 @@ use shared::{
     id::{Timestamp, UserId},
 };
 
+use super::secret::{hex, random};
 use crate::{
     entity::{access_token, session, user},
     error::StoreError,
@@ -300,20 +298,7 @@ impl Presented {
 
 fn hash(secret: &[u8]) -> String {
     // Fast on purpose: the secret has 256 bits, there is nothing to try out.
-    Sha256::digest(secret)
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
-fn random<const N: usize>() -> Result<[u8; N], StoreError> {
-    let mut bytes = [0; N];
-    rand::rngs::OsRng
-        .try_fill_bytes(&mut bytes)
-        .map_err(|error| StoreError::Internal(format!("no randomness: {error}")))?;
-    Ok(bytes)
+    hex(&Sha256::digest(secret))
 }
 
 #[cfg(test)]

@@ -21,6 +21,10 @@ pub struct Model {
     pub tokens_not_before: i64,
     pub created_at: i64,
     pub withdrawn_at: Option<i64>,
+    /// See [`crate::accounts::Role`].
+    pub role: String,
+    /// Where they buy; the store's own country when they never said.
+    pub country: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -2,7 +2,7 @@
 
 use std::{future::Future, net::IpAddr, pin::Pin};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use shared::{
     auth::{Claims, TokenError, bearer_token},
     id::UserId,
@@ -12,13 +12,20 @@ use shared::{
 use subtle::ConstantTimeEq as _;
 
 use super::{Http, refusal::Refusal};
-use crate::store::Store;
+use crate::{
+    accounts::{Role, Scope, Scopes, is_service_token},
+    error::StoreError,
+    idempotency::IdempotencyKey,
+    money::Country,
+    store::Store,
+};
 
 type Extracted<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>>>>;
 
 /// A person with an access token that holds. A handler that takes one answers 401 to all others.
 pub(super) struct Person {
     claims: Claims,
+    role: Role,
 }
 
 impl Person {
@@ -28,6 +35,10 @@ impl Person {
 
     pub(super) fn jti(&self) -> &str {
         &self.claims.jti
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
     }
 }
 
@@ -40,6 +51,9 @@ impl FromRequest for Person {
         Box::pin(async move {
             let http = state(&request)?;
             let token = bearer_token(request.headers())?;
+            if is_service_token(token) && http.store.service(token).await?.is_some() {
+                return Err(TokenError::WrongScope.into());
+            }
             let claims = http
                 .store
                 .tokens()
@@ -49,15 +63,124 @@ impl FromRequest for Person {
                 return Err(TokenError::WrongScope.into());
             }
             http.limits.of_user(&request, &claims.sub)?;
-            if http.store.is_revoked(&claims).await? {
+            let Some(role) = http.store.standing(&claims).await? else {
                 return Err(TokenError::Revoked.into());
-            }
-            Ok(Self { claims })
+            };
+            Ok(Self { claims, role })
         })
     }
 }
 
-/// A service: one that knows the service token, or has a token of the scope `server`.
+/// Anybody: a person, or somebody who is not logged in.
+pub(super) struct Visitor(pub(super) Option<Person>);
+
+impl Visitor {
+    /// Where they buy: as they say, or as their account does, or where the store is at home.
+    pub(super) async fn country(
+        &self,
+        store: &Store,
+        said: Option<&str>,
+    ) -> Result<Country, Refusal> {
+        let country = match (said, &self.0) {
+            (Some(said), _) => Country::parse(said).map_err(StoreError::from)?,
+            (None, Some(person)) => store.country(person.id()).await?,
+            (None, None) => store.limits().country,
+        };
+        Ok(country)
+    }
+}
+
+impl FromRequest for Visitor {
+    type Error = Refusal;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            if request.headers().contains_key(header::AUTHORIZATION) {
+                return Ok(Self(Some(Person::extract(&request).await?)));
+            }
+            let from = Address::extract(&request).await?;
+            state(&request)?.limits.of_visitor(&request, from.0)?;
+            Ok(Self(None))
+        })
+    }
+}
+
+/// A person who runs the store. A handler that takes one answers 403 to all others that are known.
+pub(super) struct Operator(pub(super) Person);
+
+impl FromRequest for Operator {
+    type Error = Refusal;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let person = match Actor::extract(&request).await? {
+                Actor::Person(person) if person.role() == Role::Operator => person,
+                _ => return Err(operators_only()),
+            };
+            Ok(Self(person))
+        })
+    }
+}
+
+/// Whoever is known: a person, or a service and what it may do in the store.
+pub(super) enum Actor {
+    Person(Person),
+    Service { name: String, scopes: Scopes },
+}
+
+impl Actor {
+    /// Lets operators pass, and services that have this scope.
+    pub(super) fn operator_or(&self, scope: Scope) -> Result<(), Refusal> {
+        let may = match self {
+            Self::Person(person) => person.role() == Role::Operator,
+            Self::Service { scopes, .. } => scopes.has(scope),
+        };
+        if may { Ok(()) } else { Err(operators_only()) }
+    }
+
+    /// A name that no other caller has.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Person(person) => format!("user:{}", person.id()),
+            Self::Service { name, .. } => format!("service:{name}"),
+        }
+    }
+}
+
+impl FromRequest for Actor {
+    type Error = Refusal;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let http = state(&request)?;
+            let token = bearer_token(request.headers())?;
+            if is_service_token(token) {
+                let Some(service) = http.store.service(token).await? else {
+                    return Err(TokenError::Revoked.into());
+                };
+                return Ok(Self::Service {
+                    name: service.id,
+                    scopes: service.scopes,
+                });
+            }
+            match trusted(http, token) {
+                Ok(Some(name)) => Ok(Self::Service {
+                    name,
+                    scopes: Scopes::all(),
+                }),
+                _ => Ok(Self::Person(Person::extract(&request).await?)),
+            }
+        })
+    }
+}
+
+/// One of our own services: one that knows the service token, or has a token of the scope `server`.
 pub(super) struct Service;
 
 impl FromRequest for Service {
@@ -69,22 +192,47 @@ impl FromRequest for Service {
         Box::pin(async move {
             let http = state(&request)?;
             let token = bearer_token(request.headers())?;
-            if let Some(secret) = &http.service_token
-                && bool::from(secret.expose().as_bytes().ct_eq(token.as_bytes()))
-            {
-                return Ok(Self);
+            if is_service_token(token) && http.store.service(token).await?.is_some() {
+                return Err(TokenError::WrongScope.into());
             }
-            let claims = http
-                .store
-                .tokens()
-                .verifier()
-                .verify_at(token, http.store.now())?;
-            if claims.is_service() {
-                Ok(Self)
-            } else {
-                Err(TokenError::WrongScope.into())
+            match trusted(http, token)? {
+                Some(_) => Ok(Self),
+                None => Err(TokenError::WrongScope.into()),
             }
         })
+    }
+}
+
+/// The name of a service that may do what services may; none for a person.
+fn trusted(http: &Http, token: &str) -> Result<Option<String>, TokenError> {
+    if let Some(secret) = &http.service_token
+        && bool::from(secret.expose().as_bytes().ct_eq(token.as_bytes()))
+    {
+        return Ok(Some("server".to_owned()));
+    }
+    let verifier = http.store.tokens().verifier();
+    let claims = verifier.verify_at(token, http.store.now())?;
+    Ok(claims.is_service().then(|| claims.sub.to_string()))
+}
+
+fn operators_only() -> Refusal {
+    StoreError::Forbidden("this is for those who run the store").into()
+}
+
+/// The name that a request has to carry.
+pub(super) struct Key(pub(super) IdempotencyKey);
+
+impl FromRequest for Key {
+    type Error = Refusal;
+    type Future = std::future::Ready<Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let key = match request.headers().get("idempotency-key") {
+            None => Err(IdempotencyKey::missing()),
+            Some(value) => IdempotencyKey::parse(value.to_str().unwrap_or_default()),
+        };
+        let key = key.map(Self);
+        std::future::ready(key.map_err(|broken| StoreError::from(broken).into()))
     }
 }
 

@@ -30,6 +30,8 @@ pub struct RateLimits {
     pub availability: Quota,
     /// Requests of one person.
     pub user: Quota,
+    /// Looks at the catalogue from one address, by people who are not logged in.
+    pub visitors: Quota,
 }
 
 /// The buckets.
@@ -40,6 +42,7 @@ pub(super) struct Limits {
     refreshes: Limiter<IpAddr>,
     availability: Limiter<IpAddr>,
     user: Limiter<UserId>,
+    visitors: Limiter<IpAddr>,
 }
 
 impl Limits {
@@ -51,6 +54,7 @@ impl Limits {
             refreshes: Limiter::new(limits.refreshes, KEYS),
             availability: Limiter::new(limits.availability, KEYS),
             user: Limiter::new(limits.user, KEYS),
+            visitors: Limiter::new(limits.visitors, KEYS),
         }
     }
 
@@ -101,6 +105,14 @@ impl Limits {
             request,
             "availability",
             self.availability.check(&address_key(address)),
+        )
+    }
+
+    pub(super) fn of_visitor(&self, request: &HttpRequest, address: IpAddr) -> Result<(), Problem> {
+        allow(
+            request,
+            "visitor",
+            self.visitors.check(&address_key(address)),
         )
     }
 

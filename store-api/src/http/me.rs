@@ -25,6 +25,8 @@ pub(super) struct MeBody {
     email: String,
     /// When the account was made, in milliseconds since the epoch.
     created_at: i64,
+    /// `player`, `publisher` or `operator`.
+    role: &'static str,
 }
 
 /// Changes to the caller's profile. What is left out stays; null clears.
@@ -137,6 +139,7 @@ impl From<OwnProfile> for MeBody {
             user: own.profile.into(),
             email: own.email,
             created_at: own.created_at,
+            role: own.role.word(),
         }
     }
 }

@@ -11,16 +11,29 @@ use crate::store::Store;
 
 mod auth;
 mod caller;
+mod catalogue;
 mod friends;
+mod imports;
 mod internal;
 mod limits;
 mod me;
+mod money;
+mod operators;
+mod orders;
+mod publishers;
 mod refusal;
+mod reviews;
 mod routes;
+mod shelf;
 mod users;
+mod wallet;
 
 /// The longest body of a request.
 const BODY_LIMIT: usize = 16 << 10;
+/// The longest body that says a game.
+const GAME_LIMIT: usize = 64 << 10;
+/// The longest body that says many games.
+const IMPORT_LIMIT: usize = 2 << 20;
 
 /// What the routes need besides the store.
 #[derive(Debug, Clone)]

@@ -39,6 +39,17 @@ impl From<StoreError> for Refusal {
             StoreError::Unauthenticated(_) => Problem::new(ErrorCode::Unauthenticated, detail),
             StoreError::Forbidden(_) => Problem::new(ErrorCode::Forbidden, detail),
             StoreError::NotFound => Problem::not_found(detail),
+            StoreError::Lines(faults) => {
+                faults
+                    .into_iter()
+                    .fold(Problem::invalid(detail), |problem, fault| {
+                        let field = format!("lines[{}].{}", fault.line, fault.field);
+                        problem.rule(&field, fault.rule, &fault.message)
+                    })
+            }
+            StoreError::TooOften(wait) => {
+                Problem::new(ErrorCode::RateLimited, detail).retry_after(wait)
+            }
             StoreError::Busy => Problem::new(ErrorCode::Busy, detail),
             StoreError::Unavailable(_) | StoreError::Unwritable(_) => Problem::unavailable(detail),
             StoreError::Database(_) | StoreError::Internal(_) => Problem::internal(detail),

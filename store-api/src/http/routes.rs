@@ -3,7 +3,10 @@
 use actix_web::{HttpResponse, web};
 use shared::openapi::Schemes;
 
-use super::{BODY_LIMIT, auth, friends, internal, me, users};
+use super::{
+    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, auth, catalogue, friends, internal, me, operators,
+    orders, publishers, reviews, shelf, users, wallet,
+};
 use crate::store::Store;
 
 shared::routes! {
@@ -12,7 +15,7 @@ shared::routes! {
     openapi(
         info(
             title = "Fireside store",
-            description = "Accounts, users and friends.",
+            description = "Accounts, users, friends and the shop.",
             license(name = "Apache-2.0", identifier = "Apache-2.0")
         ),
         modifiers(&Schemes)
@@ -32,6 +35,36 @@ shared::routes! {
     "/v1/friends/{user_id}/mutual" => get friends::mutual;
     "/v1/blocks" => get friends::blocks;
     "/v1/blocks/{user_id}" => put friends::block, delete friends::unblock;
+    "/v1/games" => get catalogue::games;
+    "/v1/games/suggestions" => get catalogue::suggestions;
+    "/v1/games/categories" => get catalogue::categories;
+    "/v1/games/{game}" => get catalogue::game;
+    "/v1/games/{game}/reviews" => get reviews::reviews;
+    "/v1/games/{game}/review" => put reviews::write, delete reviews::take_back;
+    "/v1/games/{game}/reviews/{user_id}/helpful" => put reviews::helpful, delete reviews::not_helpful;
+    "/v1/publishers" => post publishers::make;
+    "/v1/publishers/{id}" => get catalogue::publisher;
+    "/v1/publishers/{id}/games" up to IMPORT_LIMIT => post publishers::import;
+    "/v1/publishers/{id}/games/{slug}" up to GAME_LIMIT => put publishers::put_game;
+    "/v1/searches" => get catalogue::recent, post catalogue::search_made, delete catalogue::forget_searches;
+    "/v1/searches/top" => get catalogue::top;
+    "/v1/lists/{list}" => get shelf::marked;
+    "/v1/lists/{list}/{game}" => put shelf::mark, delete shelf::unmark;
+    "/v1/follows" => get shelf::followed;
+    "/v1/follows/{id}" => put shelf::follow, delete shelf::unfollow;
+    "/v1/library" => get shelf::library;
+    "/v1/library/{game}" => patch shelf::change_owned;
+    "/v1/library/{game}/sessions/{session}" => put shelf::played;
+    "/v1/orders" => get orders::orders, post orders::buy;
+    "/v1/orders/{id}" => get orders::order;
+    "/v1/wallet" => get wallet::wallet;
+    "/v1/wallet/country" => put wallet::move_to;
+    "/v1/wallet/history" => get wallet::history;
+    "/v1/gift-cards" => post wallet::issue;
+    "/v1/gift-cards/redeem" => post wallet::redeem;
+    "/v1/users/{id}/role" => put operators::set_role;
+    "/v1/service-tokens" => get operators::service_tokens, post operators::make_service_token;
+    "/v1/service-tokens/{id}" => delete operators::revoke_service_token;
     "/v1/internal/users/{id}/friends" => get internal::graph;
     "/v1/internal/names" => post internal::names;
     "/v1/internal/revocations" => get internal::revocations;

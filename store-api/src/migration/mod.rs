@@ -1,28 +1,35 @@
 //! The schema, one step a file, applied in order when the store opens its database.
 
-#[cfg(feature = "postgres")]
-use sea_orm::ConnectionTrait as _;
-use sea_orm::{DatabaseTransaction, DbBackend, DbErr};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr};
 use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait::async_trait};
 
 mod m0001_accounts;
 mod m0002_friends;
 mod m0003_outbox;
 mod m0004_probe;
+mod m0005_roles;
+mod m0006_ledger;
+mod m0007_catalogue;
+mod m0008_shelf;
 
 /// Any number would do, as long as every store on one database uses the same.
-#[cfg(feature = "postgres")]
 const MIGRATION_LOCK: i64 = 0x4669_7265_0001;
 
 /// Brings the schema up to date, inside the caller's transaction: a step that fails leaves nothing
 /// half done, and two stores that start at once on one database take turns.
 pub(crate) async fn apply(tx: &DatabaseTransaction) -> Result<(), DbErr> {
-    #[cfg(feature = "postgres")]
+    take_turns(tx).await?;
+    Migrator::up(tx, None).await
+}
+
+/// Waits until no other store on this database does what only one may do at a time. (On SQLite
+/// writers take turns anyway.)
+pub(crate) async fn take_turns(tx: &DatabaseTransaction) -> Result<(), DbErr> {
     if tx.get_database_backend() == DbBackend::Postgres {
         tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             .await?;
     }
-    Migrator::up(tx, None).await
+    Ok(())
 }
 
 struct Migrator;
@@ -35,6 +42,10 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_friends::Migration),
             Box::new(m0003_outbox::Migration),
             Box::new(m0004_probe::Migration),
+            Box::new(m0005_roles::Migration),
+            Box::new(m0006_ledger::Migration),
+            Box::new(m0007_catalogue::Migration),
+            Box::new(m0008_shelf::Migration),
         ]
     }
 }

@@ -10,7 +10,7 @@ use shared::{
 };
 
 use crate::{
-    accounts::{Name, fold},
+    accounts::{Name, Role, fold},
     entity::user,
     error::{StoreError, Violation},
     paging::{Page, PageRequest},
@@ -42,6 +42,8 @@ pub struct OwnProfile {
     pub email: String,
     /// When the account was made, in milliseconds since the epoch.
     pub created_at: i64,
+    /// What they may do beyond their own things.
+    pub role: Role,
 }
 
 /// Changes to one's own profile.
@@ -190,10 +192,12 @@ impl OwnProfile {
     fn of(mut row: user::Model) -> Result<Self, StoreError> {
         let email = row.email.take().unwrap_or_default();
         let created_at = row.created_at;
+        let role = Role::stored(&row.role);
         Ok(Self {
             profile: Profile::of(row)?,
             email,
             created_at,
+            role,
         })
     }
 }

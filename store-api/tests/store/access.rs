@@ -1,13 +1,14 @@
-//! Who may do what: every route, tried by nobody, by a stranger to the matter, by its owner and by
-//! a service.
+//! Who may do what: every route, tried by nobody, by a stranger to the matter, by its owner, by a
+//! publisher, by an operator and by a service.
 
 use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use store_api::Role;
 
 use crate::{
-    app::{PASSWORD, SERVICE_TOKEN, TestApp, User},
+    app::{PASSWORD, SERVICE_TOKEN, TestApp, User, game},
     both,
 };
 
@@ -17,105 +18,230 @@ both!(
 );
 
 /// A route, a request that would succeed, and the statuses for nobody, another person, the owner
-/// of what it is about, and a service.
-type Row = (&'static str, &'static str, Option<Value>, [u16; 4]);
+/// of what it is about, a publisher, an operator, and a service.
+type Row = (&'static str, &'static str, Option<Value>, [u16; 6]);
 
-/// What a person does, only they can do; what a service does, no person can.
+/// The statuses where a person does a thing of their own, and no service can.
+const fn people(status: u16) -> [u16; 6] {
+    [401, status, status, status, status, 401]
+}
+
+/// The statuses of what only services may do.
+const fn services(status: u16) -> [u16; 6] {
+    [401, 403, 403, 403, 403, status]
+}
+
+/// The statuses of what only operators may do.
+const fn operators(status: u16) -> [u16; 6] {
+    [401, 403, 403, 403, status, 403]
+}
+
+/// The statuses of what anybody may look at; a service is nobody to look at things.
+const VISITORS: [u16; 6] = [200, 200, 200, 200, 200, 401];
+
+/// In the order in which they are tried: what ends the callers' sessions comes last.
 fn table() -> Vec<Row> {
     let account = json!({"email": "new@example.org", "name": "New", "password": PASSWORD});
     let login = json!({"email": "nobody@example.org", "password": PASSWORD});
     let refresh = json!({"refresh_token": "x"});
     let password = json!({"current_password": "wrong", "new_password": "a better password"});
+    let status = json!({"status_text": "x"});
+    let wrong = json!({"password": "wrong"});
+    let cards = json!({"amount": 500, "currency": "USD", "cards": 1});
+    let token = json!({"name": "x", "scopes": ["wallet"], "lifetime_hours": 1});
     vec![
         (
             "POST",
             "/v1/auth/register",
             Some(account),
-            [201, 409, 409, 409],
+            [201, 409, 409, 409, 409, 409],
         ),
-        ("POST", "/v1/auth/login", Some(login), [401, 401, 401, 401]),
+        ("POST", "/v1/auth/login", Some(login), [401; 6]),
+        ("POST", "/v1/auth/refresh", Some(refresh), [401; 6]),
+        ("GET", "/v1/auth/available?name=Free", None, [200; 6]),
+        ("GET", "/v1/me", None, people(200)),
+        ("PATCH", "/v1/me", Some(status), people(200)),
+        ("PUT", "/v1/me/password", Some(password), people(403)),
+        ("DELETE", "/v1/me", Some(wrong), people(403)),
+        ("GET", "/v1/users?q=ann", None, people(200)),
+        ("GET", "/v1/users/{user}", None, people(200)),
         (
-            "POST",
-            "/v1/auth/refresh",
-            Some(refresh),
-            [401, 401, 401, 401],
+            "PUT",
+            "/v1/users/{user}/role",
+            Some(json!({"role": "player"})),
+            operators(204),
         ),
+        ("GET", "/v1/friends", None, people(200)),
+        ("PUT", "/v1/friends/{user}", None, people(200)),
+        ("GET", "/v1/friends/{user}/mutual", None, people(200)),
+        ("DELETE", "/v1/friends/{user}", None, people(204)),
+        ("GET", "/v1/blocks", None, people(200)),
+        ("PUT", "/v1/blocks/{user}", None, people(204)),
+        ("DELETE", "/v1/blocks/{user}", None, people(204)),
+        ("GET", "/v1/games?q=star", None, VISITORS),
+        ("GET", "/v1/games/suggestions?q=star", None, VISITORS),
+        ("GET", "/v1/games/categories", None, VISITORS),
+        ("GET", "/v1/games/{game}", None, VISITORS),
+        ("GET", "/v1/games/{game}/reviews", None, VISITORS),
         (
-            "GET",
-            "/v1/auth/available?name=Free",
-            None,
-            [200, 200, 200, 200],
-        ),
-        ("GET", "/v1/me", None, [401, 200, 200, 401]),
-        (
-            "PATCH",
-            "/v1/me",
-            Some(json!({"status_text": "x"})),
-            [401, 200, 200, 401],
+            "PUT",
+            "/v1/games/{game}/review",
+            Some(json!({"stars": 4, "text": "Fine."})),
+            [401, 403, 204, 403, 403, 401],
         ),
         (
             "PUT",
-            "/v1/me/password",
-            Some(password),
-            [401, 403, 403, 401],
+            "/v1/games/{game}/reviews/{owner}/helpful",
+            None,
+            [401, 204, 400, 204, 204, 401],
         ),
         (
             "DELETE",
-            "/v1/me",
-            Some(json!({"password": "wrong"})),
-            [401, 403, 403, 401],
+            "/v1/games/{game}/reviews/{owner}/helpful",
+            None,
+            people(204),
         ),
-        ("GET", "/v1/users?q=ann", None, [401, 200, 200, 401]),
-        ("GET", "/v1/users/{user}", None, [401, 200, 200, 401]),
-        ("GET", "/v1/friends", None, [401, 200, 200, 401]),
-        ("PUT", "/v1/friends/{user}", None, [401, 200, 200, 401]),
+        ("DELETE", "/v1/games/{game}/review", None, people(204)),
+        (
+            "POST",
+            "/v1/publishers",
+            Some(json!({"name": " "})),
+            [401, 403, 403, 403, 400, 400],
+        ),
+        ("GET", "/v1/publishers/{publisher}", None, VISITORS),
+        (
+            "POST",
+            "/v1/publishers/{publisher}/games",
+            Some(json!([])),
+            [401, 403, 403, 400, 400, 400],
+        ),
+        (
+            "PUT",
+            "/v1/publishers/{publisher}/games/star",
+            Some(game(|_| ())),
+            [401, 403, 403, 200, 200, 200],
+        ),
+        ("GET", "/v1/searches", None, people(200)),
+        (
+            "POST",
+            "/v1/searches",
+            Some(json!({"q": "star"})),
+            people(204),
+        ),
+        ("DELETE", "/v1/searches", None, people(204)),
+        ("GET", "/v1/searches/top", None, VISITORS),
+        ("GET", "/v1/lists/cart", None, people(200)),
+        (
+            "PUT",
+            "/v1/lists/cart/{game}",
+            None,
+            [401, 204, 409, 204, 204, 401],
+        ),
+        ("DELETE", "/v1/lists/cart/{game}", None, people(204)),
+        ("GET", "/v1/follows", None, people(200)),
+        ("PUT", "/v1/follows/{publisher}", None, people(204)),
+        ("DELETE", "/v1/follows/{publisher}", None, people(204)),
+        ("GET", "/v1/library", None, people(200)),
+        (
+            "PATCH",
+            "/v1/library/{game}",
+            Some(json!({"installed": true})),
+            [401, 404, 204, 404, 404, 401],
+        ),
+        (
+            "PUT",
+            "/v1/library/{game}/sessions/s",
+            Some(json!({"seconds": 5})),
+            [401, 404, 200, 404, 404, 401],
+        ),
+        ("GET", "/v1/orders", None, people(200)),
         (
             "GET",
-            "/v1/friends/{user}/mutual",
+            "/v1/orders/{order}",
             None,
-            [401, 200, 200, 401],
+            [401, 404, 200, 404, 404, 401],
         ),
-        ("DELETE", "/v1/friends/{user}", None, [401, 204, 204, 401]),
-        ("GET", "/v1/blocks", None, [401, 200, 200, 401]),
-        ("PUT", "/v1/blocks/{user}", None, [401, 204, 204, 401]),
-        ("DELETE", "/v1/blocks/{user}", None, [401, 204, 204, 401]),
+        (
+            "POST",
+            "/v1/orders",
+            Some(json!({"games": []})),
+            people(409),
+        ),
+        ("GET", "/v1/wallet", None, people(200)),
+        (
+            "PUT",
+            "/v1/wallet/country",
+            Some(json!({"country": "KR"})),
+            people(200),
+        ),
+        ("GET", "/v1/wallet/history", None, people(200)),
+        (
+            "POST",
+            "/v1/gift-cards",
+            Some(cards),
+            [401, 403, 403, 403, 201, 201],
+        ),
+        (
+            "POST",
+            "/v1/gift-cards/redeem",
+            Some(json!({"code": "x"})),
+            people(404),
+        ),
+        ("GET", "/v1/service-tokens", None, operators(200)),
+        ("POST", "/v1/service-tokens", Some(token), operators(201)),
+        ("DELETE", "/v1/service-tokens/x", None, operators(204)),
         (
             "GET",
             "/v1/internal/users/{user}/friends",
             None,
-            [401, 403, 403, 200],
+            services(200),
         ),
         (
             "POST",
             "/v1/internal/names",
             Some(json!({"ids": []})),
-            [401, 403, 403, 200],
+            services(200),
         ),
-        (
-            "GET",
-            "/v1/internal/revocations",
-            None,
-            [401, 403, 403, 200],
-        ),
-        ("POST", "/v1/auth/logout-all", None, [401, 204, 204, 401]),
-        ("POST", "/v1/auth/logout", None, [401, 401, 401, 401]),
+        ("GET", "/v1/internal/revocations", None, services(200)),
+        ("POST", "/v1/auth/logout-all", None, people(204)),
+        ("POST", "/v1/auth/logout", None, [401; 6]),
     ]
 }
 
 async fn every_route_lets_in_whom_it_should(app: TestApp) -> TestApp {
     let (ann, bob) = (app.user("Ann").await, app.user("Bob").await);
+    let publisher = app.user_as("Pia", Role::Publisher).await;
+    let operator = app.user_as("Olaf", Role::Operator).await;
+    // Ann bought the one game there is.
+    let body = json!({"name": "Pia's", "owner": publisher.id});
+    let made = app.request(Method::POST, "/v1/publishers", Some(SERVICE_TOKEN));
+    let made = app.send(made.json(&body)).await.expect(201);
+    let house = made["id"].as_str().unwrap();
+    let star = app
+        .game(house, "star", |game| game["prices"] = json!({"US": 0}))
+        .await;
+    let order = app.buy(&ann, "anns-order", &[&star]).await.expect(201);
+    let order = order["id"].as_str().unwrap();
     let rows = table();
     for (method, path, body, expected) in &rows {
         let method: Method = method.parse().unwrap();
-        let callers: [(&str, Option<&str>, &User); 4] = [
+        let callers: [(&str, Option<&str>, &User); 6] = [
             ("nobody", None, &ann),
             ("another", Some(&bob.access), &ann),
             ("the owner", Some(&ann.access), &bob),
+            ("a publisher", Some(&publisher.access), &ann),
+            ("an operator", Some(&operator.access), &ann),
             ("a service", Some(SERVICE_TOKEN), &ann),
         ];
         for ((caller, token, other), expected) in callers.into_iter().zip(expected) {
-            let path = path.replace("{user}", &other.id);
+            let path = path
+                .replace("{user}", &other.id)
+                .replace("{owner}", &ann.id)
+                .replace("{game}", &star)
+                .replace("{publisher}", house)
+                .replace("{order}", order);
             let mut request = app.request(method.clone(), &path, token);
+            request = request.header("idempotency-key", "the-access-table");
             if let Some(body) = body {
                 request = request.json(body);
             }
@@ -139,7 +265,15 @@ async fn every_route_lets_in_whom_it_should(app: TestApp) -> TestApp {
         .iter()
         .flat_map(|(path, item)| {
             let path = path
+                .replace("/reviews/{user_id}", "/reviews/{owner}")
+                .replace("/publishers/{id}", "/publishers/{publisher}")
+                .replace("/games/{slug}", "/games/star")
+                .replace("/lists/{list}", "/lists/cart")
+                .replace("/follows/{id}", "/follows/{publisher}")
+                .replace("/sessions/{session}", "/sessions/s")
+                .replace("/orders/{id}", "/orders/{order}")
                 .replace("{user_id}", "{user}")
+                .replace("/service-tokens/{id}", "/service-tokens/x")
                 .replace("{id}", "{user}");
             let methods = item.as_object().unwrap().keys();
             methods

@@ -19,7 +19,7 @@ use shared::{
     problem,
     settings::{Loader, Secret, Settings, Sources},
 };
-use store_api::{Background, HttpOptions, NodeSink, Routes, Store, StoreSettings};
+use store_api::{Background, HttpOptions, NodeSink, Role, Routes, Store, StoreSettings};
 use tempfile::TempDir;
 
 use crate::{node::Node, postgres};
@@ -320,6 +320,96 @@ impl TestApp {
             .await
     }
 
+    /// The store itself, for what nobody asks over HTTP.
+    pub fn store(&self) -> &Store {
+        &self.running.as_ref().unwrap().store
+    }
+
+    /// Somebody of this role.
+    pub async fn user_as(&self, name: &str, role: Role) -> User {
+        let user = self.user(name).await;
+        self.store().set_role_of(&user.email, role).await.unwrap();
+        user
+    }
+
+    /// Sends a request under a name of its own.
+    pub async fn named(&self, path: &str, token: &str, key: &str, body: &Value) -> Answer {
+        let request = self.request(Method::POST, path, Some(token)).json(body);
+        self.send(request.header("idempotency-key", key)).await
+    }
+
+    /// Codes of so many gift cards.
+    pub async fn gift_cards(&self, amount: i64, currency: &str, cards: usize) -> Vec<String> {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let body = json!({"amount": amount, "currency": currency, "cards": cards});
+        let key = format!("gift-cards-{number}");
+        let answer = self.named("/v1/gift-cards", SERVICE_TOKEN, &key, &body);
+        let body = answer.await.expect(201);
+        serde_json::from_value(body["codes"].clone()).unwrap()
+    }
+
+    pub async fn redeem(&self, user: &User, code: &str) -> Answer {
+        let body = json!({"code": code});
+        self.with_body(Method::POST, "/v1/gift-cards/redeem", user, body)
+            .await
+    }
+
+    /// What is in somebody's wallet.
+    pub async fn balance(&self, user: &User) -> i64 {
+        let wallet = self.get("/v1/wallet", user).await.expect(200);
+        wallet["balance"]["minor"].as_i64().unwrap()
+    }
+
+    /// A publisher that nobody owns.
+    pub async fn publisher(&self, name: &str) -> String {
+        let request = self.request(Method::POST, "/v1/publishers", Some(SERVICE_TOKEN));
+        let answer = self.send(request.json(&json!({"name": name}))).await;
+        answer.expect(201)["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A game that is published, or what `change` makes of it.
+    pub async fn game(
+        &self,
+        publisher: &str,
+        slug: &str,
+        change: impl FnOnce(&mut Value),
+    ) -> String {
+        let body = game(change);
+        let path = format!("/v1/publishers/{publisher}/games/{slug}");
+        let request = self.request(Method::PUT, &path, Some(SERVICE_TOKEN));
+        let answer = self.send(request.json(&body)).await;
+        assert!(
+            [200, 201].contains(&answer.status.as_u16()),
+            "{}",
+            answer.body
+        );
+        answer.body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Buys games under a name.
+    pub async fn buy(&self, user: &User, key: &str, games: &[&str]) -> Answer {
+        let body = json!({"games": games});
+        self.named("/v1/orders", &user.access, key, &body).await
+    }
+
+    /// Somebody with so much money.
+    pub async fn rich_user(&self, name: &str, dollars: i64) -> User {
+        let user = self.user(name).await;
+        let codes = self.gift_cards(dollars * 100, "USD", 1).await;
+        self.redeem(&user, &codes[0]).await.expect(200);
+        user
+    }
+
+    /// Holds the books to their rules.
+    #[track_caller]
+    pub fn check_ledger(&self) -> impl Future<Output = ()> + '_ {
+        let store = self.store().clone();
+        async move {
+            let report = store.check_ledger().await.unwrap();
+            assert_eq!(report.faults, [], "{report:?}");
+        }
+    }
+
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(self.request(Method::POST, path, None).json(&body))
             .await
@@ -392,6 +482,16 @@ impl TestApp {
             .find(|item| item["user"]["id"] == b.id.as_str())?;
         Some(item["state"].as_str().unwrap().to_owned())
     }
+}
+
+/// A game as its publisher says it.
+pub fn game(change: impl FnOnce(&mut Value)) -> Value {
+    let mut body = json!({
+        "title": "Star of Dawn", "summary": "A star.", "state": "published", "released_at": 1000,
+        "categories": ["action"], "tags": ["co-op"], "prices": {"US": 1000, "KR": 12000},
+    });
+    change(&mut body);
+    body
 }
 
 impl User {

@@ -10,16 +10,23 @@ mod access;
 mod accounts;
 mod app;
 mod blocks;
+mod catalogue;
 mod documents;
 mod events;
 mod friends;
 mod limits;
 mod node;
+mod orders;
 mod postgres;
 mod process;
+mod reads;
+mod reviews;
+mod roles;
 mod sessions;
 mod several;
+mod shelf;
 mod users;
+mod wallet;
 
 /// Runs each test on both databases.
 macro_rules! both {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use sea_orm::{ConnectionTrait as _, Database};
 use serde_json::{Value, json};
 
 use crate::app::{PASSWORD, SERVICE_TOKEN, client};
@@ -74,6 +75,114 @@ async fn an_account_that_was_answered_survives_a_kill() {
         program.post("/v1/auth/refresh", refresh).await.status(),
         200
     );
+}
+
+/// Runs a command of the program, and gives what it says and whether all was well.
+fn command(data_dir: &Path, words: &[&str]) -> (String, bool) {
+    let output = Command::new(env!("CARGO_BIN_EXE_store-api"))
+        .args(words)
+        .env("FIRESIDE_DATA_DIR", data_dir)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let failed = String::from_utf8(output.stderr).unwrap();
+    (format!("{said}{failed}"), output.status.success())
+}
+
+#[tokio::test]
+async fn money_that_was_answered_survives_a_kill_and_no_other_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = [("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN)];
+    let mut program = Program::start(dir.path(), &token);
+    let account = json!({"email": "ann@example.org", "name": "Ann", "password": PASSWORD});
+    let answer = program.post("/v1/auth/register", account).await;
+    let tokens: Value = answer.json().await.unwrap();
+    let access = tokens["access_token"].as_str().unwrap().to_owned();
+    let mut answered = 0;
+    for round in 0..3 {
+        let cards = json!({"amount": 100, "currency": "USD", "cards": 20});
+        let request = client()
+            .post(format!("{}/v1/gift-cards", program.url))
+            .bearer_auth(SERVICE_TOKEN)
+            .header("idempotency-key", format!("round-number-{round}"));
+        let cards: Value = request
+            .json(&cards)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let redeem = |url: String, code: Value| {
+            let request = client().post(format!("{url}/v1/gift-cards/redeem"));
+            request
+                .bearer_auth(&access)
+                .json(&json!({"code": code}))
+                .send()
+        };
+        let requests = cards["codes"].as_array().unwrap().iter().map(|code| {
+            let answer = redeem(program.url.clone(), code.clone());
+            async { answer.await.is_ok_and(|answer| answer.status() == 200) }
+        });
+        // Killed with some answered and some under way.
+        let mut requests: futures_util::stream::FuturesUnordered<_> = requests.collect();
+        for _ in 0..5 {
+            let one = futures_util::StreamExt::next(&mut requests).await;
+            answered += i64::from(one.unwrap());
+        }
+        program.child.kill().unwrap();
+        while let Some(one) = futures_util::StreamExt::next(&mut requests).await {
+            answered += i64::from(one);
+        }
+        let (said, well) = command(dir.path(), &["ledger", "check"]);
+        assert!(well, "{said}");
+        program = Program::start(dir.path(), &token);
+    }
+    let wallet = client().get(format!("{}/v1/wallet", program.url));
+    let wallet: Value = wallet
+        .bearer_auth(&access)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let balance = wallet["balance"]["minor"].as_i64().unwrap();
+    assert!(
+        (answered * 100..=6000).contains(&balance),
+        "{answered}: {balance}"
+    );
+}
+
+#[tokio::test]
+async fn commands_look_at_the_books_and_make_operators() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path(), &[]);
+    let account = json!({"email": "ann@example.org", "name": "Ann", "password": PASSWORD});
+    let answer = program.post("/v1/auth/register", account).await;
+    let tokens: Value = answer.json().await.unwrap();
+    // Beside the running program.
+    let (said, well) = command(dir.path(), &["role", "Ann@example.org", "operator"]);
+    assert!(well && said.contains("is operator now"), "{said}");
+    let me = client().get(format!("{}/v1/me", program.url));
+    let me = me.bearer_auth(tokens["access_token"].as_str().unwrap());
+    let me: Value = me.send().await.unwrap().json().await.unwrap();
+    assert_eq!(me["role"], "operator");
+    let (said, well) = command(dir.path(), &["role", "bob@example.org", "operator"]);
+    assert!(!well, "{said}");
+    let (said, well) = command(dir.path(), &["role", "ann@example.org", "king"]);
+    assert!(!well, "{said}");
+    let (said, well) = command(dir.path(), &["ledger", "check"]);
+    assert!(well && said.contains("0 faults"), "{said}");
+    // What somebody writes by hand is found.
+    let url = format!("sqlite:{}", dir.path().join("store.db").display());
+    let db = Database::connect(url).await.unwrap();
+    let forged = "INSERT INTO ledger_accounts VALUES ('wallet:x:USD', 'wallet', 'x', 'USD', 5)";
+    db.execute_unprepared(forged).await.unwrap();
+    db.close().await.unwrap();
+    let (said, well) = command(dir.path(), &["ledger", "check"]);
+    let fault = "a balance is the sum of its postings: wallet:x:USD";
+    assert!(!well && said.contains(fault), "{said}");
 }
 
 #[tokio::test]

@@ -1,0 +1,130 @@
+//! Buying.
+
+use actix_web::{HttpResponse, http::StatusCode, web};
+use serde::{Deserialize, Serialize};
+use shared::problem::Problem;
+use utoipa::ToSchema;
+
+use super::{
+    caller::{Key, Person},
+    money::MoneyBody,
+    refusal::Answer,
+    users::PageQuery,
+    wallet::answered,
+};
+use crate::{
+    orders::{Order, OrderLine, Purchase},
+    store::Store,
+};
+
+/// What the caller wants to buy.
+#[derive(Deserialize, ToSchema, Default)]
+pub(super) struct OrderRequest {
+    /// Ids of games; what is in the cart, when this is left out.
+    games: Option<Vec<String>>,
+    /// What the caller was told it costs, in minor units: if it costs something else by now, nothing
+    /// is bought.
+    #[schema(example = 1999)]
+    expected_total: Option<i64>,
+}
+
+/// What the caller bought.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OrderBody {
+    /// Its name.
+    id: String,
+    /// Where it was bought.
+    country: &'static str,
+    /// What was paid.
+    total: MoneyBody,
+    /// What for.
+    lines: Vec<OrderLineBody>,
+    /// When, in milliseconds since the epoch.
+    at: i64,
+}
+
+/// A game bought.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OrderLineBody {
+    /// The game.
+    game: String,
+    /// Its title then.
+    title: String,
+    /// What was paid for it.
+    price: MoneyBody,
+}
+
+/// What the caller bought.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OrdersPage {
+    /// The latest first.
+    items: Vec<OrderBody>,
+    /// For the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// Buys games from the wallet: all of them, at the price they have now, or none.
+#[utoipa::path(post, path = "/v1/orders", tag = "orders", security(("bearer" = [])), request_body = OrderRequest,
+    params(("Idempotency-Key" = String, Header, description = "names the request: 8 to 128 visible characters")), responses(
+    (status = 201, body = OrderBody), (status = 400, body = Problem), (status = 401, body = Problem),
+    (status = 404, body = Problem, description = "one of them is no game, or not for sale"),
+    (status = 409, body = Problem, description = "`insufficient_funds`, `price_changed`, `already_owned`, `not_sold_here`, `not_released`, `empty`, or `reused`")))]
+pub(super) async fn buy(
+    store: Store,
+    person: Person,
+    key: Key,
+    body: web::Json<OrderRequest>,
+) -> Answer {
+    let OrderRequest {
+        games,
+        expected_total,
+    } = body.into_inner();
+    let purchase = Purchase {
+        games,
+        expected_total,
+    };
+    let order = store.buy(person.id(), &key.0, &purchase).await?;
+    Ok(answered(StatusCode::CREATED, order, OrderBody::from))
+}
+
+/// What the caller bought.
+#[utoipa::path(get, path = "/v1/orders", tag = "orders", security(("bearer" = [])), params(PageQuery), responses(
+    (status = 200, body = OrdersPage), (status = 400, body = Problem), (status = 401, body = Problem)))]
+pub(super) async fn orders(store: Store, person: Person, query: web::Query<PageQuery>) -> Answer {
+    let page = store.orders(person.id(), &query.request()?).await?;
+    Ok(HttpResponse::Ok().json(OrdersPage {
+        items: page.items.into_iter().map(OrderBody::from).collect(),
+        next: page.next,
+    }))
+}
+
+/// One order of the caller.
+#[utoipa::path(get, path = "/v1/orders/{id}", tag = "orders", security(("bearer" = [])), params(("id" = String, Path)), responses(
+    (status = 200, body = OrderBody), (status = 401, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn order(store: Store, person: Person, id: web::Path<String>) -> Answer {
+    let order = store.order(person.id(), &id).await?;
+    Ok(HttpResponse::Ok().json(OrderBody::from(order)))
+}
+
+impl From<Order> for OrderBody {
+    fn from(order: Order) -> Self {
+        Self {
+            id: order.id,
+            country: order.country.code(),
+            total: order.total.into(),
+            lines: order.lines.into_iter().map(OrderLineBody::from).collect(),
+            at: order.at.as_millis(),
+        }
+    }
+}
+
+impl From<OrderLine> for OrderLineBody {
+    fn from(line: OrderLine) -> Self {
+        Self {
+            game: line.game,
+            title: line.title,
+            price: line.price.into(),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The books, held to their rules.
+
+use sea_orm::{DatabaseTransaction, FromQueryResult};
+
+use crate::{error::StoreError, sql, store::Store};
+
+/// What a look at the books found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerReport {
+    /// How many accounts there are.
+    pub accounts: u64,
+    /// How many transfers.
+    pub transfers: u64,
+    /// What is wrong: nothing, if all is well.
+    pub faults: Vec<LedgerFault>,
+}
+
+/// Something that cannot be, if nobody wrote to the tables by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerFault {
+    /// The rule it breaks.
+    pub rule: &'static str,
+    /// What breaks it.
+    pub what: String,
+}
+
+/// A rule, and a query for what breaks it.
+struct Rule {
+    name: &'static str,
+    broken_by: &'static str,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        name: "every transfer sums to zero, in one currency",
+        broken_by: "SELECT t.id AS what FROM transfers t \
+            LEFT JOIN postings p ON p.transfer = t.id \
+            LEFT JOIN ledger_accounts a ON a.id = p.account \
+            GROUP BY t.id HAVING COALESCE(SUM(p.amount), 1) <> 0 OR COUNT(DISTINCT a.currency) <> 1",
+    },
+    Rule {
+        name: "only the world outside owes",
+        broken_by: "SELECT id AS what FROM ledger_accounts WHERE kind <> 'outside' AND balance < 0",
+    },
+    Rule {
+        name: "a balance is the sum of its postings",
+        broken_by: "SELECT a.id AS what FROM ledger_accounts a \
+            LEFT JOIN postings p ON p.account = a.id \
+            GROUP BY a.id, a.balance HAVING a.balance <> COALESCE(SUM(p.amount), 0)",
+    },
+    Rule {
+        name: "a posting's balance is the sum up to it",
+        broken_by: "SELECT account AS what FROM (SELECT account, balance, \
+            SUM(amount) OVER (PARTITION BY account ORDER BY id) AS sum FROM postings) run \
+            WHERE balance <> sum",
+    },
+    Rule {
+        name: "the account of gift cards holds what is on cards that nobody redeemed",
+        broken_by: "SELECT a.id AS what FROM ledger_accounts a \
+            LEFT JOIN gift_cards g ON g.currency = a.currency AND g.redeemed_at IS NULL \
+            WHERE a.kind = 'gift_cards' \
+            GROUP BY a.id, a.balance HAVING a.balance <> COALESCE(SUM(g.amount), 0)",
+    },
+    Rule {
+        name: "a gift card is redeemed by one transfer into the redeemer's wallet",
+        broken_by: "SELECT g.id AS what FROM gift_cards g \
+            LEFT JOIN transfers t ON t.cause = 'gift_card' AND t.reference = g.id \
+            LEFT JOIN postings p ON p.transfer = t.id AND p.amount = g.amount \
+                AND p.account = 'wallet:' || g.redeemed_by || ':' || g.currency \
+            WHERE (g.redeemed_at IS NULL) <> (p.id IS NULL) OR (t.id IS NULL) <> (p.id IS NULL)",
+    },
+    Rule {
+        name: "an order is paid from its buyer's wallet, and its total is that of its lines",
+        broken_by: "SELECT o.id AS what FROM orders o \
+            LEFT JOIN postings p ON p.transfer = o.transfer \
+                AND p.account = 'wallet:' || o.buyer || ':' || o.currency \
+            LEFT JOIN order_lines l ON l.order_id = o.id \
+            GROUP BY o.id, o.total, p.amount \
+            HAVING o.total <> COALESCE(-p.amount, 0) OR o.total <> COALESCE(SUM(l.price), -1)",
+    },
+    Rule {
+        name: "a purchase is of one order",
+        broken_by: "SELECT t.id AS what FROM transfers t \
+            LEFT JOIN orders o ON o.id = t.reference AND o.transfer = t.id \
+            WHERE t.cause = 'purchase' AND o.id IS NULL",
+    },
+    Rule {
+        name: "every line of an order is a licence",
+        broken_by: "SELECT l.order_id || ' ' || l.game AS what FROM order_lines l \
+            JOIN orders o ON o.id = l.order_id \
+            LEFT JOIN library b ON b.user_id = o.buyer AND b.game = l.game AND b.order_id = o.id \
+            WHERE b.game IS NULL",
+    },
+    Rule {
+        name: "every licence is a line of an order",
+        broken_by: "SELECT b.user_id || ' ' || b.game AS what FROM library b \
+            LEFT JOIN order_lines l ON l.order_id = b.order_id AND l.game = b.game \
+            WHERE l.game IS NULL",
+    },
+];
+
+#[derive(FromQueryResult)]
+struct Broken {
+    what: String,
+}
+
+#[derive(FromQueryResult)]
+struct Size {
+    accounts: i64,
+    transfers: i64,
+}
+
+impl Store {
+    /// Holds the books to their rules, as they stand at one moment; money may move meanwhile.
+    pub async fn check_ledger(&self) -> Result<LedgerReport, StoreError> {
+        let tx = self.database().begin_snapshot().await?;
+        let size: Option<Size> = sql::one(
+            &tx,
+            "SELECT (SELECT COUNT(*) FROM ledger_accounts) AS accounts, \
+                    (SELECT COUNT(*) FROM transfers) AS transfers",
+            Vec::new(),
+        )
+        .await?;
+        let mut faults = Vec::new();
+        for rule in RULES {
+            faults.extend(broken(&tx, rule).await?);
+        }
+        tx.rollback().await?;
+        let count = |number: Option<i64>| number.unwrap_or(0).unsigned_abs();
+        Ok(LedgerReport {
+            accounts: count(size.as_ref().map(|size| size.accounts)),
+            transfers: count(size.as_ref().map(|size| size.transfers)),
+            faults,
+        })
+    }
+}
+
+async fn broken(tx: &DatabaseTransaction, rule: &Rule) -> Result<Vec<LedgerFault>, StoreError> {
+    let rows: Vec<Broken> = sql::all(tx, rule.broken_by, Vec::new()).await?;
+    let faults = rows.into_iter().map(|row| LedgerFault {
+        rule: rule.name,
+        what: row.what,
+    });
+    Ok(faults.collect())
+}

@@ -1,0 +1,245 @@
+//! Double entry: money only moves. A transfer takes from some accounts what it gives to others, so
+//! its postings sum to zero; an account's balance is the sum of its postings, and only the world
+//! outside may owe.
+//!
+//! Nothing else writes these tables, and nothing in them is ever changed but balances. Whoever
+//! moves money calls [`post`] in the transaction of what the money is for.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{DatabaseTransaction, FromQueryResult};
+use shared::id::{Timestamp, UserId};
+use ulid::Ulid;
+
+pub use check::{LedgerFault, LedgerReport};
+
+use crate::{
+    error::{StoreError, Violation},
+    money::{Currency, MOST, Money},
+    sql::{self, values},
+};
+
+mod check;
+
+/// Whose money it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Account {
+    /// The world: what came in from there is owed to it, so its balance is below zero.
+    Outside,
+    /// Gift cards that nobody redeemed yet.
+    GiftCards,
+    /// A person's wallet.
+    Wallet(UserId),
+    /// What a publisher has earned.
+    Publisher(String),
+    /// What the store keeps of its sales.
+    Store,
+}
+
+/// Why money moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Gift cards were issued.
+    GiftCardsIssued,
+    /// A gift card was redeemed.
+    GiftCard,
+    /// Games were bought.
+    Purchase,
+}
+
+impl Cause {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::GiftCardsIssued => "gift_cards_issued",
+            Self::GiftCard => "gift_card",
+            Self::Purchase => "purchase",
+        }
+    }
+}
+
+impl Account {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Outside => "outside",
+            Self::GiftCards => "gift_cards",
+            Self::Wallet(_) => "wallet",
+            Self::Publisher(_) => "publisher",
+            Self::Store => "store",
+        }
+    }
+
+    fn owner(&self) -> Option<&str> {
+        match self {
+            Self::Wallet(user) => Some(user.as_str()),
+            Self::Publisher(id) => Some(id),
+            Self::Outside | Self::GiftCards | Self::Store => None,
+        }
+    }
+
+    /// The name of the account in which `self` holds this currency. Every account is one currency.
+    pub(crate) fn id(&self, currency: Currency) -> String {
+        match self.owner() {
+            Some(owner) => format!("{}:{owner}:{currency}", self.kind()),
+            None => format!("{}:{currency}", self.kind()),
+        }
+    }
+}
+
+#[derive(FromQueryResult)]
+struct Balance {
+    balance: i64,
+}
+
+/// Moves money: `legs` say what each account gets, or gives where it is negative. Answers the
+/// transfer's name.
+///
+/// `reference` is what the money is for; one cause happens once to one reference, whatever else
+/// goes wrong, for the database holds them to be unique.
+pub(crate) async fn post(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    cause: Cause,
+    reference: &str,
+    legs: &[(Account, Money)],
+) -> Result<String, StoreError> {
+    let legs = gathered(legs)?;
+    let transfer = Ulid::new().to_string();
+    sql::execute(
+        tx,
+        "INSERT INTO transfers (id, cause, reference, created_at) VALUES (?, ?, ?, ?)",
+        values![transfer.as_str(), cause.word(), reference, now.as_millis()],
+    )
+    .await?;
+    // In order of their names, so that two transfers between the same accounts cannot wait for
+    // each other.
+    for (id, (account, amount)) in &legs {
+        open(tx, account, amount.currency()).await?;
+        let minor = amount.minor();
+        let balance: Option<Balance> = sql::one(
+            tx,
+            "UPDATE ledger_accounts SET balance = balance + ? WHERE id = ? \
+             AND balance + ? <= ? AND balance + ? >= CASE kind WHEN 'outside' THEN ? ELSE 0 END \
+             RETURNING balance",
+            values![minor, id.as_str(), minor, MOST, minor, -MOST],
+        )
+        .await?;
+        let Some(Balance { balance }) = balance else {
+            return Err(refused(minor));
+        };
+        sql::execute(
+            tx,
+            "INSERT INTO postings (transfer, account, amount, balance) VALUES (?, ?, ?, ?)",
+            values![transfer.as_str(), id.as_str(), minor, balance],
+        )
+        .await?;
+    }
+    metrics::counter!("fireside_store_transfers_total", "cause" => cause.word()).increment(1);
+    Ok(transfer)
+}
+
+/// What an account holds.
+pub(crate) async fn balance(
+    db: &impl sea_orm::ConnectionTrait,
+    account: &Account,
+    currency: Currency,
+) -> Result<Money, StoreError> {
+    let found: Option<Balance> = sql::one(
+        db,
+        "SELECT balance FROM ledger_accounts WHERE id = ?",
+        values![account.id(currency)],
+    )
+    .await?;
+    Ok(Money::new(found.map_or(0, |row| row.balance), currency))
+}
+
+/// One leg an account, each more or less than nothing, which together come to zero.
+fn gathered(legs: &[(Account, Money)]) -> Result<BTreeMap<String, (Account, Money)>, StoreError> {
+    let unsound = |why: &str| StoreError::Internal(format!("a transfer {why}: {legs:?}"));
+    let Some((_, first)) = legs.first() else {
+        return Err(unsound("of nothing"));
+    };
+    let mut sum = Money::zero(first.currency());
+    let mut gathered: BTreeMap<String, (Account, Money)> = BTreeMap::new();
+    for (account, amount) in legs {
+        sum = sum
+            .checked_add(*amount)
+            .ok_or_else(|| unsound("of two currencies, or of too much"))?;
+        let leg = gathered
+            .entry(account.id(amount.currency()))
+            .or_insert_with(|| (account.clone(), Money::zero(amount.currency())));
+        leg.1 = leg
+            .1
+            .checked_add(*amount)
+            .ok_or_else(|| unsound("of too much"))?;
+    }
+    if sum.minor() != 0 {
+        return Err(unsound("that does not come to zero"));
+    }
+    gathered.retain(|_, (_, amount)| amount.minor() != 0);
+    Ok(gathered)
+}
+
+async fn open(
+    tx: &DatabaseTransaction,
+    account: &Account,
+    currency: Currency,
+) -> Result<(), StoreError> {
+    sql::execute(
+        tx,
+        "INSERT INTO ledger_accounts (id, kind, owner, currency, balance) VALUES (?, ?, ?, ?, 0) \
+         ON CONFLICT (id) DO NOTHING",
+        values![
+            account.id(currency),
+            account.kind(),
+            account.owner().map(str::to_owned),
+            currency.code()
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+fn refused(minor: i64) -> StoreError {
+    let (message, rule) = if minor < 0 {
+        ("there is not enough money", "insufficient_funds")
+    } else {
+        ("that is more than an account can hold", "too_much")
+    };
+    StoreError::Conflict {
+        message,
+        violations: vec![Violation::new("balance", rule, message)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn won(minor: i64) -> Money {
+        Money::new(minor, Currency::parse("KRW").unwrap())
+    }
+
+    #[test]
+    fn only_what_comes_to_zero_is_a_transfer() {
+        let legs = [(Account::Outside, won(-5)), (Account::GiftCards, won(5))];
+        assert_eq!(gathered(&legs).unwrap().len(), 2);
+        assert!(gathered(&legs[..1]).is_err());
+        assert!(gathered(&[]).is_err());
+        let euro = Money::new(5, Currency::parse("EUR").unwrap());
+        assert!(gathered(&[(Account::Outside, won(-5)), (Account::GiftCards, euro)]).is_err());
+    }
+
+    #[test]
+    fn what_one_account_gets_twice_is_one_posting() {
+        let wallet = || Account::Wallet(UserId::parse("u").unwrap());
+        let legs = [
+            (Account::Outside, won(-7)),
+            (wallet(), won(3)),
+            (wallet(), won(4)),
+            (Account::GiftCards, won(0)),
+        ];
+        let gathered = gathered(&legs).unwrap();
+        assert_eq!(gathered.len(), 2);
+        assert_eq!(gathered["wallet:u:KRW"].1, won(7));
+    }
+}

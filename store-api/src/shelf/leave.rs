@@ -1,0 +1,30 @@
+//! What a person who leaves takes along.
+
+use sea_orm::DatabaseTransaction;
+use shared::id::UserId;
+
+use crate::{error::StoreError, sql};
+
+/// Removes what `leaving` said and kept: reviews, votes, lists, searches; publishers stay, without
+/// them. What was paid and owned stays in the books, under an id that is nobody's any more.
+pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<(), StoreError> {
+    for statement in [
+        "UPDATE reviews SET helpful = helpful - 1 WHERE EXISTS (SELECT 1 FROM review_votes v \
+         WHERE v.voter = ? AND v.game = reviews.game AND v.author = reviews.author)",
+        "DELETE FROM review_votes WHERE voter = ?",
+        "UPDATE games SET rating_count = rating_count - 1, rating_sum = rating_sum - \
+         (SELECT r.stars FROM reviews r WHERE r.game = games.id AND r.author = ?) \
+         WHERE id IN (SELECT r.game FROM reviews r WHERE r.author = ?)",
+        "DELETE FROM reviews WHERE author = ?",
+        "DELETE FROM marks WHERE user_id = ?",
+        "DELETE FROM follows WHERE user_id = ?",
+        "DELETE FROM recent_searches WHERE user_id = ?",
+        "UPDATE publishers SET owner = NULL WHERE owner = ?",
+    ] {
+        // Each value is the same person.
+        let marks = statement.matches('?').count();
+        let values = vec![sea_orm::Value::from(leaving.as_str()); marks];
+        sql::execute(tx, statement, values).await?;
+    }
+    Ok(())
+}

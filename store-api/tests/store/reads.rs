@@ -1,0 +1,121 @@
+//! How often a list reads the database: as often for many things as for one.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    app::{TestApp, User},
+    both,
+};
+
+both!(a_list_reads_as_often_for_many_as_for_one);
+
+/// Every route that answers a page or a list, as somebody asks it who has a lot.
+const LISTS: &[&str] = &[
+    "/v1/users?q=reader",
+    "/v1/friends",
+    "/v1/friends/{friend}/mutual",
+    "/v1/blocks",
+    "/v1/games",
+    "/v1/games?q=star&sort=title",
+    "/v1/games/suggestions?q=star",
+    "/v1/games/categories",
+    "/v1/games/game-0/reviews",
+    "/v1/searches",
+    "/v1/searches/top",
+    "/v1/lists/wishlist",
+    "/v1/lists/likes",
+    "/v1/follows",
+    "/v1/library",
+    "/v1/orders",
+    "/v1/wallet/history",
+];
+
+/// How often each list reads, the least of three times: the store has other things to do as well.
+async fn reads(app: &TestApp, user: &User, friend: &User) -> Vec<(u64, usize)> {
+    let mut all = Vec::new();
+    for path in LISTS {
+        let path = path.replace("{friend}", &friend.id);
+        let mut least = u64::MAX;
+        let mut items = 0;
+        for _ in 0..3 {
+            let before = app.store().reads();
+            let body = app.get(&path, user).await.expect(200);
+            least = least.min(app.store().reads() - before);
+            items = body["items"].as_array().unwrap().len();
+        }
+        all.push((least, items));
+    }
+    all
+}
+
+/// Gives the reader one more of everything.
+async fn grow(app: &TestApp, reader: &User, friend: &User, number: usize) {
+    let other = app.rich_user("Reader", 1).await;
+    for person in [reader, friend] {
+        app.befriend(person, &other).await;
+    }
+    let blocked = app.user("Blocked").await;
+    app.put(&format!("/v1/blocks/{}", blocked.id), reader)
+        .await
+        .expect(204);
+    let publisher = app.publisher(&format!("House {number}")).await;
+    app.put(&format!("/v1/follows/{publisher}"), reader)
+        .await
+        .expect(204);
+    let slug = format!("game-{number}");
+    let game = app
+        .game(&publisher, &slug, |game| game["prices"] = json!({"US": 1}))
+        .await;
+    let wished = app
+        .game(&publisher, &format!("wished-{number}"), |_| ())
+        .await;
+    for list in ["wishlist", "likes"] {
+        app.put(&format!("/v1/lists/{list}/{wished}"), reader)
+            .await
+            .expect(204);
+    }
+    app.buy(reader, &format!("order-number-{number}"), &[&game])
+        .await
+        .expect(201);
+    let typed = ["star", "star o", "star of", "star of d"][number];
+    let searched = json!({"q": typed});
+    app.with_body(Method::POST, "/v1/searches", reader, searched)
+        .await
+        .expect(204);
+    if number > 0 {
+        let first = app.get("/v1/games/game-0", reader).await.expect(200);
+        let first = first["id"].as_str().unwrap();
+        app.buy(&other, "the-first-game", &[first])
+            .await
+            .expect(201);
+        let path = format!("/v1/games/{first}/review");
+        app.with_body(Method::PUT, &path, &other, json!({"stars": 3}))
+            .await
+            .expect(204);
+    }
+}
+
+async fn a_list_reads_as_often_for_many_as_for_one(mut app: TestApp) -> TestApp {
+    app.settings.store_user_rate = "1000/s burst 1000".parse().unwrap();
+    app.restart().await;
+    let reader = app.rich_user("Reader", 10).await;
+    let friend = app.user("Friend").await;
+    app.befriend(&reader, &friend).await;
+    for number in 0..2 {
+        grow(&app, &reader, &friend, number).await;
+    }
+    let few = reads(&app, &reader, &friend).await;
+    for number in 2..4 {
+        grow(&app, &reader, &friend, number).await;
+    }
+    let many = reads(&app, &reader, &friend).await;
+    for ((path, few), many) in LISTS.iter().zip(few).zip(many) {
+        // The categories are always the same.
+        let fixed = path.ends_with("categories");
+        assert!(fixed || many.1 > few.1, "{path}: {few:?}, {many:?}");
+        assert_eq!(few.0, many.0, "{path}: {few:?}, {many:?}");
+        assert!(many.0 <= 8, "{path}: {many:?}");
+    }
+    app
+}
