@@ -118,7 +118,7 @@ impl Bridge {
         let outcome = match self.bus.publish(topic, payload) {
             Ok(()) => "ok",
             Err(BusError::Full) => "full",
-            Err(BusError::Unavailable(_)) => "unavailable",
+            Err(BusError::Unavailable(_) | BusError::Partly { .. }) => "unavailable",
         };
         metrics::counter!("fireside_bus_published_total", "outcome" => outcome).increment(1);
     }

@@ -25,6 +25,8 @@ pub mod redis;
 pub mod rest;
 pub mod revoked;
 pub mod room;
+#[cfg(test)]
+mod schedule;
 pub mod server;
 pub mod session;
 pub mod settings;

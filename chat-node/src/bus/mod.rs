@@ -59,6 +59,14 @@ pub enum BusError {
     /// Out of reach.
     #[error("the bus is out of reach: {0}")]
     Unavailable(String),
+    /// Of a subscription: not to these topics; the others stand.
+    #[error("out of reach for {} topics: {reason}", topics.len())]
+    Partly {
+        /// Those.
+        topics: Vec<Topic>,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// The receiving end of a node's bus: one per node, bounded by the backend. When it is full the
@@ -75,7 +83,8 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Hears these topics from now on; on return, what is published afterwards arrives.
     /// Idempotent. The backend keeps subscriptions over a broken link, and says
-    /// [`BusEvent::Restored`] when they stand again; one that failed is not kept.
+    /// [`BusEvent::Restored`] when they stand again; one that failed is not kept. Topics out of reach
+    /// take none with them that are not ([`BusError::Partly`]).
     async fn subscribe(&self, topics: &[Topic]) -> Result<(), BusError>;
 
     /// Hears these topics no longer. Idempotent.

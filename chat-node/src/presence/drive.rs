@@ -8,8 +8,8 @@ use shared::id::{Timestamp, UserId};
 use tokio::time::Instant;
 
 use super::{
-    DeviceState, Incarnation, Lease, PresenceError, RENEW_EVERY, Reaped, Relation, Standing, merge,
-    project,
+    DeviceState, Incarnation, Lease, PresenceError, RENEW_EVERY, Reaped, Relation, Standing,
+    other_than, project,
     roster::{Due, News, Settled},
     service::Inner,
 };
@@ -83,11 +83,17 @@ impl Inner {
                 self.taken.notify_waiters();
                 // At once, because telling may ask store-api who the friends of a user are whose
                 // node died; each user is in a batch once, and the next waits for this one.
-                stream::iter(changes.into_iter().zip(standings))
-                    .for_each_concurrent(TELLS, |((user, held), standing)| async move {
-                        self.settle(lease, &user, held, &standing).await;
-                    })
+                let settled = stream::iter(changes.into_iter().zip(standings));
+                let settled = settled.map(|((user, held), standing)| async move {
+                    let told = self.settle(lease, &user, held, &standing).await;
+                    told.then_some(user)
+                });
+                let told: Vec<UserId> = settled
+                    .buffer_unordered(TELLS)
+                    .filter_map(std::future::ready)
+                    .collect()
                     .await;
+                store.told(lease, &told);
             }
             Err(error) => {
                 tracing::warn!(%error, users = changes.len(), "presence waits for its store");
@@ -101,13 +107,15 @@ impl Inner {
         }
     }
 
+    /// Tells of a change that the store took, if somebody has to be told; answers whether none has
+    /// any more.
     async fn settle(
         &self,
         lease: Incarnation,
         user: &UserId,
         held: Option<DeviceState>,
         standing: &Standing,
-    ) {
+    ) -> bool {
         let tell = self.overload.allows(Shed::Presence);
         if !tell {
             metrics::counter!("fireside_presence_shed_total").increment(1);
@@ -121,13 +129,15 @@ impl Inner {
         };
         let news = self.with_roster(user, |roster, now| roster.settled(user, settled, now));
         let Some(news) = news else {
-            return;
+            return tell;
         };
         let viewers = self.watches.lock().viewers(user);
         metrics::counter!("fireside_presence_published_total").increment(1);
-        if !self.teller.tell(user, &news, standing, viewers).await {
+        let told = self.teller.tell(user, &news, standing, viewers).await;
+        if !told {
             self.with_roster(user, |roster, now| roster.untold(user, news.before, now));
         }
+        told
     }
 
     pub(super) async fn keep_lease(&self) {
@@ -189,14 +199,14 @@ impl Inner {
                     continue;
                 }
             }
-            self.reap().await;
+            self.reap(lease).await;
         }
     }
 
-    async fn reap(&self) {
+    async fn reap(&self, lease: Incarnation) {
         let mut died = false;
         loop {
-            match self.teller.store.reap(Timestamp::now()).await {
+            match self.teller.store.reap(lease, Timestamp::now()).await {
                 Ok(reaped) if reaped.is_empty() => return,
                 Ok(reaped) => {
                     if !std::mem::replace(&mut died, true) {
@@ -216,21 +226,14 @@ impl Inner {
     /// Tells of users whose node died, by way of the roster, which tells again if it fails.
     fn mourn(&self, reaped: Vec<Reaped>) {
         metrics::counter!("fireside_presence_reaped_total").increment(reaped.len() as u64);
-        for Reaped {
-            user,
-            lost,
-            standing,
-        } in reaped
-        {
-            let rest = standing.merged();
-            let before = Some(
-                rest.as_ref()
-                    .map_or(lost.clone(), |rest| merge(rest, &lost)),
-            );
-            // Of who is elsewhere with the same there is nothing to tell.
-            if before != rest {
-                self.with_roster(&user, |roster, now| roster.owe(&user, before, now));
+        for reaped in reaped {
+            let (user, before) = (&reaped.user, reaped.before());
+            if reaped.untold {
+                self.with_roster(user, |roster, now| roster.owe_anyhow(user, now));
+            } else if before != reaped.standing.merged() {
+                self.with_roster(user, |roster, now| roster.owe(user, before, now));
             }
+            // Of who is elsewhere with the same there is nothing to tell.
         }
     }
 
@@ -241,13 +244,12 @@ impl Inner {
         }
         for reaped in reaped {
             let after = reaped.standing.merged();
-            let before = after
-                .as_ref()
-                .map_or(reaped.lost.clone(), |rest| merge(rest, &reaped.lost));
-            let news = News {
-                before: Some(before),
-                after,
+            let before = if reaped.untold {
+                other_than(after.as_ref())
+            } else {
+                reaped.before()
             };
+            let news = News { before, after };
             let nobody = HashSet::new();
             self.teller
                 .tell(&reaped.user, &news, &reaped.standing, nobody)
@@ -299,7 +301,7 @@ impl Inner {
         }
         people.remove(viewer);
         let people: Vec<UserId> = people.into_iter().collect();
-        let standings = match self.teller.store.read(&people).await {
+        let standings = match self.teller.read(&people).await {
             Ok(standings) => standings,
             Err(error) => {
                 self.doubt(&error);

@@ -10,6 +10,12 @@
 //! holds hangs on the lease, so nothing is refreshed user by user. Any node reaps an expired
 //! lease and tells the friends of those who went offline with it, once.
 //!
+//! **Telling.** A change is in the store before anybody is told, and its node may die in between. So a
+//! lease also answers for telling: a user whom it changed, as others may see, is noted with it until
+//! the node says that they were [told](PresenceStore::told), and whoever reaps it learns of those too and
+//! tells them as they stand by then. The reaper answers for them in the same way, so it may
+//! die as well. To be told twice is harmless, and what is told late is known by its version.
+//!
 //! Every backend of the port passes `tests/conformance/presence.rs`.
 
 use std::time::Duration;
@@ -18,30 +24,36 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use shared::id::{NodeId, Timestamp, UserId};
 
+mod book;
 mod device;
 mod drive;
 mod gauges;
 mod local;
 mod merge;
+mod opened;
 #[cfg(test)]
 mod operations;
 mod project;
 #[cfg(feature = "redis")]
 mod redis;
 mod roster;
+#[cfg(test)]
+mod schedules;
 mod service;
 mod settings;
 mod tell;
+mod views;
 mod watch;
 
 pub use device::{Availability, DeviceState};
 pub use gauges::METRICS;
 pub use local::{LocalPresence, LocalPresenceNode, Seen, SeenTimes};
 pub use merge::{merge, merged};
+pub use opened::Opened;
 pub use project::{Known, Relation, project};
 #[cfg(feature = "redis")]
 pub use redis::RedisPresence;
-pub use service::{Opened, Presence};
+pub use service::Presence;
 pub use settings::PresenceSettings;
 pub use watch::{MAX_WATCHED_MEMBERS, MAX_WATCHES};
 
@@ -72,7 +84,8 @@ pub trait PresenceStore: Send + Sync + 'static {
 
     /// Replaces what this node holds of each user (`None`: nothing any more), in order, and
     /// answers how each stands then, in the same order. Atomic for each user; each that changes
-    /// something gets a version above all that user's before. Idempotent.
+    /// something gets a version above all that user's before. Idempotent. For whom it changed so
+    /// that others may see it, the lease answers until [`PresenceStore::told`].
     ///
     /// # Errors
     /// [`PresenceError::Expired`] as for [`PresenceStore::renew`]; nothing was changed.
@@ -82,6 +95,11 @@ pub trait PresenceStore: Send + Sync + 'static {
         at: Timestamp,
         changes: &[(UserId, Option<DeviceState>)],
     ) -> Result<Vec<Standing>, PresenceError>;
+
+    /// What was put of these users under the lease, or answered to it by [`PresenceStore::reap`], has
+    /// been told, or nobody had to be. Not to be called while a put of one of them waits for its
+    /// answer. Never waits; it may get lost, and then they are told once more when the lease ends.
+    fn told(&self, lease: Incarnation, users: &[UserId]);
 
     /// How users stand, in the order asked, in one round trip. What an expired lease holds
     /// counts until it is reaped.
@@ -93,12 +111,13 @@ pub trait PresenceStore: Send + Sync + 'static {
     async fn read(&self, users: &[UserId]) -> Result<Vec<Standing>, PresenceError>;
 
     /// Takes away what expired leases held, of a bounded number of users: call again until none is
-    /// answered. Each user of such a lease is answered to exactly one caller, and again to another only
-    /// if the first did not get the answer.
-    async fn reap(&self, at: Timestamp) -> Result<Vec<Reaped>, PresenceError>;
+    /// answered. Answers with whom such a lease held, and for whom it has to answer. Each is
+    /// answered to exactly one caller, and again to another only if the first may not have got the
+    /// answer; if others may have to be told, `lease`, this node's own, answers for that from then on.
+    async fn reap(&self, lease: Incarnation, at: Timestamp) -> Result<Vec<Reaped>, PresenceError>;
 
-    /// Gives the lease back with all it holds, as if it had expired and were reaped here.
-    /// Idempotent.
+    /// Gives the lease back with all it holds, as if it had expired and were reaped here; of those
+    /// it answers, nobody else learns. Idempotent.
     async fn release(
         &self,
         lease: Incarnation,
@@ -184,10 +203,35 @@ impl Standing {
 pub struct Reaped {
     /// Whose.
     pub user: UserId,
-    /// What the lease held.
-    pub lost: DeviceState,
+    /// What the lease held; `None`: nothing any more.
+    pub lost: Option<DeviceState>,
+    /// The lease has to answer for telling of the user: something that others may see was told
+    /// to nobody, or not to all.
+    pub untold: bool,
     /// How the user stands without it.
     pub standing: Standing,
+}
+
+impl Reaped {
+    /// How the user stood with what the lease held.
+    fn before(&self) -> Option<DeviceState> {
+        merged(self.standing.merged().iter().chain(&self.lost))
+    }
+
+    /// Whether others have to be told: of who hid they know nothing.
+    fn is_to_be_told(&self) -> bool {
+        self.untold || seen(self.before().as_ref()) != seen(self.standing.merged().as_ref())
+    }
+}
+
+/// What friends see of a state.
+fn seen(state: Option<&DeviceState>) -> Option<&DeviceState> {
+    state.filter(|state| state.availability != Availability::Invisible)
+}
+
+/// Something that nobody takes for this state, whatever they may see of it.
+fn other_than(state: Option<&DeviceState>) -> Option<DeviceState> {
+    seen(state).is_none().then(DeviceState::default)
 }
 
 /// Why the store did not answer.

@@ -1,5 +1,6 @@
 //! The devices of one node's users, and when what they come to is due. Pure: time comes in as
-//! an argument, and what is to be done comes out of [`Roster::due`].
+//! an argument, and what is to be done comes out of [`Roster::due`]. What is known of one user, and when
+//! that has to be told, is in [`tracked`].
 //!
 //! A user's change is due at once unless the last one was less than the damping ago; then when that is over,
 //! by which time only the newest counts. A device whose socket is gone counts for the grace. A user to
@@ -11,11 +12,13 @@ use std::{
 };
 
 use shared::id::{Timestamp, UserId};
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{Availability, DeviceState, merged};
+use super::DeviceState;
 use crate::transport::SessionKey;
+use tracked::{Device, Link, Tracked};
+
+mod tracked;
 
 /// How long things take.
 #[derive(Debug, Clone, Copy)]
@@ -33,65 +36,6 @@ pub(super) struct Roster {
     users: HashMap<UserId, Tracked>,
     /// By the time something is due, each user at most once.
     queue: BTreeSet<(Instant, UserId)>,
-}
-
-#[derive(Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "facts that do not depend on each other"
-)]
-struct Tracked {
-    devices: SmallVec<[Device; 1]>,
-    /// What the store has been given.
-    put: Option<DeviceState>,
-    /// The store knows that the user is here.
-    noticed: bool,
-    /// Since when changes of others were not told here, because it did not.
-    behind: Option<Timestamp>,
-    told: Told,
-    /// The version of what was told, or found to be as it was told already.
-    version: u64,
-    /// What was found here at that version was as friends knew it, so nobody told them.
-    silent: bool,
-    /// Put and tell even if nothing seems to have changed.
-    owed: bool,
-    /// What others know is not certain: the next change is told whatever was told before. So when the
-    /// store may have taken a change without an answer, which other nodes take to be told.
-    unsure: bool,
-    /// Not again before this.
-    rests: Option<Instant>,
-    queued: Option<Instant>,
-    under_way: bool,
-}
-
-/// What was last told of a user, over all nodes.
-#[derive(Debug, Clone, Default)]
-enum Told {
-    /// Nothing yet by this node: others know what the store knew.
-    #[default]
-    Nothing,
-    /// This.
-    This(Option<DeviceState>),
-}
-
-#[derive(Debug)]
-struct Device {
-    session: SessionKey,
-    state: DeviceState,
-    link: Link,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Link {
-    Up,
-    Grace(Instant),
-    Down,
-}
-
-impl Device {
-    fn counts(&self) -> bool {
-        self.link != Link::Down
-    }
 }
 
 /// A change to hand to the store.
@@ -204,11 +148,7 @@ impl Roster {
     /// Whether the user is invisible: by a device here at once, whatever is still to be told, and
     /// by one elsewhere, or one that ceased to be, for as long as that is what was told last.
     pub(super) fn unseen(&self, user: &UserId) -> bool {
-        let invisible = |state: &DeviceState| state.availability == Availability::Invisible;
-        self.users.get(user).is_some_and(|tracked| {
-            tracked.held().as_ref().is_some_and(invisible)
-                || matches!(&tracked.told, Told::This(Some(state)) if invisible(state))
-        })
+        self.users.get(user).is_some_and(Tracked::unseen)
     }
 
     /// Another node told of the user. Answers whether that is news here.
@@ -218,16 +158,8 @@ impl Roster {
         total: Option<&DeviceState>,
         version: u64,
     ) -> bool {
-        match self.users.get_mut(user) {
-            Some(tracked) if tracked.version >= version => false,
-            Some(tracked) => {
-                tracked.told = Told::This(total.cloned());
-                tracked.version = version;
-                tracked.silent = false;
-                true
-            }
-            None => true,
-        }
+        let tracked = self.users.get_mut(user);
+        tracked.is_none_or(|tracked| tracked.heard(total, version))
     }
 
     /// Another node told others of the user as `total`, which is older than what stands here. Whoever
@@ -243,13 +175,7 @@ impl Roster {
         let Some(tracked) = self.users.get_mut(user) else {
             return;
         };
-        if !tracked.silent || version >= tracked.version {
-            return;
-        }
-        if matches!(&tracked.told, Told::This(told) if told.as_ref() != total) {
-            // A put under way tells it, too.
-            tracked.unsure = true;
-            tracked.owed = true;
+        if tracked.overtook(total, version) {
             self.schedule(user, now);
         }
     }
@@ -257,12 +183,16 @@ impl Roster {
     /// A user whose node died is to be told of, once, as having been `before`.
     pub(super) fn owe(&mut self, user: &UserId, before: Option<DeviceState>, now: Instant) {
         let tracked = self.users.entry(user.clone()).or_default();
-        // Whatever this node heard last, others were told what stood in the store; unless it was to
-        // tell of it itself.
-        if matches!(tracked.told, Told::Nothing) || !(tracked.owed || tracked.under_way) {
-            tracked.told = Told::This(before);
-        }
-        tracked.owed = true;
+        tracked.owe_as(before);
+        self.schedule(user, now);
+    }
+
+    /// A user is to be told of, whatever others know: a node died that may not have told what it
+    /// changed.
+    pub(super) fn owe_anyhow(&mut self, user: &UserId, now: Instant) {
+        let tracked = self.users.entry(user.clone()).or_default();
+        tracked.unsure = true;
+        tracked.owe();
         self.schedule(user, now);
     }
 
@@ -271,7 +201,7 @@ impl Roster {
         let users: Vec<UserId> = self.users.keys().cloned().collect();
         for user in users {
             if let Some(tracked) = self.users.get_mut(&user) {
-                tracked.owed = true;
+                tracked.owe();
             }
             self.schedule(&user, now);
         }
@@ -280,14 +210,8 @@ impl Roster {
     /// Somebody else may have told of the users here as if they were not: others know what the other
     /// nodes hold.
     pub(super) fn doubt_told(&mut self) {
-        for tracked in self.users.values_mut().filter(|tracked| !tracked.owed) {
-            tracked.told = Told::Nothing;
-            tracked.put = None;
-        }
         for tracked in self.users.values_mut() {
-            // Nor were the users told of what others changed.
-            tracked.noticed = false;
-            tracked.behind = Some(Timestamp::from_millis(0));
+            tracked.doubt_told();
         }
     }
 
@@ -346,14 +270,10 @@ impl Roster {
                 continue;
             };
             tracked.queued = None;
-            for device in &mut tracked.devices {
-                if matches!(device.link, Link::Grace(until) if until <= now) {
-                    device.link = Link::Down;
-                }
-            }
+            tracked.end_graces(now);
             if tracked.changed() && tracked.rests.is_none_or(|until| until <= now) {
-                tracked.under_way = true;
                 let held = tracked.held();
+                tracked.goes_to_store(held.is_some());
                 due.push(Due { user, held });
             } else if tracked.is_over(now) {
                 self.users.remove(&user);
@@ -381,12 +301,7 @@ impl Roster {
     /// if so.
     pub(super) fn taken(&mut self, user: &UserId, held: Option<&DeviceState>) -> Option<Timestamp> {
         let tracked = self.users.get_mut(user)?;
-        tracked.noticed = held.is_some();
-        if tracked.noticed {
-            tracked.behind.take()
-        } else {
-            None
-        }
+        tracked.taken(held.is_some())
     }
 
     /// The store took a change. Answers what is to be told, if anything.
@@ -396,44 +311,8 @@ impl Roster {
         settled: Settled,
         now: Instant,
     ) -> Option<News> {
-        let damping = self.pace.damping;
         let tracked = self.users.get_mut(user)?;
-        tracked.under_way = false;
-        tracked.rests = Some(now + damping);
-        let given = tracked.put.take();
-        // What stood in the store before; perhaps another node has told it, and that has not come here.
-        let stood = merged(given.iter().chain(&settled.elsewhere));
-        // Remembered also when nothing is told now: this change must not count as known.
-        let known = match &tracked.told {
-            Told::Nothing => stood.clone(),
-            Told::This(state) => state.clone(),
-        };
-        tracked.told = Told::This(known.clone());
-        tracked.put = settled.held;
-        tracked.owed = !settled.tell;
-        // Somebody else told something newer while the store answered.
-        let overtaken = settled.version < tracked.version;
-        let mut news = None;
-        if settled.tell && !overtaken {
-            let before = if std::mem::take(&mut tracked.unsure) {
-                other_than(settled.total.as_ref())
-            } else if seen(known.as_ref()) == seen(settled.total.as_ref())
-                && seen(stood.as_ref()) != seen(settled.total.as_ref())
-            {
-                stood
-            } else {
-                known
-            };
-            // What was told at a version stays told when the same is found again.
-            let told = seen(before.as_ref()) != seen(settled.total.as_ref());
-            tracked.silent = !told && (tracked.silent || settled.version > tracked.version);
-            tracked.version = settled.version;
-            tracked.told = Told::This(settled.total.clone());
-            news = (before != settled.total).then_some(News {
-                before,
-                after: settled.total,
-            });
-        }
+        let news = tracked.settled(settled, now + self.pace.damping);
         self.schedule(user, now);
         news
     }
@@ -441,10 +320,7 @@ impl Roster {
     /// The store did not take a change: it is due again after `wait`.
     pub(super) fn failed(&mut self, user: &UserId, now: Instant, wait: Duration) {
         if let Some(tracked) = self.users.get_mut(user) {
-            tracked.under_way = false;
-            tracked.owed = true;
-            tracked.unsure = true;
-            tracked.rests = Some(now + wait);
+            tracked.failed(now + wait);
             self.schedule(user, now);
         }
     }
@@ -452,10 +328,7 @@ impl Roster {
     /// Telling did not come about: as if nothing had been told since `before`.
     pub(super) fn untold(&mut self, user: &UserId, before: Option<DeviceState>, now: Instant) {
         let tracked = self.users.entry(user.clone()).or_default();
-        tracked.told = Told::This(before);
-        // If it was not certain before, it still is not.
-        tracked.unsure = true;
-        tracked.owed = true;
+        tracked.untold(before);
         self.schedule(user, now);
     }
 
@@ -492,47 +365,6 @@ impl Roster {
             self.queue.insert((at, user.clone()));
         }
     }
-}
-
-impl Tracked {
-    fn held(&self) -> Option<DeviceState> {
-        let counting = self.devices.iter().filter(|device| device.counts());
-        merged(counting.map(|device| &device.state))
-    }
-
-    fn changed(&self) -> bool {
-        self.owed || self.held() != self.put
-    }
-
-    /// Nothing is here, nothing is owed, and damping has nothing to remember.
-    fn is_over(&self, now: Instant) -> bool {
-        self.devices.is_empty() && !self.changed() && self.rests.is_none_or(|until| until <= now)
-    }
-
-    fn next(&self, now: Instant) -> Option<Instant> {
-        if self.under_way {
-            return None;
-        }
-        let rested = self.rests.map_or(now, |until| until.max(now));
-        if self.changed() || self.devices.is_empty() {
-            return Some(rested);
-        }
-        let graces = self.devices.iter().filter_map(|device| match device.link {
-            Link::Grace(until) => Some(until),
-            Link::Up | Link::Down => None,
-        });
-        graces.min()
-    }
-}
-
-/// What friends see of a state.
-fn seen(state: Option<&DeviceState>) -> Option<&DeviceState> {
-    state.filter(|state| state.availability != Availability::Invisible)
-}
-
-/// Something that nobody takes for this state, whatever they may see of it.
-fn other_than(state: Option<&DeviceState>) -> Option<DeviceState> {
-    seen(state).is_none().then(DeviceState::default)
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ use crate::{
 
 /// Of how many users the newest version told here is remembered.
 const MAX_VERSIONS: usize = 100_000;
+/// How often users are read again of whom something newer was told meanwhile.
+const READ_AGAIN: usize = 3;
 
 /// The ways to whoever is told.
 pub(super) struct Teller {
@@ -32,8 +34,42 @@ pub(super) struct Teller {
     pub(super) friends: Arc<FriendCache>,
     pub(super) bridge: Arc<Bridge>,
     pub(super) relays: Relays,
-    /// The newest version that was told here, by user.
-    pub(super) versions: Mutex<HashMap<UserId, u64>>,
+    pub(super) versions: Mutex<Versions>,
+}
+
+/// The newest version that was told on this node, by user.
+#[derive(Default)]
+pub(super) struct Versions(HashMap<UserId, u64>);
+
+impl Versions {
+    /// Whether nothing newer was told of a user; from now on, this was. What is told to one friend,
+    /// and what is told to all, have one version, so equal is new.
+    pub(super) fn newest(&mut self, user: &UserId, version: u64) -> bool {
+        if self.0.len() >= MAX_VERSIONS {
+            // Order is lost for a moment, memory is not.
+            self.0.clear();
+        }
+        let newest = self.0.entry(user.clone()).or_default();
+        let new = version >= *newest;
+        *newest = version.max(*newest);
+        new
+    }
+
+    /// The newest of each.
+    pub(super) fn of(&self, users: &[UserId]) -> Vec<u64> {
+        let newest = |user| self.0.get(user).copied().unwrap_or_default();
+        users.iter().map(newest).collect()
+    }
+
+    /// Whether something newer was told of one of the users than what was read of them, since the
+    /// reading began with these `before`. What was told earlier the store had, and may have
+    /// forgotten.
+    pub(super) fn overtook(&self, users: &[UserId], before: &[u64], read: &[Standing]) -> bool {
+        let versions = self.of(users).into_iter().zip(before).zip(read);
+        let mut overtaken =
+            versions.map(|((now, before), read)| now > *before && now > read.version);
+        overtaken.any(|overtaken| overtaken)
+    }
 }
 
 impl Teller {
@@ -124,18 +160,22 @@ impl Teller {
             .update(&Audience::Users(viewers), &key, &event, None);
     }
 
-    /// Whether nothing newer was told of a user here; from now on, this was. What is told to one
-    /// friend and what is told to all have one version, so equal is new.
+    /// As [`Versions::newest`].
     pub(super) fn newest(&self, user: &UserId, version: u64) -> bool {
-        let mut versions = self.versions.lock();
-        if versions.len() >= MAX_VERSIONS {
-            // Order is lost for a moment, memory is not.
-            versions.clear();
+        self.versions.lock().newest(user, version)
+    }
+
+    /// How users stand: not as they stood before what was told here while the store was asked, or that
+    /// would come over it.
+    pub(super) async fn read(&self, users: &[UserId]) -> Result<Vec<Standing>, PresenceError> {
+        for _ in 0..READ_AGAIN {
+            let before = self.versions.lock().of(users);
+            let standings = self.store.read(users).await?;
+            if !self.versions.lock().overtook(users, &before, &standings) {
+                return Ok(standings);
+            }
         }
-        let newest = versions.entry(user.clone()).or_default();
-        let new = version >= *newest;
-        *newest = version.max(*newest);
-        new
+        self.store.read(users).await
     }
 
     async fn tell_friends_elsewhere(&self, user: &UserId, graph: &Graph, standing: &Standing) {

@@ -39,6 +39,8 @@ pub(crate) async fn conforms<F: PresenceFactory>(factory: &F) {
     last_seen_is_when_a_user_ceased_to_be_visible(factory).await;
     a_renewed_lease_holds_and_another_does_not(factory).await;
     an_expired_lease_is_reaped_once(factory).await;
+    who_was_not_told_of_is_learnt_by_the_reaper(factory).await;
+    a_reaper_answers_for_telling(factory).await;
     what_was_reaped_leaves_the_time_last_seen_of_the_visible_only(factory).await;
     a_new_life_holds_for_itself(factory).await;
     a_released_lease_is_gone_at_once(factory).await;
@@ -171,13 +173,8 @@ async fn a_renewed_lease_holds_and_another_does_not<F: PresenceFactory>(factory:
         factory.pass(RENEW_EVERY).await;
         a.renew(la).await.unwrap();
     }
-    assert!(
-        b.reap(at(2))
-            .await
-            .unwrap()
-            .iter()
-            .all(|reaped| reaped.user != user("renew"))
-    );
+    let reaped = a.reap(la, at(2)).await.unwrap();
+    assert!(reaped.iter().all(|reaped| reaped.user != user("renew")));
     assert_eq!(a.renew(la).await, Ok(()));
     // Not renewed for as long as a lease holds: over, reaped or not.
     assert_eq!(b.renew(lb).await, Err(PresenceError::Expired));
@@ -197,39 +194,135 @@ async fn a_renewed_lease_holds_and_another_does_not<F: PresenceFactory>(factory:
 async fn an_expired_lease_is_reaped_once<F: PresenceFactory>(factory: &F) {
     let (a, b) = (factory.node("reap-a").await, factory.node("reap-b").await);
     let c = factory.node("reap-c").await;
-    let (la, lb) = (
+    let (la, lb, lc) = (
         a.lease().await.unwrap().incarnation,
         b.lease().await.unwrap().incarnation,
+        c.lease().await.unwrap().incarnation,
     );
     put(&a, la, 1, "reap-1", Some(playing("go"))).await;
     put(&a, la, 1, "reap-2", Some(state(Availability::Away))).await;
     put(&b, lb, 1, "reap-2", Some(state(Availability::Online))).await;
     put(&a, la, 1, "reap-3", Some(state(Availability::Online))).await;
     put(&a, la, 2, "reap-3", None).await;
-    factory.pass(LEASE_FOR / 2).await;
+    let told = ["reap-1", "reap-2", "reap-3"].map(user);
+    a.told(la, &told);
+    for _ in 0..2 {
+        a.renew(la).await.unwrap();
+        b.renew(lb).await.unwrap();
+        c.renew(lc).await.unwrap();
+        factory.pass(LEASE_FOR / 2).await;
+    }
     b.renew(lb).await.unwrap();
+    c.renew(lc).await.unwrap();
     factory.pass(LEASE_FOR / 2).await;
-    b.renew(lb).await.unwrap();
     assert_eq!(
         read(&b, "reap-1").await.merged(),
         Some(playing("go")),
         "until it is reaped"
     );
-    let (from_b, from_c) = tokio::join!(b.reap(at(7)), c.reap(at(7)));
+    let (from_b, from_c) = tokio::join!(b.reap(lb, at(7)), c.reap(lc, at(7)));
     let mut reaped = [from_b.unwrap(), from_c.unwrap()].concat();
     reaped.retain(|reaped| reaped.user.as_str().starts_with("reap-"));
     reaped.sort_by(|x, y| x.user.cmp(&y.user));
     let users: Vec<&str> = reaped.iter().map(|reaped| reaped.user.as_str()).collect();
     assert_eq!(users, ["reap-1", "reap-2"], "each user once, whoever reaps");
-    assert_eq!(reaped[0].lost, playing("go"));
+    assert!(reaped.iter().all(|reaped| !reaped.untold));
+    assert_eq!(reaped[0].lost, Some(playing("go")));
     assert_eq!(reaped[0].standing.merged(), None);
     assert_eq!(reaped[0].standing, read(&c, "reap-1").await);
     assert_eq!(
         reaped[1].standing.merged(),
         Some(state(Availability::Online))
     );
-    assert_eq!(b.reap(at(8)).await.unwrap(), []);
+    assert_eq!(b.reap(lb, at(8)).await.unwrap(), []);
     assert_eq!(a.renew(la).await, Err(PresenceError::Expired));
+}
+
+/// A node puts, and dies before it has told anybody.
+async fn who_was_not_told_of_is_learnt_by_the_reaper<F: PresenceFactory>(factory: &F) {
+    let (a, b) = (
+        factory.node("untold-a").await,
+        factory.node("untold-b").await,
+    );
+    let la = a.lease().await.unwrap().incarnation;
+    for name in ["untold-1", "untold-2", "untold-3", "untold-4"] {
+        put(&a, la, 1, name, Some(state(Availability::Online))).await;
+    }
+    a.told(la, &["untold-1", "untold-2", "untold-3"].map(user));
+    // Known to the store at the latest when it is renewed.
+    a.renew(la).await.unwrap();
+    let busy = Some(state(Availability::Busy));
+    put(&a, la, 2, "untold-1", busy.clone()).await;
+    put(&a, la, 2, "untold-2", None).await;
+    put(&a, la, 2, "untold-4", None).await;
+    put(&a, la, 3, "untold-4", busy.clone()).await;
+    a.told(la, &[user("untold-4")]);
+    put(&a, la, 4, "untold-4", None).await;
+    // Who hides is told to nobody; who begins to is.
+    let invisible = Some(state(Availability::Invisible));
+    put(&a, la, 4, "untold-5", invisible.clone()).await;
+    put(&a, la, 4, "untold-3", invisible.clone()).await;
+    factory.pass(LEASE_FOR).await;
+    let lb = b.lease().await.unwrap().incarnation;
+    put(&b, lb, 5, "untold-1", busy.clone()).await;
+    let mut reaped = b.reap(lb, at(7)).await.unwrap();
+    while let Some(more) = Some(b.reap(lb, at(7)).await.unwrap()).filter(|more| !more.is_empty()) {
+        reaped.extend(more);
+    }
+    reaped.retain(|reaped| reaped.user.as_str().starts_with("untold-"));
+    reaped.sort_by(|x, y| x.user.cmp(&y.user));
+    let learnt: Vec<_> = reaped
+        .iter()
+        .map(|one| (one.user.as_str(), one.lost.clone(), one.untold))
+        .collect();
+    let expected = [
+        ("untold-1", busy.clone(), true),
+        ("untold-2", None, true),
+        ("untold-3", invisible.clone(), true),
+        ("untold-4", None, true),
+        ("untold-5", invisible, false),
+    ];
+    assert_eq!(learnt, expected);
+    let merged: Vec<_> = reaped.iter().map(|one| one.standing.merged()).collect();
+    assert_eq!(merged, [busy, None, None, None, None], "as they stand now");
+    for one in &reaped {
+        assert_eq!(one.standing, read(&b, one.user.as_str()).await);
+    }
+    assert_eq!(b.reap(lb, at(8)).await.unwrap(), []);
+}
+
+/// A node reaps, and dies before it has told anybody.
+async fn a_reaper_answers_for_telling<F: PresenceFactory>(factory: &F) {
+    let (a, b) = (
+        factory.node("answers-a").await,
+        factory.node("answers-b").await,
+    );
+    let la = a.lease().await.unwrap().incarnation;
+    for name in ["answers-1", "answers-2", "answers-3"] {
+        put(&a, la, 1, name, Some(playing("go"))).await;
+    }
+    put(&a, la, 2, "answers-3", None).await;
+    factory.pass(LEASE_FOR).await;
+    let lb = b.lease().await.unwrap().incarnation;
+    let mut reaped = b.reap(lb, at(3)).await.unwrap();
+    reaped.retain(|reaped| reaped.user.as_str().starts_with("answers-"));
+    assert_eq!(reaped.len(), 3);
+    b.told(lb, &[user("answers-2")]);
+    b.renew(lb).await.unwrap();
+    factory.pass(LEASE_FOR).await;
+    let c = factory.node("answers-c").await;
+    let lc = c.lease().await.unwrap().incarnation;
+    let mut reaped = c.reap(lc, at(4)).await.unwrap();
+    reaped.retain(|reaped| reaped.user.as_str().starts_with("answers-"));
+    reaped.sort_by(|x, y| x.user.cmp(&y.user));
+    let learnt: Vec<_> = reaped
+        .iter()
+        .map(|one| (one.user.as_str(), one.lost.clone(), one.untold))
+        .collect();
+    let expected = [("answers-1", None, true), ("answers-3", None, true)];
+    assert_eq!(learnt, expected);
+    assert!(reaped.iter().all(|one| one.standing.merged().is_none()));
+    assert_eq!(c.reap(lc, at(5)).await.unwrap(), []);
 }
 
 async fn what_was_reaped_leaves_the_time_last_seen_of_the_visible_only<F: PresenceFactory>(
@@ -240,7 +333,8 @@ async fn what_was_reaped_leaves_the_time_last_seen_of_the_visible_only<F: Presen
     put(&a, la, 1, "trace-1", Some(state(Availability::Online))).await;
     put(&a, la, 1, "trace-2", Some(state(Availability::Invisible))).await;
     factory.pass(LEASE_FOR * 2).await;
-    b.reap(at(9)).await.unwrap();
+    let lb = b.lease().await.unwrap().incarnation;
+    b.reap(lb, at(9)).await.unwrap();
     assert_eq!(read(&b, "trace-1").await.last_seen, Some(at(9)));
     assert_eq!(read(&b, "trace-2").await.last_seen, None);
 }
@@ -259,7 +353,7 @@ async fn a_new_life_holds_for_itself<F: PresenceFactory>(factory: &F) {
         factory.pass(LEASE_FOR / 2).await;
         a.renew(second).await.unwrap();
     }
-    let mut reaped = a.reap(at(3)).await.unwrap();
+    let mut reaped = a.reap(second, at(3)).await.unwrap();
     reaped.retain(|reaped| reaped.user.as_str().starts_with("life-"));
     reaped.sort_by(|x, y| x.user.cmp(&y.user));
     assert_eq!(
@@ -279,12 +373,13 @@ async fn a_released_lease_is_gone_at_once<F: PresenceFactory>(factory: &F) {
     put(&a, la, 1, "release", Some(playing("go"))).await;
     let released = a.release(la, at(4)).await.unwrap();
     assert_eq!(released.len(), 1);
-    assert_eq!(released[0].lost, playing("go"));
+    assert_eq!(released[0].lost, Some(playing("go")));
     assert_eq!(released[0].standing.last_seen, Some(at(4)));
     assert_eq!(a.release(la, at(5)).await.unwrap(), []);
     assert_eq!(a.renew(la).await, Err(PresenceError::Expired));
     factory.pass(LEASE_FOR * 2).await;
-    let again = b.reap(at(6)).await.unwrap();
+    let lb = b.lease().await.unwrap().incarnation;
+    let again = b.reap(lb, at(6)).await.unwrap();
     assert!(again.iter().all(|reaped| reaped.user != user("release")));
 }
 

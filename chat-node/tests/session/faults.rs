@@ -110,8 +110,12 @@ impl PresenceStore for Faulty {
         }
     }
 
-    async fn reap(&self, at: Timestamp) -> Result<Vec<Reaped>, PresenceError> {
-        self.inner.reap(at).await
+    fn told(&self, lease: Incarnation, users: &[UserId]) {
+        self.inner.told(lease, users);
+    }
+
+    async fn reap(&self, lease: Incarnation, at: Timestamp) -> Result<Vec<Reaped>, PresenceError> {
+        self.inner.reap(lease, at).await
     }
 
     async fn release(

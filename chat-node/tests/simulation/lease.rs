@@ -90,19 +90,38 @@ impl PresenceStore for Leased {
         standings
     }
 
+    fn told(&self, lease: Incarnation, users: &[UserId]) {
+        let link = &self.link;
+        if !link.dead.load(Relaxed) && link.away.load(Relaxed) == 0 {
+            self.store.told(lease, users);
+        }
+    }
+
     async fn read(&self, users: &[UserId]) -> Result<Vec<Standing>, PresenceError> {
-        self.there().await?;
-        self.store.read(users).await
+        let mut roll = self.there().await?;
+        let standings = self.store.read(users).await;
+        if self.link.faults.slow {
+            sleep(Duration::from_millis(roll.within(0, 6))).await;
+        }
+        standings
     }
 
     // What was reaped or released is answered once, so no answer is lost here: a store that can lose
     // it answers again (`tests/conformance/presence`).
-    async fn reap(&self, at: Timestamp) -> Result<Vec<Reaped>, PresenceError> {
+    async fn reap(&self, lease: Incarnation, at: Timestamp) -> Result<Vec<Reaped>, PresenceError> {
         self.there().await?;
         if self.link.plant == Plant::Unreaped {
             return Ok(Vec::new());
         }
-        let reaped = self.store.reap(at).await;
+        let mut reaped = self.store.reap(lease, at).await;
+        if let Ok(reaped) = &mut reaped
+            && self.link.plant == Plant::Unlearnt
+        {
+            reaped.retain_mut(|one| {
+                one.untold = false;
+                one.lost.is_some()
+            });
+        }
         if reaped.as_ref().is_ok_and(|reaped| !reaped.is_empty()) {
             note(|| format!("n{} reaps", self.link.node));
         }

@@ -241,9 +241,15 @@ impl History for Link {
         Ok(self.store.sent(room, user, nonce))
     }
 
-    async fn reacted(&self, _: &RoomId, _: Seq, _: &UserId, _: &str) -> Result<bool, HistoryError> {
-        // Nobody reacts in a schedule.
-        Ok(false)
+    async fn reacted(
+        &self,
+        room: &RoomId,
+        seq: Seq,
+        user: &UserId,
+        emoji: &str,
+    ) -> Result<bool, HistoryError> {
+        self.asked(room).await?;
+        Ok(self.store.reacted(room, seq, user, emoji))
     }
 
     async fn memberships(&self, user: &UserId) -> Result<Vec<RoomId>, HistoryError> {

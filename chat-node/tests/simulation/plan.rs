@@ -37,6 +37,9 @@ pub(crate) struct Faults {
     pub(crate) append: u64,
     /// A read fails or takes long.
     pub(crate) read: u64,
+    /// What the presence store is asked is answered late. In some schedules: the others replay as they
+    /// were before this was thought of.
+    pub(crate) slow: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -53,6 +56,17 @@ pub(crate) enum Act {
     Say {
         user: usize,
         room: usize,
+    },
+    /// Edits what they said last.
+    Edit {
+        user: usize,
+        room: usize,
+    },
+    /// Reacts to what was said last, or takes that back.
+    React {
+        user: usize,
+        room: usize,
+        on: bool,
     },
     /// Opens a direct-message room, and says something there.
     Write {
@@ -142,6 +156,7 @@ impl Plan {
             deaf: some(300),
             append: some(300),
             read: some(200),
+            slow: seed % 4 == 3,
         };
         let mut plan = Self {
             seed,
@@ -192,7 +207,13 @@ impl Plan {
             roll.within(500, 20_000)
         };
         match roll.below(100) {
-            0..52 => Act::Say { user, room },
+            0..42 => Act::Say { user, room },
+            42..46 => Act::Edit { user, room },
+            46..52 => Act::React {
+                user,
+                room,
+                on: roll.happens(600),
+            },
             52..58 => Act::Write {
                 user,
                 to: (user + other) % self.users,

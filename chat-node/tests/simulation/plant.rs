@@ -21,6 +21,8 @@ pub(crate) enum Plant {
     Unput,
     /// Nobody takes away what expired leases held.
     Unreaped,
+    /// Whoever reaps a lease does not learn whom its node had not told of.
+    Unlearnt,
     /// News come with another's position.
     Misplaced,
 }

@@ -285,6 +285,34 @@ impl Store {
         .flatten()
     }
 
+    /// Where the last message stands, or the last of one user.
+    pub(crate) fn last_said(&self, room: &RoomId, by: Option<&UserId>) -> Option<Seq> {
+        let said = |entry: &&Entry| {
+            let message = matches!(entry.body, EntryBody::Message(_));
+            message && by.is_none_or(|user| entry.user == *user)
+        };
+        let last = self.with(room, |log| {
+            let last = log.entries.iter().rev().find(said);
+            last.map(|entry| entry.seq)
+        });
+        last.flatten()
+    }
+
+    /// Whether a reaction stands.
+    pub(crate) fn reacted(&self, room: &RoomId, at: Seq, user: &UserId, with: &str) -> bool {
+        let reacted = self.with(room, |log| {
+            let of = log.entries.iter().rev();
+            let mut of = of.filter(|entry| entry.user == *user);
+            of.find_map(|entry| match &entry.body {
+                EntryBody::Reaction { target, emoji, on } => {
+                    (*target == at && &**emoji == with).then_some(*on)
+                }
+                _ => None,
+            })
+        });
+        reacted.flatten().unwrap_or_default()
+    }
+
     pub(crate) fn deserted(&self) -> Vec<RoomId> {
         let books = self.books.lock();
         let deserted =

@@ -20,7 +20,7 @@ use shared::{
     codes::ErrorCode,
     id::{Nonce, RoomId, Seq, Timestamp, UserId},
     protocol::{
-        command::{Command, MessageSend, OfMember, OfRoom, OfUser},
+        command::{Command, MessageEdit, MessageSend, OfMember, OfRoom, OfUser, React},
         presence::Status,
         room::{EntryBody, RoomKind},
     },
@@ -300,6 +300,34 @@ impl World {
                 Act::Say { user, room } => {
                     let room = world.rooms[room].clone();
                     world.say(&world.users[user], &room).await;
+                }
+                Act::Edit { user, room } => {
+                    let (room, user) = (&world.rooms[room], &world.users[user]);
+                    if let Some(seq) = world.store.last_said(room, Some(user)) {
+                        let edit = Command::MessageEdit(MessageEdit {
+                            room: room.clone(),
+                            seq,
+                            text: format!("{user} says {seq} otherwise"),
+                            mentions: Vec::new(),
+                        });
+                        world.tries(user, edit).await;
+                    }
+                }
+                Act::React { user, room, on } => {
+                    let (room, user) = (&world.rooms[room], &world.users[user]);
+                    if let Some(seq) = world.store.last_said(room, None) {
+                        let react = React {
+                            room: room.clone(),
+                            seq,
+                            emoji: "👍".into(),
+                        };
+                        let react = if on {
+                            Command::ReactionAdd(react)
+                        } else {
+                            Command::ReactionRemove(react)
+                        };
+                        world.tries(user, react).await;
+                    }
                 }
                 Act::Write { user, to } => {
                     let (user, to) = (&world.users[user], &world.users[to]);

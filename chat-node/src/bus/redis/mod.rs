@@ -131,6 +131,7 @@ impl RedisBus {
         let hub = &self.hub;
         let routes = hub.routes();
         let mut parts: HashMap<ShardId, Part> = HashMap::new();
+        let mut failed = Vec::new();
         for topic in topics {
             let channel = hub.names.topic(topic);
             if !subscribe {
@@ -139,7 +140,7 @@ impl RedisBus {
             let Some(shard) = routes.shard(slot(&channel)) else {
                 // Without a link nothing is subscribed to, and what is not listed never will be.
                 if subscribe {
-                    return Err(out_of_reach());
+                    failed.push(topic.clone());
                 }
                 continue;
             };
@@ -152,16 +153,31 @@ impl RedisBus {
         let answers = parts
             .into_values()
             .map(|Part { shard, topics }| async move {
+                let (channels, topics): (Vec<Channel>, Vec<Topic>) = topics.into_iter().unzip();
                 let change = if subscribe {
-                    Change::Subscribe(topics)
+                    Change::Subscribe(channels.into_iter().zip(topics.clone()).collect())
                 } else {
-                    Change::Unsubscribe(topics.into_iter().map(|(channel, _)| channel).collect())
+                    Change::Unsubscribe(channels)
                 };
-                shard.change(change).await
+                (shard.change(change).await, topics)
             });
         // All of them, whatever becomes of one: a master that is away takes nothing with it.
         let answers = futures_util::future::join_all(answers).await;
-        answers.into_iter().collect()
+        let mut why = (!failed.is_empty()).then(out_of_reach);
+        for (answer, topics) in answers {
+            if let Err(error) = answer {
+                failed.extend(topics);
+                why = Some(error);
+            }
+        }
+        match why {
+            None => Ok(()),
+            Some(error) if failed.len() == topics.len() => Err(error),
+            Some(error) => Err(BusError::Partly {
+                topics: failed,
+                reason: error.to_string(),
+            }),
+        }
     }
 
     /// While it has never been up, gives it a moment to come up.

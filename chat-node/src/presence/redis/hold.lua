@@ -1,22 +1,23 @@
 -- Replaces what one life holds of a user.
 -- KEYS: user. ARGV: life, number, at (ms), deadline (µs) or '0', time to live (ms), mark, state.
--- Answers what happened, what was lost, and the user's whole hash.
+-- Answers what happened, what was lost, the number of the last change by this life that others may
+-- see, and the user's whole hash.
 --
--- A holding is MARK NUMBER:TIME:STATE. Marks: v visible, i invisible; and as a trace of what is gone,
+-- A holding is MARK NUMBER:TIME:SHOWN:STATE, where SHOWN is that number. Marks: v visible, i invisible; and as a trace of what is gone,
 -- which refuses what was asked before it but comes after it: - given up, r reaped (STATE is then what
 -- was lost, answered again to a reaper whose predecessor did not live to hear it).
 local TRACE = 600 * 1000000
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 if ARGV[4] ~= '0' and now >= tonumber(ARGV[4]) then
-  return {'expired', false, {}}
+  return {'expired', false, 0, {}}
 end
 local key = 'h:' .. ARGV[1]
 local number = tonumber(ARGV[2])
 local function parts(value)
-  return string.match(value, '^(.)(%d+):(%d+):(.*)$')
+  return string.match(value, '^(.)(%d+):(%d+):(%d+):(.*)$')
 end
-local own = {mark = '-', number = 0, state = ''}
+local own = {mark = '-', number = 0, shown = 0, state = ''}
 local version, seen
 local held, hidden = 0, 0
 local before = redis.call('HGETALL', KEYS[1])
@@ -27,16 +28,16 @@ for n = 1, #before, 2 do
   elseif field == 's' then
     seen = tonumber(value)
   elseif string.sub(field, 1, 2) == 'h:' then
-    local mark, of, since, state = parts(value)
-    if field == key then
-      own = {mark = mark, number = tonumber(of), state = state}
+    local mark, of, since, shown, state = parts(value)
+    if field == key and mark then
+      own = {mark = mark, number = tonumber(of), shown = tonumber(shown), state = state}
     end
     if mark == 'v' or mark == 'i' then
       held = held + 1
       if mark == 'i' then
         hidden = hidden + 1
       end
-    elseif field ~= key and now - since > TRACE then
+    elseif field ~= key and now - (since or 0) > TRACE then
       redis.call('HDEL', KEYS[1], field)
     end
   end
@@ -45,6 +46,7 @@ local function there(mark)
   return mark == 'v' or mark == 'i'
 end
 local mark, state = ARGV[6], ARGV[7]
+local shown = own.shown
 local lost = false
 if there(own.mark) or own.mark == 'r' then
   lost = own.state
@@ -65,12 +67,15 @@ if number >= own.number then
     if mark == 'i' then hidden = hidden + 1 end
   end
   local is = held > 0 and hidden == 0
+  if changed and mark ~= 'r' and (was or is) then
+    shown = number
+  end
   if mark == 'r' and lost then
     state = lost
   elseif mark == 'r' then
     mark = '-'
   end
-  redis.call('HSET', KEYS[1], key, mark .. ARGV[2] .. string.format(':%.0f:', now) .. state)
+  redis.call('HSET', KEYS[1], key, mark .. ARGV[2] .. string.format(':%.0f:%.0f:', now, shown) .. state)
   if changed or not version then
     -- By the time, so that versions grow also over what the store has lost.
     version = math.max((version or 0) + 1, now)
@@ -84,4 +89,4 @@ if number >= own.number then
   end
   redis.call('PEXPIRE', KEYS[1], ARGV[5])
 end
-return {happened, lost, redis.call('HGETALL', KEYS[1])}
+return {happened, lost, shown, redis.call('HGETALL', KEYS[1])}

@@ -56,6 +56,8 @@ pub(super) enum Happened {
 pub(super) struct Held {
     pub(super) happened: Happened,
     pub(super) lost: Option<DeviceState>,
+    /// The number of the last change by this life that others may see.
+    pub(super) shown: u64,
     pub(super) standing: Standing,
 }
 
@@ -64,7 +66,7 @@ impl Held {
         let Value::Array(parts) = answer else {
             return None;
         };
-        let [happened, lost, all] = <[Value; 3]>::try_from(parts).ok()?;
+        let [happened, lost, shown, all] = <[Value; 4]>::try_from(parts).ok()?;
         let happened = match text(&happened)? {
             "nothing" => Happened::Nothing,
             "came" => Happened::Came,
@@ -75,6 +77,7 @@ impl Held {
         Some(Self {
             happened,
             lost: bytes(&lost).and_then(decode),
+            shown: number(&shown).unwrap_or_default(),
             standing: standing(all),
         })
     }
@@ -130,7 +133,7 @@ fn holding(life: &str, value: &[u8]) -> Option<Holding> {
         return None;
     }
     let (node, incarnation) = life.rsplit_once('/')?;
-    let state = rest.splitn(3, |byte| *byte == b':').nth(2)?;
+    let state = rest.splitn(4, |byte| *byte == b':').nth(3)?;
     Some(Holding {
         node: NodeId::parse(node).ok()?,
         incarnation: Incarnation::new(incarnation.parse().ok()?),
@@ -174,11 +177,6 @@ pub(super) fn texts(answer: Value) -> Vec<String> {
     texts.map(ToOwned::to_owned).collect()
 }
 
-pub(super) fn users(answer: Value) -> Vec<UserId> {
-    let texts = texts(answer).into_iter();
-    texts.filter_map(|user| UserId::parse(&user).ok()).collect()
-}
-
 pub(super) fn text(value: &Value) -> Option<&str> {
     match value {
         Value::SimpleString(text) => Some(text),
@@ -215,7 +213,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read(state in state()) {
             let (mark, bytes) = encode(&state);
-            let value = [mark.letter().as_bytes(), b"12:1795267563731148:", &bytes].concat();
+            let value = [mark.letter().as_bytes(), b"12:1795267563731148:7:", &bytes].concat();
             let all = vec![bulk("h:node-1/7"), bulk(value), bulk("v"), bulk("9")];
             let read = standing(Value::Array(all));
             let held = Holding {
@@ -230,10 +228,10 @@ mod tests {
     #[test]
     fn traces_and_what_a_later_version_writes_hold_nothing() {
         let all = [
-            ("h:a/1", "-3:5:"),
-            ("h:a/2", "r3:5:\u{1}"),
-            ("h:a/3", "x3:5:\u{1}"),
-            ("h:nobody", "v3:5:\u{1}"),
+            ("h:a/1", "-3:5:2:"),
+            ("h:a/2", "r3:5:2:\u{1}"),
+            ("h:a/3", "x3:5:2:\u{1}"),
+            ("h:nobody", "v3:5:2:\u{1}"),
             ("h:a/4", "v3"),
             ("z", "1"),
             ("s", "70"),

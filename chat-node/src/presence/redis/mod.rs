@@ -5,6 +5,10 @@
 //!   `presence:{leases}:book`, a hash: the last incarnation, when this store was born, who reaps what.
 //! - `presence:users:{LIFE}`, a sorted set of the users a life may hold; never fewer than it does,
 //!   because a user is listed before and taken out after.
+//! - `presence:untold:{LIFE}`, a sorted set of the users whom a life put or was answered as a reaper,
+//!   and has not said to be told; noted before, in the round trip that lists, and taken out with
+//!   the next put or renewal, so telling costs none of its own. At most the users of some puts. Who is in
+//!   it and whose hash says that nothing was changed that others may see has not to be told of.
 //! - `presence:user:{USER}`, a hash: what each life holds, the version, when it changed, when the
 //!   user was last seen.
 //!
@@ -43,9 +47,11 @@ mod holding;
 mod reaping;
 mod recalled;
 mod scripts;
+mod telling;
 
 use holding::{Happened, Held, Mark};
 use recalled::Recalled;
+use telling::{Told, listing, unlisting};
 
 /// How long a key is kept after it was last written.
 const KEEP: Duration = Duration::from_hours(24);
@@ -79,6 +85,8 @@ struct Taken {
     /// Where the touching of keys goes on, and how many there were.
     cursor: u64,
     listed: u64,
+    /// Who was told, up to which number, that the store does not know yet.
+    told: Told,
 }
 
 impl RedisPresence {
@@ -107,6 +115,10 @@ impl RedisPresence {
 
     fn list(&self, life: &str) -> String {
         format!("{}presence:users:{{{life}}}", self.link.prefix())
+    }
+
+    fn untold(&self, life: &str) -> String {
+        format!("{}presence:untold:{{{life}}}", self.link.prefix())
     }
 
     fn user(&self, user: &UserId) -> String {
@@ -166,18 +178,26 @@ impl RedisPresence {
         };
         let turns = TOUCH_WITHIN.as_secs() / super::RENEW_EVERY.as_secs();
         let list = self.list(life);
-        let answers = self
-            .ask(vec![
-                Asked::new("PEXPIRE").arg(&list).arg(millis(KEEP)),
-                Asked::new("ZCARD").arg(&list),
-                Asked::new("ZSCAN")
-                    .arg(&list)
-                    .arg(cursor)
-                    .arg("COUNT")
-                    .arg(listed / turns + 8),
-            ])
-            .await?;
-        let [_, listed, scanned] = answers.try_into().map_err(|_| unreadable("a list"))?;
+        let mut asked = vec![
+            Asked::new("ZCARD").arg(&list),
+            Asked::new("ZSCAN")
+                .arg(&list)
+                .arg(cursor)
+                .arg("COUNT")
+                .arg(listed / turns + 8),
+            Asked::new("PEXPIRE").arg(&list).arg(millis(KEEP)),
+            Asked::new("PEXPIRE")
+                .arg(self.untold(life))
+                .arg(millis(KEEP)),
+        ];
+        let told = self.to_be_said(life);
+        asked.extend(self.saying(life, &told));
+        let mut answers = self.ask(asked).await?.into_iter();
+        self.said(&told);
+        let (listed, scanned) = answers
+            .next()
+            .zip(answers.next())
+            .ok_or_else(|| unreadable("a list"))?;
         let (cursor, users) = holding::scanned(scanned).ok_or_else(|| unreadable("a list"))?;
         {
             let mut taken = self.lease.lock();
@@ -257,14 +277,18 @@ impl PresenceStore for RedisPresence {
         let mut admit = vec![self.on_leases(&scripts::ADMIT, &[&life, &micros(MARGIN)])];
         let coming = || numbered().filter(|((_, state), _)| state.is_some());
         if coming().next().is_some() {
-            let listed = Asked::new("ZADD").arg(&list).arg("GT");
-            let listed = coming().fold(listed, |asked, ((user, _), number)| {
-                asked.arg(number).arg(user.as_str())
-            });
-            admit.push(listed);
+            let users = coming().map(|((user, _), number)| (user, number));
+            admit.push(listing(&list, "GT", users));
             admit.push(Asked::new("PEXPIRE").arg(&list).arg(millis(KEEP)));
         }
+        let told = self.to_be_said(&life);
+        admit.extend(self.saying(&life, &told));
+        if !changes.is_empty() {
+            let users = numbered().map(|((user, _), number)| (user, number));
+            admit.extend(self.note_untold(&life, users));
+        }
         let admitted = self.ask(admit).await?;
+        self.said(&told);
         let deadline = admitted.first().and_then(holding::text).unwrap_or_default();
         if deadline.is_empty() {
             return Err(PresenceError::Expired);
@@ -300,11 +324,8 @@ impl PresenceStore for RedisPresence {
                 .filter(|(change, _)| change.state.is_none())
         };
         if going().next().is_some() {
-            let call = scripts::UNLIST.call().key(&list);
-            let call = going().fold(call, |call, (change, number)| {
-                call.arg(change.user.as_str()).arg(number)
-            });
-            if let Err(error) = self.ask_one(call.into()).await {
+            let users = going().map(|(change, number)| (&change.user, number));
+            if let Err(error) = self.ask_one(unlisting(&list, users)).await {
                 // Too many listed do no harm.
                 tracing::debug!(%error, "who went stays listed");
             }
@@ -312,6 +333,10 @@ impl PresenceStore for RedisPresence {
         let users = changes.iter().map(|change| &change.user);
         self.complete(users.zip(&mut standings)).await;
         Ok(standings)
+    }
+
+    fn told(&self, lease: Incarnation, users: &[UserId]) {
+        self.keep_as_told(&self.life(lease), users);
     }
 
     async fn read(&self, users: &[UserId]) -> Result<Vec<Standing>, PresenceError> {
@@ -338,7 +363,8 @@ impl PresenceStore for RedisPresence {
         Ok(standings)
     }
 
-    async fn reap(&self, at: Timestamp) -> Result<Vec<Reaped>, PresenceError> {
+    async fn reap(&self, lease: Incarnation, at: Timestamp) -> Result<Vec<Reaped>, PresenceError> {
+        let own = self.life(lease);
         let args = [self.node.as_str(), &micros(CLAIM), &LIVES.to_string()];
         let answer = self
             .ask_one(self.on_leases(&scripts::EXPIRED, &args))
@@ -346,7 +372,7 @@ impl PresenceStore for RedisPresence {
         let mut reaped = Vec::new();
         for life in holding::texts(answer) {
             let room = REAPED_AT_ONCE.saturating_sub(reaped.len());
-            match self.empty(&life, at, room).await {
+            match self.empty(&life, Some(&own), at, room).await {
                 Ok(some) => reaped.extend(some),
                 Err((some, error)) => {
                     reaped.extend(some);
@@ -380,7 +406,7 @@ impl PresenceStore for RedisPresence {
         if holding::number(&answer) != Some(1) {
             return Ok(Vec::new());
         }
-        match self.empty(&life, at, usize::MAX).await {
+        match self.empty(&life, None, at, usize::MAX).await {
             Err((reaped, error)) if reaped.is_empty() => Err(error),
             Ok(reaped) | Err((reaped, _)) => Ok(reaped),
         }

@@ -16,3 +16,4 @@ pub(super) static EXPIRED: Script = script!("expired.lua");
 pub(super) static RESIGN: Script = script!("resign.lua");
 pub(super) static UNLIST: Script = script!("unlist.lua");
 pub(super) static HOLD: Script = script!("hold.lua");
+pub(super) static PORTION: Script = script!("portion.lua");

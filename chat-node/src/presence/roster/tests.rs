@@ -3,6 +3,7 @@ use proptest::prelude::{
 };
 
 use super::*;
+use crate::presence::{Availability, merged, seen};
 
 const PACE: Pace = Pace {
     grace: Duration::from_secs(10),
@@ -319,6 +320,66 @@ fn what_nobody_told_is_told_when_something_was_lost() {
     assert_eq!(news.after, Some(state(INVISIBLE)));
     bench.roster.doubt_heard(bench.now);
     assert_eq!(bench.secs(60), [], "told now");
+}
+
+/// A node died that may not have told what it changed; another has told it since.
+#[test]
+fn what_nobody_told_here_is_news_when_another_tells_it() {
+    let (mut bench, a) = found_as_it_was_told();
+    assert!(bench.hear(&a, Some(INVISIBLE), 5), "nobody here told it");
+    assert!(!bench.hear(&a, Some(INVISIBLE), 5), "now it is told");
+}
+
+/// The put was answered before the lease of another node was reaped, or this node's own was lost.
+#[test]
+fn what_comes_to_be_owed_while_a_put_is_under_way_is_owed_after_it() {
+    let owing: [fn(&mut Roster, &UserId, Instant); 3] = [
+        |roster, user, now| roster.owe_anyhow(user, now),
+        |roster, user, now| roster.owe(user, Some(state(BUSY)), now),
+        |roster, _, now| roster.owe_all(now),
+    ];
+    for owe in owing {
+        let mut bench = Bench::new();
+        let a = user("a");
+        let roster = &mut bench.roster;
+        roster.connected(session(1), &a, state(ONLINE), bench.now);
+        assert_eq!(roster.due(bench.now, 100).len(), 1);
+        owe(roster, &a, bench.now);
+        let settled = || Settled {
+            held: Some(state(ONLINE)),
+            elsewhere: None,
+            total: Some(state(ONLINE)),
+            version: 1,
+            tell: true,
+        };
+        roster.settled(&a, settled(), bench.now);
+        let later = bench.now + PACE.damping;
+        assert_eq!(roster.due(later, 100).len(), 1);
+        roster.settled(&a, settled(), later);
+        assert_eq!(roster.due(later + PACE.damping, 100).len(), 0, "once");
+    }
+}
+
+/// Nobody knows what the dead node told.
+#[test]
+fn whom_a_dead_node_may_not_have_told_of_is_told_of_anyhow() {
+    for total in [None, Some(state(ONLINE)), Some(state(INVISIBLE))] {
+        let mut bench = Bench::new();
+        let a = user("a");
+        bench.roster.owe_anyhow(&a, bench.now);
+        assert_eq!(bench.roster.due(bench.now, 100).len(), 1);
+        let settled = Settled {
+            held: None,
+            elsewhere: total.clone(),
+            total: total.clone(),
+            version: 7,
+            tell: true,
+        };
+        let news = bench.roster.settled(&a, settled, bench.now).unwrap();
+        assert_eq!(news.after, total);
+        assert_ne!(seen(news.before.as_ref()), seen(news.after.as_ref()));
+        assert_eq!(bench.secs(60), []);
+    }
 }
 
 #[test]

@@ -162,11 +162,12 @@ async fn racing_reapers_get_each_user_once() {
     let mut reapers = Vec::new();
     for n in 0..4 {
         let node = store.far_node(&format!("reaper-{n}")).await;
+        let lease = node.lease().await.unwrap().incarnation;
         reapers.push(tokio::spawn(async move {
             let mut all = Vec::new();
             // Whoever finds nothing to claim asks on while another is at it.
             for _ in 0..20 {
-                let some = node.reap(at(7)).await.unwrap();
+                let some = node.reap(lease, at(7)).await.unwrap();
                 assert!(some.len() <= 2304, "{} at once", some.len());
                 all.extend(some);
             }
@@ -176,7 +177,8 @@ async fn racing_reapers_get_each_user_once() {
     let mut reaped: BTreeMap<UserId, usize> = BTreeMap::new();
     for reaper in reapers {
         for one in reaper.await.unwrap() {
-            assert_eq!(one.lost, playing("go"));
+            assert_eq!(one.lost, Some(playing("go")));
+            assert!(one.untold);
             assert_eq!(
                 (one.standing.merged(), one.standing.last_seen),
                 (None, Some(at(7)))
@@ -189,8 +191,9 @@ async fn racing_reapers_get_each_user_once() {
     let left = "return redis.call('ZCARD', KEYS[1]) + redis.call('HLEN', KEYS[2])";
     let left: i64 = store.run(left, &["{leases}", "{leases}:book"], 0).await;
     assert_eq!(
-        left, 2,
-        "the last incarnation and the birth; no lease, no claim"
+        left,
+        2 + 4,
+        "the last incarnation and the birth, the reapers' leases; no claim"
     );
 }
 
@@ -283,7 +286,8 @@ async fn what_was_released_is_held_no_more_by_what_comes_late() {
     let (_, released) = tokio::join!(a.put(lease, at(1), &changes), a.release(lease, at(2)));
     released.unwrap();
     store.pass(LEASE_FOR).await;
-    b.reap(at(3)).await.unwrap();
+    let lb = b.lease().await.unwrap().incarnation;
+    b.reap(lb, at(3)).await.unwrap();
     let standings = b.read(&users).await.unwrap();
     assert!(standings.iter().all(|standing| standing.held.is_empty()));
 }
@@ -344,7 +348,7 @@ async fn nothing_stays_for_ever() {
         .query_async(&mut store.link.clone())
         .await
         .unwrap();
-    assert_eq!(keys.len(), 50 + 3, "{keys:?}");
+    assert_eq!(keys.len(), 50 + 4, "{keys:?}");
     let time_to_live = async |key: &str| -> i64 {
         ::redis::cmd("PTTL")
             .arg(key)
