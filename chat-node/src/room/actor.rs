@@ -89,7 +89,7 @@ impl RoomActor {
             return;
         };
         self.last = Instant::now();
-        room.behind |= self.link.doubt.swap(false, Ordering::AcqRel);
+        room.place.behind |= self.link.doubt.swap(false, Ordering::AcqRel);
         room.queue.extend(self.inbox.drain(..));
         let turn = async move {
             room.turn().await;
@@ -102,7 +102,7 @@ impl RoomActor {
     }
 
     fn turned(&mut self, room: Box<Room>, ctx: &mut Context<Self>) {
-        if room.behind && !std::mem::replace(&mut self.due.retry, true) {
+        if room.place.behind && !std::mem::replace(&mut self.due.retry, true) {
             ctx.run_later(RETRY, |actor, ctx| {
                 actor.due.retry = false;
                 actor.call(ctx);
@@ -111,7 +111,7 @@ impl RoomActor {
         if room.deserted() && !std::mem::replace(&mut self.due.removal, true) {
             ctx.run_later(room.parts.settings.lobby_linger, Self::close);
         }
-        self.link.remember(room.delivered, room.since);
+        self.link.remember(room.place.delivered, room.place.since);
         if !self.following && !room.parts.bridge.alone() && room.parts.relays.listeners(&room.id) {
             self.following = true;
             if self.directory.follow(&room.id) {
@@ -153,7 +153,7 @@ impl RoomActor {
             return;
         };
         let idle = self.last.elapsed() >= room.parts.settings.room_idle;
-        if idle && !room.behind && !self.due.removal {
+        if idle && !room.place.behind && !self.due.removal {
             self.retire(ctx);
         }
     }

@@ -15,7 +15,8 @@ use shared::{
 
 use super::{
     RoomNews,
-    live::{Known, Mail, Room},
+    live::{Mail, Room},
+    place::Known,
     state::RoomState,
     view::{named, newcomer},
 };
@@ -66,28 +67,7 @@ impl Room {
     /// Hands entries to the relays of this node, and applies those the state does not have yet.
     /// They begin at most one after what was delivered; what was delivered already is skipped.
     pub(super) async fn deliver(&mut self, entries: Vec<Entry>) {
-        let mut fresh = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let Known::State(state) = &mut self.known else {
-                return;
-            };
-            if entry.seq == state.head().next() {
-                state.apply(&entry);
-            } else if entry.seq > state.head() {
-                self.behind = true;
-                break;
-            }
-            let next = self.delivered.unwrap_or_default().next();
-            if entry.seq < next {
-                continue;
-            }
-            if entry.seq > next {
-                self.behind = true;
-                break;
-            }
-            self.delivered = Some(entry.seq);
-            fresh.push(entry);
-        }
+        let fresh = self.place.take(entries);
         if fresh.is_empty() {
             return;
         }
@@ -198,7 +178,7 @@ impl Room {
     /// time it is read would be too late: what comes until then would be delivered to nobody.
     pub(super) fn begin_where_told(&mut self) {
         self.queue.extend(self.later.drain(..).map(Mail::News));
-        if self.delivered.is_some() || !matches!(self.known, Known::Nothing) {
+        if !self.place.may_begin() {
             return;
         }
         let told = self.queue.iter().filter_map(|mail| match mail {
@@ -215,8 +195,7 @@ impl Room {
             _ => None,
         });
         if let Some(from) = told.min() {
-            self.delivered = Some(from);
-            self.since = from;
+            self.place.begin(from);
         }
     }
 
@@ -224,12 +203,9 @@ impl Room {
     pub(super) async fn hear(&mut self, news: RoomNews) {
         match news {
             RoomNews::Entries { entries, .. } => {
-                if matches!(self.known, Known::Absent) {
-                    self.known = Known::Nothing;
-                    self.delivered = Some(Seq::ZERO);
-                }
+                self.place.heard();
                 // What is next in the log is delivered whether history answers now or not.
-                if matches!(self.known, Known::Nothing) && self.caught_up().await.is_err() {
+                if matches!(self.place.known, Known::Nothing) && self.caught_up().await.is_err() {
                     return;
                 }
                 self.deliver(entries).await;
@@ -237,11 +213,19 @@ impl Room {
             }
             RoomNews::Added { user, seq, .. } => {
                 // Told already, if this room heard the entry itself.
-                if seq > self.since && self.delivered.is_some_and(|delivered| delivered >= seq) {
+                if seq > self.place.since
+                    && self
+                        .place
+                        .delivered
+                        .is_some_and(|delivered| delivered >= seq)
+                {
                     return;
                 }
-                let from_log = self.delivered.is_some_and(|delivered| delivered < seq);
-                self.behind |= from_log || self.state().is_none_or(|s| s.head() < seq);
+                let from_log = self
+                    .place
+                    .delivered
+                    .is_some_and(|delivered| delivered < seq);
+                self.place.behind |= from_log || self.state().is_none_or(|s| s.head() < seq);
                 if self.caught_up().await.is_err() {
                     if !from_log {
                         let room = self.id.clone();
@@ -275,7 +259,7 @@ impl Room {
                 hidden,
                 ..
             } => {
-                if let Known::State(state) = &mut self.known {
+                if let Known::State(state) = &mut self.place.known {
                     state.mark_read(&user, seq);
                     self.show_read(&user, seq, own_only, &hidden);
                 }

@@ -240,7 +240,7 @@ impl Directory {
             return false;
         }
         self.parts.gauges.live.decrement(1.0);
-        link.remember(room.delivered, room.since);
+        link.remember(room.place.delivered, room.place.since);
         let kept = !self.parts.bridge.alone() && !room.absent() && heard(room);
         if kept {
             edge.actor = None;

@@ -10,10 +10,9 @@ use std::{
 
 use parking_lot::Mutex;
 use shared::{
-    codes::ErrorCode,
     id::{RoomId, Seq, Timestamp, UserId},
     protocol::{
-        command::{Command, MessageSend},
+        command::Command,
         reply::{Appended, ErrorBody},
         room::RoomKind,
     },
@@ -28,14 +27,15 @@ use super::{
     batch::Batch,
     delivery::heard,
     gauges::Gauges,
+    place::{Known, Place},
     rules,
-    state::{Decision, Facts, Policy, Question, RoomState, Tie},
+    state::{Decision, Facts, Policy, Question, RoomState},
     typing::Typing,
 };
 use crate::{
     bridge::{Bridge, BusMessage},
     friends::{FriendCache, Graph},
-    history::{AppendError, History, HistoryError},
+    history::{AppendError, History},
     overload::{Overload, Shed},
     presence::{Opened, Presence},
     transport::{SessionKey, relay::Relays},
@@ -110,33 +110,13 @@ pub(super) enum Mail {
     ),
 }
 
-/// What is known of the room.
-#[derive(Debug)]
-pub(super) enum Known {
-    /// Nothing yet.
-    Nothing,
-    /// There is none.
-    Absent,
-    /// This, and history may have more only if another node wrote it.
-    State(Box<RoomState>),
-}
-
 /// A room at work.
 pub(super) struct Room {
     pub(super) parts: Arc<Parts>,
     pub(super) id: RoomId,
-    pub(super) known: Known,
-    /// Everything up to here went to the relays of this node; `None`: whatever stands when the
-    /// room is loaded is no news.
-    pub(super) delivered: Option<Seq>,
-    /// Where this room's actor began to deliver; of what came before, another may have told.
-    pub(super) since: Seq,
-    /// Something appended after this, whose outcome was not known, may stand and be told to nobody.
-    pub(super) untold: Option<Seq>,
+    pub(super) place: Place,
     /// Who came in, as another node said while history could not be read.
     pub(super) later: Vec<RoomNews>,
-    /// History may have more than the state: nothing is decided before it was read.
-    pub(super) behind: bool,
     /// History did not answer in this turn: nobody else in it waits for that again.
     pub(super) away: bool,
     /// When it was last compared with history although nothing is heard of it here.
@@ -154,12 +134,8 @@ impl Room {
         Self {
             parts,
             id,
-            known: Known::Nothing,
-            since: delivered.unwrap_or_default(),
-            delivered,
-            untold: None,
+            place: Place::new(delivered),
             later: Vec::new(),
-            behind: false,
             away: false,
             compared: Instant::now(),
             typing: Typing::default(),
@@ -170,10 +146,9 @@ impl Room {
 
     /// A room that is about to be made, under an id that nobody else has.
     pub(super) fn unborn(parts: Arc<Parts>, id: RoomId) -> Self {
-        Self {
-            known: Known::Absent,
-            ..Self::new(parts, id, None)
-        }
+        let mut room = Self::new(parts, id, None);
+        room.place.known = Known::Absent;
+        room
     }
 
     /// Does everything in the queue.
@@ -205,9 +180,9 @@ impl Room {
             }
             match mail {
                 Mail::News(news) => self.hear(news).await,
-                Mail::Doubt => self.behind = true,
+                Mail::Doubt => self.place.behind = true,
                 Mail::Begin(head, answer) => {
-                    let _ = answer.send(self.since <= head);
+                    let _ = answer.send(self.place.covers(head));
                 }
                 Mail::Authorize(caller, answer) => {
                     let access = self.access(&caller).await;
@@ -230,13 +205,13 @@ impl Room {
         let told = bridge.alone() || (bridge.linked() && heard(self));
         if !told && self.compared.elapsed() >= TRUSTED_FOR {
             self.compared = Instant::now();
-            self.behind = true;
+            self.place.behind = true;
         }
     }
 
     /// Whether there is no such room, and so nothing to keep alive.
     pub(super) fn absent(&self) -> bool {
-        matches!(self.known, Known::Absent)
+        matches!(self.place.known, Known::Absent)
     }
 
     /// Whether it is a lobby that everybody left.
@@ -248,7 +223,7 @@ impl Room {
     /// Removes a lobby that is still deserted.
     pub(super) async fn remove_deserted(&mut self) {
         // Somebody may have come in through another node.
-        self.behind = true;
+        self.place.behind = true;
         self.away = false;
         if self.caught_up().await.is_err() || !self.deserted() {
             return;
@@ -258,10 +233,10 @@ impl Room {
         };
         match self.parts.history.remove(&self.id, head).await {
             // Somebody came in through another node, at this moment.
-            Ok(false) => self.behind = true,
+            Ok(false) => self.place.behind = true,
             Ok(true) => {
                 self.parts.relays.forget(&self.id);
-                self.known = Known::Absent;
+                self.place.known = Known::Absent;
                 tracing::debug!(room = %self.id, "removed a deserted lobby");
             }
             Err(error) => tracing::warn!(room = %self.id, %error, "cannot remove a lobby"),
@@ -269,10 +244,7 @@ impl Room {
     }
 
     pub(super) fn state(&self) -> Option<&RoomState> {
-        match &self.known {
-            Known::State(state) => Some(state),
-            _ => None,
-        }
+        self.place.state()
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -372,24 +344,18 @@ impl Room {
             }
             Err(AppendError::Conflict { head: theirs }) => {
                 self.parts.gauges.conflicts.increment(1);
-                self.behind = true;
-                if theirs < head {
-                    // The log is shorter than what was delivered: it was lost or removed.
-                    self.known = Known::Nothing;
-                }
+                self.place.outrun(theirs);
                 self.requeue(batch);
             }
             Err(AppendError::NotCreated) => {
-                self.known = Known::Nothing;
+                self.place.known = Known::Nothing;
                 self.requeue(batch);
             }
             Err(AppendError::Busy) => refuse(batch, &rules::busy()),
             Err(AppendError::Unavailable(error)) => {
                 outcome_unknown(&self.id, &error);
-                // Some of it may stand: it is read, delivered and told before anything else is
-                // decided.
-                self.behind = true;
-                self.untold = Some(self.untold.map_or(head, |untold| untold.min(head)));
+                // Some of it may stand.
+                self.place.unsure(head);
                 refuse(batch, &rules::unavailable());
             }
         }
@@ -400,70 +366,6 @@ impl Room {
         for ask in batch.into_asks().rev() {
             self.queue.push_front(Mail::Ask(ask));
         }
-    }
-
-    async fn consult(
-        &mut self,
-        ask: &Ask,
-        question: Question,
-        facts: &mut Facts,
-    ) -> Result<(), ErrorBody> {
-        let history = self.parts.history.clone();
-        match question {
-            Question::Tie(other) => {
-                facts.tie = Some(self.tie(&ask.caller.user, &other).await?);
-            }
-            Question::Message(seq) => {
-                let found = history
-                    .messages(&self.id, &[seq])
-                    .await
-                    .map_err(out_of_reach)?;
-                facts.read = Some(seq);
-                let known = match &mut self.known {
-                    Known::State(state) => state.learn(seq, found.first()),
-                    _ => false,
-                };
-                if !known {
-                    return Err(rules::no_message());
-                }
-            }
-            Question::Reacted(seq) => {
-                let (Command::ReactionAdd(react) | Command::ReactionRemove(react)) = &ask.command
-                else {
-                    return Err(ErrorBody::new(ErrorCode::Internal, "not a reaction"));
-                };
-                let reacted = history.reacted(&self.id, seq, &ask.caller.user, &react.emoji);
-                facts.reacted = Some(reacted.await.map_err(out_of_reach)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// How two people stand to each other, from the first one's graph.
-    pub(super) async fn tie(&self, user: &UserId, other: &UserId) -> Result<Tie, ErrorBody> {
-        let graph = self.parts.graph(user).await?;
-        Ok(Tie {
-            friends: graph.friends.contains_key(other),
-            unblocked: graph.unblocked(other),
-        })
-    }
-
-    /// A send the rules refuse now may be the retry of one that stands.
-    async fn refuse_new_send(&mut self, ask: Ask, error: ErrorBody) {
-        let Command::MessageSend(MessageSend { nonce, .. }) = &ask.command else {
-            return ask.answer.give(Err(error));
-        };
-        let sent = self.parts.history.sent(&self.id, &ask.caller.user, nonce);
-        let reply = match sent.await {
-            Ok(Some(first)) => Ok(ReplyBody::Appended(Appended {
-                seq: first.seq,
-                ts: first.ts,
-                dup: true,
-            })),
-            Ok(None) => Err(error),
-            Err(error) => Err(out_of_reach(error)),
-        };
-        ask.answer.give(reply);
     }
 
     /// Answers a command whose entries stand.
@@ -507,19 +409,5 @@ pub(super) fn outcome_unknown(room: &RoomId, error: &str) {
     static LINES: Sparing = Sparing::each_second();
     if let Some(more) = LINES.due() {
         tracing::warn!(%room, error, more, "an append has no known outcome");
-    }
-}
-
-/// What a caller is told when history does not answer. Logged here, where it is handled, at most
-/// once a second.
-pub(super) fn out_of_reach(error: HistoryError) -> ErrorBody {
-    static LINES: Sparing = Sparing::each_second();
-    if let Some(more) = LINES.due() {
-        tracing::warn!(%error, more, "history has no answer");
-    }
-    match error {
-        HistoryError::Unavailable(_) => rules::unavailable(),
-        HistoryError::Invalid(message) => rules::invalid(message),
-        HistoryError::NoRoom => rules::no_room(),
     }
 }

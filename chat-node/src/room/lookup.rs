@@ -12,7 +12,8 @@ use shared::{
 use super::{
     Access, Caller, ReplyBody,
     ask::{Answer, Ask},
-    live::{Away, Parts, Room, out_of_reach},
+    consult::out_of_reach,
+    live::{Away, Parts, Room},
     repair::expired_between,
     rules,
 };

@@ -16,7 +16,9 @@ use shared::{
 use super::{
     Caller,
     ask::Ask,
-    live::{Away, Known, Mail, Room, out_of_reach, outcome_unknown},
+    consult::out_of_reach,
+    live::{Away, Mail, Room, outcome_unknown},
+    place::Known,
     rules,
     state::{RoomState, change},
 };
@@ -102,11 +104,7 @@ impl Room {
             .await
         {
             Ok(_) => {
-                self.known = Known::Nothing;
-                // Nothing of it was delivered yet, or told.
-                self.delivered = Some(Seq::ZERO);
-                self.untold = Some(Seq::ZERO);
-                self.behind = true;
+                self.place.founded();
                 if let Err(Away) = self.begun(&ask.caller.user, ts, bodies).await {
                     return ask.answer.give(Err(rules::unavailable()));
                 }
@@ -114,17 +112,14 @@ impl Room {
             }
             Err(AppendError::Conflict { .. } | AppendError::NotCreated) => {
                 // The other end was faster.
-                self.known = Known::Nothing;
+                self.place.known = Known::Nothing;
                 self.queue.push_front(Mail::Ask(ask));
             }
             Err(AppendError::Busy) => ask.answer.give(Err(rules::busy())),
             Err(AppendError::Unavailable(error)) => {
                 outcome_unknown(&self.id, &error);
                 // If the room stands after all, those who are in are told of it.
-                self.known = Known::Nothing;
-                self.delivered = Some(Seq::ZERO);
-                self.untold = Some(Seq::ZERO);
-                self.behind = true;
+                self.place.founded();
                 ask.answer.give(Err(rules::unavailable()));
             }
         }
@@ -147,9 +142,9 @@ impl Room {
             return self.caught_up().await;
         };
         let state = RoomState::unborn(record.id, record.epoch);
-        self.known = Known::State(Box::new(state));
-        self.behind = false;
-        self.untold = None;
+        self.place.known = Known::State(Box::new(state));
+        self.place.behind = false;
+        self.place.untold = None;
         let entries = bodies.into_iter().zip(1..).map(|(body, seq)| Entry {
             seq: Seq::new(seq),
             user: user.clone(),

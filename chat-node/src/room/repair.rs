@@ -8,9 +8,9 @@ use shared::{
 };
 
 use super::{
-    live::{Away, Known, Parts, Room},
+    live::{Away, Parts, Room},
+    place::{Known, Loaded},
     reconcile::MARGIN,
-    state::RoomState,
     view::named,
 };
 use crate::{
@@ -29,7 +29,7 @@ impl Room {
     /// Makes sure that the state has everything history has, as far as there is reason to doubt
     /// it, and that the relays were handed all of it.
     pub(super) async fn caught_up(&mut self) -> Result<(), Away> {
-        if !self.behind && !matches!(self.known, Known::Nothing) {
+        if !self.place.is_doubtful() {
             return Ok(());
         }
         if self.away {
@@ -37,35 +37,28 @@ impl Room {
         }
         self.catch_up().await.map_err(|error| {
             tracing::warn!(room = %self.id, %error, "cannot read what is missing");
-            self.behind = true;
+            self.place.behind = true;
             self.away = true;
             Away
         })
     }
 
     async fn catch_up(&mut self) -> Result<(), HistoryError> {
-        if matches!(self.known, Known::Absent) {
-            self.known = Known::Nothing;
+        if matches!(self.place.known, Known::Absent) {
+            self.place.known = Known::Nothing;
         }
-        if matches!(self.known, Known::Nothing) {
+        if matches!(self.place.known, Known::Nothing) {
             let loaded = self.load().await;
             if loaded.is_err() {
                 // Half of it would do for deciding, and not for delivering.
-                self.known = Known::Nothing;
+                self.place.known = Known::Nothing;
             }
             if !loaded? {
-                self.behind = false;
+                self.place.behind = false;
                 return Ok(());
             }
         }
-        loop {
-            let after = match (self.state().map(RoomState::head), self.delivered) {
-                (Some(head), Some(delivered)) if self.behind || delivered < head => {
-                    head.min(delivered)
-                }
-                _ => return Ok(()),
-            };
-            self.behind = false;
+        while let Some(after) = self.place.missing_after() {
             let entries = self.parts.history.log(&self.id, after, LOG_PAGE).await?;
             let full = entries.len() == LOG_PAGE as usize;
             if !entries.is_empty() {
@@ -77,13 +70,14 @@ impl Room {
                 }
                 continue;
             }
-            let untold = self.take_untold(&entries);
+            let untold = self.place.read(&entries);
             self.deliver(entries).await;
             self.tell(untold);
-            if !full && !self.behind {
-                return Ok(());
+            if !full && !self.place.behind {
+                break;
             }
         }
+        Ok(())
     }
 
     /// What this node has not read is not kept any more: the state is read as it is by now, and those
@@ -92,12 +86,8 @@ impl Room {
     async fn go_on_from(&mut self, first: Seq) -> Result<bool, HistoryError> {
         tracing::info!(room = %self.id, %first, "what was missed has expired");
         let from = first.before();
-        self.behind = true;
-        if self.delivered.is_none_or(|delivered| delivered < from) {
-            self.delivered = Some(from);
-            self.since = self.since.max(from);
-        }
-        let Known::State(state) = &self.known else {
+        self.place.go_on_after(from);
+        let Some(state) = self.state() else {
             return Ok(false);
         };
         if state.head() >= from {
@@ -105,10 +95,10 @@ impl Room {
         }
         let here = |user: &&UserId| self.parts.relays.is_online(user);
         let before: Vec<UserId> = state.members().filter(here).cloned().collect();
-        self.known = Known::Nothing;
+        self.place.known = Known::Nothing;
         let loaded = self.load().await;
         if loaded.is_err() {
-            self.known = Known::Nothing;
+            self.place.known = Known::Nothing;
         }
         if !loaded? {
             return Ok(false);
@@ -121,7 +111,7 @@ impl Room {
     /// was delivered from, everybody here is told to start afresh.
     async fn load(&mut self) -> Result<bool, HistoryError> {
         let Some(record) = self.parts.history.room(&self.id).await? else {
-            if self.delivered.take().is_some() {
+            if self.place.delivered.take().is_some() {
                 let event = Event::RoomRemoved {
                     room: self.id.clone(),
                 };
@@ -131,23 +121,22 @@ impl Room {
                     .publish(&Audience::Room(self.id.clone()), &event);
                 self.parts.relays.forget(&self.id);
             }
-            self.known = Known::Absent;
+            self.place.known = Known::Absent;
             return Ok(false);
         };
         let head = record.head;
-        self.known = Known::State(Box::new(RoomState::load(record)));
+        let loaded = self.place.load(record);
         self.look_back().await?;
-        match self.delivered {
-            None => {
+        match loaded {
+            Loaded::Begins => {
                 let from = self.known_to_all(head).await?;
-                self.delivered = Some(from);
-                self.since = from;
+                self.place.begin(from);
             }
-            Some(delivered) if delivered > head => {
+            Loaded::Lost => {
                 self.reset().await?;
-                self.delivered = Some(head);
+                self.place.delivered = Some(head);
             }
-            Some(_) => {}
+            Loaded::GoesOn => {}
         }
         Ok(true)
     }
@@ -165,20 +154,6 @@ impl Room {
         let entries = self.parts.history.log(&self.id, from, LOOK_BACK).await?;
         let first = entries.iter().find(|entry| entry.ts >= lately);
         Ok(first.map_or(head, |entry| Seq::new(entry.seq.get() - 1)))
-    }
-
-    /// What this node may have appended without knowing, now that it is known to stand. Some of it
-    /// may be others' own: they drop what they know.
-    fn take_untold(&mut self, read: &[Entry]) -> Vec<Entry> {
-        let Some(from) = self.untold else {
-            return Vec::new();
-        };
-        let untold: Vec<Entry> = read.iter().filter(|e| e.seq > from).cloned().collect();
-        if !untold.is_empty() {
-            // Whatever of it was still on its way has lost the race for its place by now.
-            self.untold = None;
-        }
-        untold
     }
 
     /// Tells everybody here who is in that the log is another one.
@@ -202,7 +177,7 @@ impl Room {
     /// Reads who spoke within slow mode's time, so that a restart lets nobody speak early.
     async fn look_back(&mut self) -> Result<(), HistoryError> {
         let now = self.now();
-        let Known::State(state) = &mut self.known else {
+        let Known::State(state) = &mut self.place.known else {
             return Ok(());
         };
         if state.slow_mode_ms() == 0 {

@@ -14,9 +14,10 @@ use tokio::sync::oneshot;
 use super::{
     Access, Caller, Clock, Reply, ReplyTo, RoomCommand, RoomNews, RoomSettings,
     ask::Ask,
+    consult::out_of_reach,
     directory::Directory,
     gauges::Gauges,
-    live::{Mail, Parts, out_of_reach},
+    live::{Mail, Parts},
     reconcile::MARGIN,
     room_of, rules,
     view::named,

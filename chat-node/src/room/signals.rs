@@ -8,11 +8,8 @@ use shared::{
 };
 
 use super::{
-    Caller, ReplyBody, RoomNews,
-    ask::Answer,
-    live::{Known, Room, out_of_reach},
-    rules,
-    state::RoomState,
+    Caller, ReplyBody, RoomNews, ask::Answer, consult::out_of_reach, live::Room, place::Known,
+    rules, state::RoomState,
 };
 use crate::{
     overload::Shed,
@@ -87,7 +84,7 @@ impl Room {
     /// Moves a read marker, tells whom it concerns, and answers once history has it. It is told
     /// at once: a marker that a crash takes back is moved again by the next.
     pub(super) fn read(&mut self, caller: &Caller, seq: Seq, answer: Answer) {
-        let Known::State(state) = &mut self.known else {
+        let Known::State(state) = &mut self.place.known else {
             return answer.give(Err(rules::no_room()));
         };
         let user = &caller.user;

@@ -11,7 +11,8 @@ use shared::{
 use super::{
     Caller, ReplyBody,
     ask::Answer,
-    live::{Parts, Room, out_of_reach},
+    consult::out_of_reach,
+    live::{Parts, Room},
     rules,
     state::RoomState,
 };

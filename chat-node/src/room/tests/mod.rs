@@ -6,6 +6,7 @@ mod node;
 mod nodes;
 mod ops;
 mod rooms;
+mod schedules;
 
 use shared::{
     codes::ErrorCode,
