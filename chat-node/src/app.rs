@@ -11,9 +11,9 @@ use shared::{
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-#[cfg(feature = "cluster")]
-pub use self::backends::Cluster;
 use self::backends::{Backends, Closing};
+#[cfg(feature = "cluster")]
+pub use self::backends::{Cluster, Stopped};
 use crate::{
     bridge::{Bridge, Inbound, StoreEvents},
     friends::{FriendCache, Friends},
@@ -118,7 +118,9 @@ impl Node {
         } = match storage {
             Storage::Embedded(dir) => Backends::embedded(&id, &dir, &settings.history, &overload)?,
             #[cfg(feature = "cluster")]
-            Storage::Shared(cluster) => Backends::shared(&id, &cluster, &overload).await?,
+            Storage::Shared(cluster) => {
+                Backends::shared(&id, &cluster, &overload, &lifecycle).await?
+            }
         };
         let bridge = Arc::new(Bridge::new(id.clone(), bus));
         let friends = Arc::new(FriendCache::new(friends, settings.friends));

@@ -37,7 +37,7 @@ pub mod worker;
 use shared::telemetry::Metric;
 
 #[cfg(feature = "cluster")]
-pub use app::Cluster;
+pub use app::{Cluster, Stopped};
 pub use app::{Node, NodeParts, Storage, auth};
 pub use settings::NodeSettings;
 

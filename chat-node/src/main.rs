@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use chat_node::{
-    Cluster, METRICS, Node, NodeParts, NodeSettings, Storage, friends::HttpFriends,
+    Cluster, METRICS, Node, NodeParts, NodeSettings, Stopped, Storage, friends::HttpFriends,
     history::mongodb::MongoSettings, redis::RedisSettings,
 };
 use shared::{
@@ -133,7 +133,7 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
     } else {
         Storage::Embedded(server.data_dir)
     };
-    let node = Node::start(NodeParts {
+    let node = match Node::start(NodeParts {
         friends: Arc::new(HttpFriends::new(&settings.store_url, token)?),
         settings: settings.node,
         storage,
@@ -143,7 +143,12 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
         },
         lifecycle: program.lifecycle().clone(),
     })
-    .await?;
+    .await
+    {
+        // There is nothing to drain yet.
+        Err(error) if error.is::<Stopped>() => return Ok(program.serve(async || {}).await),
+        started => started?,
+    };
     let address = node
         .serve(server.listen, |app| {
             app.default_service(actix_web::web::to(problem::not_found));

@@ -1,6 +1,8 @@
 //! The backends of a node: what keeps its history, what joins it to others. The only place of the
 //! crate that names them.
 
+#[cfg(feature = "cluster")]
+use std::time::Duration;
 use std::{
     fs::{File, TryLockError},
     path::Path,
@@ -8,6 +10,8 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+#[cfg(feature = "cluster")]
+use shared::lifecycle::{Lifecycle, Phase};
 use shared::{id::NodeId, settings::private_file};
 
 #[cfg(feature = "cluster")]
@@ -28,6 +32,18 @@ use crate::{
     presence::{LocalPresence, PresenceStore},
     revoked::RevokedSet,
 };
+
+/// Between two tries to open history, at first and later on.
+#[cfg(feature = "cluster")]
+const AGAIN_SOONEST: Duration = Duration::from_millis(250);
+#[cfg(feature = "cluster")]
+const AGAIN_LATEST: Duration = Duration::from_secs(5);
+
+/// The node was told to end before everything it needs was there.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("told to end before MongoDB was there")]
+pub struct Stopped;
 
 /// What the bus may hold for this node.
 const BUS_CAPACITY: usize = 8192;
@@ -95,14 +111,16 @@ impl Backends {
     }
 
     /// History in MongoDB, bus, presence and what is revoked in Redis, shared with all nodes that are told the
-    /// same. A Redis that is out of reach is tried on; MongoDB has to be there.
+    /// same. What is out of reach is tried on: this returns when MongoDB is there, or the node is
+    /// told to end before ([`Stopped`]).
     #[cfg(feature = "cluster")]
     pub(super) async fn shared(
         node: &NodeId,
         cluster: &Cluster,
         overload: &Overload,
+        lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
-        let history = Arc::new(MongoHistory::open(&cluster.mongodb).await?);
+        let history = Arc::new(open(&cluster.mongodb, lifecycle).await?);
         history.report_to(overload);
         let (bus, heard) = RedisBus::connect(&cluster.redis, node.clone(), BUS_CAPACITY)?;
         let link = RedisLink::connect(&cluster.redis)?;
@@ -118,6 +136,27 @@ impl Backends {
             revoked: Some(Arc::new(revoked)),
             closing: Closing::Shared(history),
         })
+    }
+}
+
+/// Opens history as soon as MongoDB is there. Until then readiness and the log say what is in the way.
+#[cfg(feature = "cluster")]
+async fn open(settings: &MongoSettings, lifecycle: &Lifecycle) -> anyhow::Result<MongoHistory> {
+    let check = lifecycle.check("history");
+    let mut pause = AGAIN_SOONEST;
+    loop {
+        match MongoHistory::open(settings).await {
+            Err(error) if error.may_pass() => {
+                check.fail(error.to_string());
+                tracing::warn!(%error, again_in = ?pause, "the node waits for MongoDB");
+            }
+            opened => return Ok(opened?),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = lifecycle.reached(Phase::Draining) => bail!(Stopped),
+        }
+        pause = (pause * 2).min(AGAIN_LATEST);
     }
 }
 

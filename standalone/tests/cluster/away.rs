@@ -144,3 +144,38 @@ async fn a_node_without_redis_says_so_serves_its_own_and_repairs() {
         there.entry(&room, after.seq.get()).await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_starts_before_its_mongodb_waits_for_it() {
+    let _alone = alone().await;
+    let mut cluster = Cluster::prepare(&plan()).await.unwrap();
+    for node in cluster.nodes() {
+        node.links().unwrap().mongo.cut().await;
+    }
+    cluster.store_mut().start().await.unwrap();
+    cluster.node_mut(0).program.spawn().unwrap();
+    // One is told to end while it waits, and does.
+    cluster.node_mut(1).program.spawn().unwrap();
+    let told = readiness(&cluster.nodes()[1].program, false).await;
+    assert_eq!(told["phase"], "starting", "{told}");
+    let ended = cluster.node_mut(1).program.terminate().await.unwrap();
+    assert!(ended.success(), "{ended}");
+
+    let node = &cluster.nodes()[0];
+    let began = Instant::now();
+    loop {
+        let said = readiness(&node.program, false).await;
+        let reason = said["checks"]["history"]["reason"].as_str();
+        if reason.is_some_and(|reason| reason.contains("MongoDB")) {
+            break;
+        }
+        assert!(began.elapsed() < SAID_WITHIN, "{said}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(node.program.process().log().contains("waits for MongoDB"));
+    node.links().unwrap().mongo.heal().await;
+    readiness(&node.program, true).await;
+    let mut here = at(&cluster, 0, "here", Encoding::Json).await;
+    let room = channel(&mut [&mut here]).await;
+    say(&mut here, &room, "served").await;
+}

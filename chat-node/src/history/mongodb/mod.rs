@@ -143,6 +143,11 @@ impl MongoHistory {
         );
         let opened = handle.spawn(async move {
             let store = Arc::new(Store::new(uri.expose(), &own).await?);
+            // A server that takes connections and says nothing would be waited for without end.
+            let there = timeout(own.mongodb_timeout, schema::version(&store.db));
+            there
+                .await
+                .map_err(|_| OpenError::Away("it does not answer".into()))??;
             schema::migrate(&store.db).await?;
             let asked = (0..writers)
                 .map(|_| {

@@ -91,12 +91,12 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes what is left of rooms that were removed a while ago.
-    pub(super) async fn purge(&self) -> Result<()> {
+    /// Deletes what is left of rooms that were removed a while before `now`.
+    pub(super) async fn purge(&self, now: Timestamp) -> Result<()> {
         use futures_util::TryStreamExt as _;
         let ago = |time: Duration| {
             let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-            Timestamp::now().plus_millis(-millis).as_millis()
+            now.plus_millis(-millis).as_millis()
         };
         let due = doc! { "emptied": false, "at": { "$lt": ago(STAYS) } };
         let found: Vec<GoneDoc> = self
@@ -133,7 +133,7 @@ impl Store {
 pub(super) async fn run(store: Arc<Store>) {
     loop {
         tokio::time::sleep(EVERY).await;
-        if let Err(error) = store.purge().await {
+        if let Err(error) = store.purge(Timestamp::now()).await {
             tracing::debug!(%error, "what is left of removed rooms is deleted later");
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use mongodb::{
     Database, IndexModel,
     bson::{Document, doc},
+    error::ErrorKind,
     options::IndexOptions,
 };
 
@@ -25,9 +26,12 @@ pub enum OpenError {
     /// No URI was given.
     #[error("`mongodb_uri` is not set")]
     NoUri,
-    /// The URI cannot be read, or no server answers, or it refuses.
+    /// The server cannot be reached, or does not do what it is asked; that may pass.
     #[error("cannot open the history in MongoDB: {0}")]
     Away(String),
+    /// The URI cannot be read, or the server does not let us in; that does not pass by itself.
+    #[error("MongoDB lets nobody in like this, see `mongodb_uri`: {0}")]
+    Refused(String),
     /// Its collections are of a version that this program does not know.
     #[error("the history in MongoDB is of version {found}; this program knows up to {known}")]
     TooNew {
@@ -43,10 +47,31 @@ pub enum OpenError {
 
 impl From<Fault> for OpenError {
     fn from(fault: Fault) -> Self {
-        Self::Away(match fault {
-            Fault::Driver(error) => short(&error),
-            other => other.to_string(),
-        })
+        match fault {
+            Fault::Driver(error) if refuses(&error) => Self::Refused(short(&error)),
+            Fault::Driver(error) => Self::Away(short(&error)),
+            other => Self::Away(other.to_string()),
+        }
+    }
+}
+
+impl OpenError {
+    /// Whether trying again may help.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Away(_))
+    }
+}
+
+/// Whether it is who asks, or how, that is wrong.
+fn refuses(error: &mongodb::error::Error) -> bool {
+    /// `Unauthorized`, `AuthenticationFailed`.
+    const CODES: [i32; 2] = [13, 18];
+    match &*error.kind {
+        ErrorKind::Authentication { .. }
+        | ErrorKind::InvalidArgument { .. }
+        | ErrorKind::InvalidTlsConfig { .. } => true,
+        ErrorKind::Command(refusal) => CODES.contains(&refusal.code),
+        _ => false,
     }
 }
 
@@ -74,7 +99,8 @@ pub(super) async fn migrate(db: &Database) -> Result<(), OpenError> {
     Ok(())
 }
 
-async fn version(db: &Database) -> Result<i64> {
+/// The version of the database; 0 when it is empty.
+pub(super) async fn version(db: &Database) -> Result<i64> {
     let meta = db.collection::<Document>("meta");
     let found = meta.find_one(doc! { "_id": "schema" }).await?;
     Ok(found.map_or(0, |schema| number(&schema, "version")))

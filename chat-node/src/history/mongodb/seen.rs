@@ -26,7 +26,11 @@ pub(super) struct SeenDoc {
 impl SeenTimes for MongoHistory {
     fn note(&self, seen: Vec<Seen>) {
         let users = seen.len();
-        let noting = self.tell(async move |store| store.note_seen(seen).await);
+        let noting = self.tell(async move |store| {
+            // Who waits for it is let in in turn.
+            let _turn = store.noting.lock().await;
+            store.note_seen(seen).await
+        });
         if !noting {
             tracing::warn!(users, "when they were last seen is not kept");
         }

@@ -81,6 +81,8 @@ pub(super) struct Store {
     pub(super) folds: Arc<Semaphore>,
     /// Held while a room is made.
     pub(super) creations: Semaphore,
+    /// Held while it is noted when people were last seen: a later word comes over an earlier one.
+    pub(super) noting: Mutex<()>,
     stripes: Vec<Mutex<()>>,
 }
 
@@ -125,6 +127,7 @@ impl Store {
             patience: settings.mongodb_timeout,
             folds: Arc::new(Semaphore::new(FOLDS)),
             creations: Semaphore::new(CREATIONS),
+            noting: Mutex::new(()),
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
         })
     }
