@@ -20,6 +20,8 @@ use crate::history::{MemberRecord, RoomRecord};
 
 /// Rooms whose unread messages are counted together.
 const TOGETHER: usize = 8;
+/// Entries among which what is unread is counted one by one.
+const COUNTED: i64 = 2_000;
 
 impl Store {
     /// A room with everything folded that is in its log up to the head that is answered, or later.
@@ -259,7 +261,9 @@ impl Store {
                     let counts = if nothing {
                         (0, 0)
                     } else {
-                        self.unread(&doc, &me, &head).await?
+                        let read = read.filter(|_| me.read >= doc.first);
+                        self.unread(&doc, &me, &head, read.unwrap_or(doc.expired))
+                            .await?
                     };
                     Ok::<_, super::store::Fault>((id, me, head, doc, counts))
                 }
@@ -315,11 +319,34 @@ impl Store {
     }
 
     /// How many messages of others somebody has not read, and how many of them mention the reader.
-    async fn unread(&self, doc: &RoomDoc, me: &PersonDoc, head: &EntryDoc) -> Result<(u64, u64)> {
+    ///
+    /// Among the newest [`COUNTED`] entries they are counted one by one, so that nobody who was away
+    /// for long makes the server read a whole log. How many messages came between these and the marker,
+    /// which has `read` of them before it, their places say, less the reader's own: deleted ones
+    /// are not told apart there, nor mentions.
+    async fn unread(
+        &self,
+        doc: &RoomDoc,
+        me: &PersonDoc,
+        head: &EntryDoc,
+        read: i64,
+    ) -> Result<(u64, u64)> {
+        let marker = me.read.max(doc.first - 1);
+        let from = marker.max(head.seq - COUNTED);
+        let mut before = 0;
+        if from > marker {
+            let last = doc! { "_id": position(doc.key, seq(from)) };
+            let last = self.entries.find_one(last).await?;
+            let said = last.map_or(0, |last| (last.place - read).max(0).unsigned_abs());
+            let between = doc! { "$gt": marker, "$lte": from };
+            // By the index of nonces: as much as this person ever said here.
+            let own = doc! { "r": doc.key, "u": &me.user, "s": between, "k": true };
+            before = said.saturating_sub(self.entries.count_documents(own).await?);
+        }
         let counted: Vec<Document> = self
             .entries
             .aggregate(vec![
-                doc! { "$match": { "r": doc.key, "s": { "$gt": me.read.max(doc.first - 1), "$lte": head.seq } } },
+                doc! { "$match": { "r": doc.key, "s": { "$gt": from, "$lte": head.seq } } },
                 doc! { "$match": { "k": true, "u": { "$ne": &me.user }, "d": { "$exists": false } } },
                 doc! { "$group": {
                     "_id": Bson::Null,
@@ -337,7 +364,7 @@ impl Store {
                 .first()
                 .map_or(0, |n| number(n, name).unsigned_abs())
         };
-        Ok((count("unread"), count("mentions")))
+        Ok((before + count("unread"), count("mentions")))
     }
 }
 

@@ -4,6 +4,7 @@ mod contention;
 mod faults;
 mod folds;
 mod schema;
+mod unread;
 
 use std::{
     sync::{Arc, Weak},
