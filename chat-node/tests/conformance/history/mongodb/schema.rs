@@ -1,12 +1,15 @@
 //! The start of many nodes on an empty database, and on one that is not theirs.
 
+use std::time::Duration;
+
 use chat_node::history::mongodb::{MongoHistory, MongoSettings, OpenError};
 use futures_util::future::join_all;
-use loadtest::cluster::MongoServer;
+use loadtest::cluster::{MongoServer, free_port};
 use mongodb::{
     Client,
     bson::{Document, doc},
 };
+use shared::settings::Secret;
 
 use super::super::Log;
 use super::{database, node, settings};
@@ -54,4 +57,28 @@ async fn a_database_of_a_later_version_is_refused_and_not_changed() {
 async fn without_a_uri_it_says_so() {
     let opened = MongoHistory::open(&MongoSettings::default()).await;
     assert!(matches!(opened.err(), Some(OpenError::NoUri)));
+}
+
+/// A node waits for a server that is away, and for nothing that no waiting mends.
+#[tokio::test]
+async fn what_may_pass_is_told_from_what_does_not() {
+    let open = async |uri: &str| {
+        let settings = MongoSettings {
+            mongodb_uri: Some(Secret::new(uri.to_owned())),
+            mongodb_connect_timeout: Duration::from_millis(200),
+            ..MongoSettings::default()
+        };
+        MongoHistory::open(&settings).await.err().unwrap()
+    };
+    for unreadable in ["fireside", "mongodb://", "mongodb://127.0.0.1:port/"] {
+        let error = open(unreadable).await;
+        assert!(
+            matches!(error, OpenError::Refused(_)),
+            "{unreadable}: {error}"
+        );
+        assert!(!error.may_pass());
+    }
+    let nobody = format!("mongodb://127.0.0.1:{}/", free_port().unwrap());
+    let error = open(&nobody).await;
+    assert!(error.may_pass(), "{error}");
 }
