@@ -31,6 +31,8 @@ use crate::{
     worker::Workers,
 };
 
+#[cfg(feature = "redis")]
+mod announce;
 mod backends;
 
 /// How often what readiness depends on is asked.
@@ -114,6 +116,8 @@ impl Node {
             heard,
             presence,
             revoked,
+            #[cfg(feature = "redis")]
+            register,
             closing,
         } = match storage {
             Storage::Embedded(dir) => Backends::embedded(&id, &dir, &settings.history, &overload)?,
@@ -122,6 +126,17 @@ impl Node {
                 Backends::shared(&id, &cluster, &overload, &lifecycle).await?
             }
         };
+        #[cfg(feature = "redis")]
+        if let (Some(register), Some(place)) = (register, settings.advertised()) {
+            let (lifecycle, stop) = (lifecycle.clone(), stop.clone());
+            actix_rt::spawn(announce::announce(
+                register,
+                id.clone(),
+                place,
+                lifecycle,
+                stop,
+            ));
+        }
         let bridge = Arc::new(Bridge::new(id.clone(), bus));
         let friends = Arc::new(FriendCache::new(friends, settings.friends));
         let presence = Presence::new(

@@ -20,10 +20,7 @@ pub mod history;
 pub mod limits;
 pub mod overload;
 pub mod presence;
-#[cfg(feature = "redis")]
-pub mod redis;
 pub mod rest;
-pub mod revoked;
 pub mod room;
 #[cfg(test)]
 mod schedule;
@@ -34,6 +31,9 @@ pub mod transport;
 pub mod upgrade;
 pub mod worker;
 
+#[cfg(feature = "redis")]
+pub use shared::redis;
+pub use shared::revoked;
 use shared::telemetry::Metric;
 
 #[cfg(feature = "cluster")]

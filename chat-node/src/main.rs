@@ -12,7 +12,7 @@ use shared::{
     problem,
     program::{self, Program, ProgramSettings},
     settings::{Loader, Report, ServerSettings, Settings},
-    telemetry::LogSettings,
+    telemetry::{self, LogSettings},
 };
 
 #[global_allocator]
@@ -149,8 +149,10 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
         Err(error) if error.is::<Stopped>() => return Ok(program.serve(async || {}).await),
         started => started?,
     };
+    let readiness = telemetry::public_readiness(program.lifecycle().clone());
     let address = node
-        .serve(server.listen, |app| {
+        .serve(server.listen, move |app| {
+            app.configure(&readiness);
             app.default_service(actix_web::web::to(problem::not_found));
         })
         .await?;

@@ -4,8 +4,8 @@
 //! passes around; [`protocol`] is the wire contract (one schema, two encodings); [`codes`] is the
 //! one table of error and close codes, and [`problem`] is how REST says them; [`events`] is what the
 //! store tells chat nodes. The rest is what running a service takes: [`program`] (the start and the
-//! end of each), [`settings`], [`auth`], [`limits`], [`network`], [`openapi`], [`telemetry`],
-//! [`lifecycle`], [`text`].
+//! end of each), [`settings`], [`auth`], [`limits`], [`network`], [`listener`], [`openapi`],
+//! [`origin`], [`telemetry`], [`lifecycle`], [`text`]; and where there are several: [`revoked`], `redis`, `nodes`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -15,11 +15,20 @@ pub mod events;
 pub mod id;
 pub mod lifecycle;
 pub mod limits;
+pub mod listener;
 pub mod network;
+#[cfg(feature = "redis")]
+pub mod nodes;
 pub mod openapi;
+pub mod origin;
 pub mod problem;
 pub mod program;
 pub mod protocol;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod revoked;
 pub mod settings;
 pub mod telemetry;
 pub mod text;
+#[cfg(feature = "web-client")]
+pub mod web_client;

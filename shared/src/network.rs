@@ -65,14 +65,19 @@ impl fmt::Display for Network {
 /// `X-Forwarded-For` that is not one. What stands further left, the client may have written itself.
 /// `None` when all of them are proxies: nobody that a limit by address should bind.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> Option<IpAddr> {
-    let trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(address));
-    if !trusted(peer) {
-        return Some(peer.to_canonical());
-    }
     let lines: Vec<&str> = headers
         .get_all("x-forwarded-for")
         .filter_map(|value| value.to_str().ok())
         .collect();
+    forwarded_client(peer, &lines, proxies)
+}
+
+/// The same from the lines of `X-Forwarded-For`.
+pub fn forwarded_client(peer: IpAddr, lines: &[&str], proxies: &[Network]) -> Option<IpAddr> {
+    let trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(address));
+    if !trusted(peer) {
+        return Some(peer.to_canonical());
+    }
     lines
         .iter()
         .rev()

@@ -18,7 +18,7 @@ use actix_web::rt::{self, System};
 
 use crate::lifecycle::{ExitReason, Lifecycle};
 use crate::settings::{Loader, ServerSettings, Settings, Sources};
-use crate::telemetry::{AdminServer, LogSettings, Metric, Metrics, TelemetryError};
+use crate::telemetry::{AdminServer, LiveView, LogSettings, Metric, Metrics, TelemetryError};
 
 /// The settings of a program: those of its parts, and two sections that every program has.
 pub trait ProgramSettings: Settings {
@@ -32,6 +32,7 @@ pub trait ProgramSettings: Settings {
 /// A program that has been started, and is not ready yet.
 pub struct Program {
     lifecycle: Lifecycle,
+    live: LiveView,
     admin: Option<ServerHandle>,
     grace: Duration,
 }
@@ -123,10 +124,11 @@ impl Program {
                 }
             }
         });
+        let live = LiveView::default();
         let admin = match server.admin_listen {
             None => None,
             Some(address) => {
-                let bound = AdminServer::bind(address, lifecycle.clone(), metrics);
+                let bound = AdminServer::bind(address, lifecycle.clone(), metrics, live.clone());
                 let bound = bound.map_err(|source| StartError::AdminListen { address, source })?;
                 tracing::info!(address = %bound.address(), "serving operators");
                 Some(bound.start())
@@ -134,6 +136,7 @@ impl Program {
         };
         Ok(Self {
             lifecycle,
+            live,
             admin,
             grace: server.shutdown_grace,
         })
@@ -142,6 +145,11 @@ impl Program {
     /// The program's life, for parts that report to it or look at it.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
+    }
+
+    /// What operators see of the program at `/live`, for the part that has something to show.
+    pub fn live_view(&self) -> &LiveView {
+        &self.live
     }
 
     /// Everything is up: ready from here on. When a signal or a part ends the program, `drain` is

@@ -60,11 +60,13 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
             trusted_proxies: settings.trusted_proxies.clone(),
         },
     );
+    let readiness = telemetry::public_readiness(program.lifecycle().clone());
     let server = HttpServer::new(move || {
         let routes = routes.clone();
         App::new()
             .configure(problem::extractors(BODY_LIMIT))
             .configure(move |config| routes.configure(config))
+            .configure(&readiness)
             .default_service(web::to(problem::not_found))
             .wrap(from_fn(problem::fill))
             .wrap(from_fn(telemetry::observe))

@@ -12,6 +12,8 @@ use std::{
 use anyhow::{Context as _, bail};
 #[cfg(feature = "cluster")]
 use shared::lifecycle::{Lifecycle, Phase};
+#[cfg(feature = "redis")]
+use shared::nodes::NodeRegister;
 use shared::{id::NodeId, settings::private_file};
 
 #[cfg(feature = "cluster")]
@@ -56,6 +58,9 @@ pub(super) struct Backends {
     pub(super) presence: Arc<dyn PresenceStore>,
     /// Where nodes share what is revoked, if there are others.
     pub(super) revoked: Option<Arc<dyn RevokedSet>>,
+    /// Where nodes tell balancers of themselves, if there is such a place.
+    #[cfg(feature = "redis")]
+    pub(super) register: Option<NodeRegister>,
     pub(super) closing: Closing,
 }
 
@@ -103,6 +108,8 @@ impl Backends {
             heard,
             presence: Arc::new(presence),
             revoked: None,
+            #[cfg(feature = "redis")]
+            register: None,
             closing: Closing::File {
                 history,
                 _claim: claim,
@@ -127,6 +134,7 @@ impl Backends {
         // Presence would complain that there is no link yet.
         link.wait_up(cluster.redis.redis_connect_timeout).await;
         let revoked = RedisRevoked::new(link.clone());
+        let register = NodeRegister::new(link.clone());
         let presence = RedisPresence::new(link, node.clone(), Some(history.clone()));
         Ok(Self {
             history: history.clone(),
@@ -134,6 +142,7 @@ impl Backends {
             heard,
             presence: Arc::new(presence),
             revoked: Some(Arc::new(revoked)),
+            register: Some(register),
             closing: Closing::Shared(history),
         })
     }

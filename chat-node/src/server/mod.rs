@@ -1,35 +1,28 @@
-//! The listener: a socket a worker on one port, ordinary HTTP to the application, WebSocket
-//! upgrades to the session side.
-//!
-//! A connection takes a place ([`Admission`]) when it is accepted and gives it back when it goes,
-//! whether it spoke HTTP or became a WebSocket. Until its first request head has arrived whole it
-//! also holds one of a smaller number of handshake places, and has a few seconds for it.
+//! The server: ordinary HTTP to the application, WebSocket upgrades to the session side, over the
+//! sockets of [`shared::listener`].
 //!
 //! [`crate::upgrade`] decides about upgrades and hands the bare socket over; from then on nothing
 //! of the HTTP stack is left of it. There is no TLS here: that is the balancer's matter.
 
-mod accept;
-mod admission;
-mod bind;
 mod connection;
 mod http;
-mod settings;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_rt::ArbiterHandle;
+use actix_service::Service;
 use actix_web::web;
-use shared::telemetry::Metric;
+use shared::listener;
 use tokio::{
-    net::TcpListener,
-    sync::{mpsc, oneshot, watch},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
 };
 
-pub use admission::{Admission, Permit, TurnedAway};
-pub use bind::{BindError, Bound};
 pub(crate) use connection::Connection;
 pub use http::StackError;
-pub use settings::ConnectionSettings;
+pub use shared::listener::{
+    Admission, BindError, Bound, ConnectionSettings, METRICS, Permit, TurnedAway,
+};
 
 use crate::upgrade::Upgrades;
 
@@ -75,7 +68,7 @@ impl Server {
         let admission = Admission::new(settings);
         let (stop, stopped) = watch::channel(false);
         let (working, all_done) = mpsc::channel(1);
-        for (listener, worker) in bound.listeners.into_iter().zip(workers) {
+        for (listener, worker) in bound.into_listeners().into_iter().zip(workers) {
             let (settings, admission) = (settings.clone(), admission.clone());
             let (upgrades, configure) = (upgrades.clone(), configure.clone());
             let (stopped, working) = (stopped.clone(), working.clone());
@@ -93,7 +86,8 @@ impl Server {
                     match prepared {
                         Ok((http, listener)) => {
                             let _ = report.send(Ok(()));
-                            accept::accept(listener, http, admission, stopped, working).await;
+                            let serve = serving(http, working);
+                            listener::accept(listener, admission, stopped, serve).await;
                         }
                         Err(error) => {
                             let _ = report.send(Err(error));
@@ -130,19 +124,25 @@ impl Server {
     }
 }
 
-/// The metrics of this module.
-pub const METRICS: &[Metric] = &[
-    Metric::gauge(
-        "fireside_connections",
-        "Connections right now, HTTP and WebSocket together",
-    ),
-    Metric::counter(
-        "fireside_connections_refused_total",
-        "Connections turned away at the door: full (max_connections), crowd (max_connections_per_address)",
-    )
-    .by(&["reason"]),
-    Metric::counter(
-        "fireside_accept_errors_total",
-        "Failures to accept a connection, such as too many open files",
-    ),
-];
+/// Gives every connection to `http` in a task of its own. `working` is held by each of these tasks,
+/// so that its channel closes when the last has ended.
+fn serving<S>(
+    http: S,
+    working: Working,
+) -> impl Fn(TcpStream, SocketAddr, Permit, OwnedSemaphorePermit)
+where
+    S: Service<(Connection, Option<SocketAddr>), Response = ()> + 'static,
+    S::Future: 'static,
+{
+    let http = Rc::new(http);
+    move |stream, peer, permit, handshake| {
+        let connection = Connection::new(stream, permit, handshake);
+        let served = http.call((connection, Some(peer)));
+        let working = working.clone();
+        actix_rt::spawn(async move {
+            // What a client does wrong has been answered; what the network does is no event.
+            let _ = served.await;
+            drop(working);
+        });
+    }
+}

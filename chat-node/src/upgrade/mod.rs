@@ -9,7 +9,6 @@
 
 mod extensions;
 mod negotiation;
-mod origin;
 mod refusal;
 
 use std::{net::IpAddr, sync::Arc};
@@ -21,7 +20,10 @@ use actix_http::{
     h1::{self, SendResponse},
     ws::hash_key,
 };
-use actix_web::{HttpResponse, http::header::HeaderValue};
+use actix_web::{
+    HttpResponse,
+    http::header::{HOST, HeaderMap, HeaderValue, ORIGIN},
+};
 use bytes::BytesMut;
 use metrics::counter;
 use shared::{
@@ -29,6 +31,7 @@ use shared::{
     id::UserId,
     limits::{Limiter, Quota, address_key},
     network::{Network, client_address},
+    origin,
     protocol::codec::Encoding,
     settings::{Report, Settings},
     telemetry::Metric,
@@ -40,8 +43,8 @@ use crate::{
     transport::Agreed,
 };
 
-pub use origin::{InvalidOrigin, Origin};
 pub use refusal::Refusal;
+pub use shared::origin::{InvalidOrigin, Origin};
 
 /// Where the WebSocket is.
 pub const PATH: &str = "/v1/ws";
@@ -133,13 +136,20 @@ impl Upgrades {
         }
     }
 
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(""));
+        let host = text(HOST).unwrap_or_default();
+        let welcome = origin::is_welcome(text(ORIGIN), host, &self.origins);
+        welcome.then_some(()).ok_or(Refusal::Origin)
+    }
+
     async fn judge(&self, request: &Request) -> Result<Admitted, Refusal> {
         let head = request.head();
         if request.path() != PATH {
             return Err(Refusal::Path);
         }
         negotiation::check_handshake(head)?;
-        origin::check(&head.headers, &self.origins)?;
+        self.check_origin(&head.headers)?;
         let peer = head.peer_addr.map(|peer| peer.ip());
         let address = peer.and_then(|peer| client_address(peer, &head.headers, &self.proxies));
         if let Some(address) = address {

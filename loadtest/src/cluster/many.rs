@@ -23,7 +23,7 @@ pub struct ClusterPlan {
     pub nodes: usize,
     /// Settings of every program, as variables of the environment.
     pub settings: Vec<(String, String)>,
-    /// Where `chat-node` and `store-api` are; beside the caller when not given.
+    /// Where `chat-node`, `store-api` and `chat-lb` are; beside the caller when not given.
     pub programs: Option<PathBuf>,
     /// Puts a [`Proxy`] on every link from a node to what it needs.
     pub links: bool,
@@ -120,6 +120,9 @@ pub struct Cluster {
     redis: Option<Lent<RedisServer>>,
     mongo: Lent<MongoServer>,
     rest: Rest,
+    /// What a balancer is told.
+    balancers: Vec<(String, String)>,
+    programs: Option<PathBuf>,
 }
 
 impl Cluster {
@@ -207,6 +210,7 @@ impl Cluster {
                 ("FIRESIDE_JWT_SECRET", JWT_SECRET.to_owned()),
                 ("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN.to_owned()),
                 ("FIRESIDE_NODE_ID", format!("node-{n}")),
+                ("FIRESIDE_ADVERTISE", program.address().to_owned()),
                 ("FIRESIDE_STORE_URL", store_url),
                 ("FIRESIDE_REDIS_URL", redis_url),
                 ("FIRESIDE_REDIS_PREFIX", format!("fireside-{own}:")),
@@ -218,6 +222,21 @@ impl Cluster {
         }
         let origins: Vec<&str> = nodes.iter().map(|node| node.program.origin()).collect();
         store.set([("FIRESIDE_NODES", origins.join(","))]);
+        let redis_url = match (&plan.redis_url, &redis) {
+            (Some(url), _) => url.clone(),
+            (None, Some(redis)) => redis.get().url().to_owned(),
+            (None, None) => String::new(),
+        };
+        let balancers = [
+            ("FIRESIDE_JWT_SECRET", JWT_SECRET.to_owned()),
+            ("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN.to_owned()),
+            ("FIRESIDE_STORES", store.address().to_owned()),
+            ("FIRESIDE_REDIS_URL", redis_url),
+            ("FIRESIDE_REDIS_PREFIX", format!("fireside-{own}:")),
+            ("FIRESIDE_NODES_FROM_REDIS", "true".to_owned()),
+        ];
+        let balancers = balancers.map(|(name, value)| (name.to_owned(), value));
+        let balancers = balancers.into_iter().chain(plan.settings.iter().cloned());
         let rest = store.rest().clone().with_chat(&origins);
         Ok(Self {
             nodes,
@@ -225,7 +244,19 @@ impl Cluster {
             redis,
             mongo,
             rest,
+            balancers: balancers.collect(),
+            programs: plan.programs.clone(),
         })
+    }
+
+    /// A balancer before everything here, which finds the nodes in Redis. Not started yet.
+    pub fn balancer(&self) -> Result<Program, Failure> {
+        let mut program = match &self.programs {
+            Some(folder) => Program::at(folder.join("chat-lb"), "chat-lb")?,
+            None => Program::new("chat-lb")?,
+        };
+        program.set(self.balancers.iter().cloned());
+        Ok(program)
     }
 
     /// The nodes.

@@ -139,6 +139,15 @@ impl Program {
         Some((StatusCode::from_u16(answer.status).ok()?, answer.body))
     }
 
+    /// What it shows of itself at `/live`; nothing when it shows nothing.
+    pub async fn live(&self) -> Option<Value> {
+        let answer = self.admin.call(Method::GET, "/live", None, None).await;
+        answer
+            .ok()
+            .filter(|answer| answer.status == 200)
+            .map(|answer| answer.body)
+    }
+
     /// Its metrics as they read now; empty when it does not answer.
     pub async fn metrics(&self) -> String {
         match reqwest::get(format!("{}/metrics", self.admin.base())).await {

@@ -9,13 +9,14 @@ const PROTOCOL_PREFIX: &str = "bearer.";
 
 /// The token of `Authorization: Bearer TOKEN`.
 pub fn bearer_token(headers: &HeaderMap) -> Result<&str, TokenError> {
-    let value = headers.get(AUTHORIZATION).ok_or(TokenError::Missing)?;
+    bearer(authorization(headers))
+}
+
+/// The token in the value of `Authorization`, if there is one; what is no text is the empty one.
+pub fn bearer(authorization: Option<&str>) -> Result<&str, TokenError> {
+    let value = authorization.ok_or(TokenError::Missing)?;
     let malformed = || TokenError::Malformed("`Authorization` is not `Bearer TOKEN`".to_owned());
-    let (scheme, token) = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .ok_or_else(malformed)?;
+    let (scheme, token) = value.split_once(' ').ok_or_else(malformed)?;
     if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
         return Err(malformed());
     }
@@ -26,9 +27,18 @@ pub fn bearer_token(headers: &HeaderMap) -> Result<&str, TokenError> {
 ///
 /// A request that carries two different tokens is refused rather than guessed about.
 pub fn bearer_from_protocols(headers: &HeaderMap) -> Result<&str, TokenError> {
-    let mut offered = headers
+    let lines = headers
         .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .filter_map(|value| value.to_str().ok())
+        .filter_map(|value| value.to_str().ok());
+    bearer_of_upgrade(authorization(headers), lines)
+}
+
+/// The same from the value of `Authorization` and the lines of `Sec-WebSocket-Protocol`.
+pub fn bearer_of_upgrade<'a>(
+    authorization: Option<&'a str>,
+    protocols: impl Iterator<Item = &'a str>,
+) -> Result<&'a str, TokenError> {
+    let mut offered = protocols
         .flat_map(|value| value.split(','))
         .filter_map(|protocol| protocol.trim().strip_prefix(PROTOCOL_PREFIX));
     let from_protocol = offered.next();
@@ -36,11 +46,16 @@ pub fn bearer_from_protocols(headers: &HeaderMap) -> Result<&str, TokenError> {
     if offered.any(|other| Some(other) != from_protocol) {
         return Err(two());
     }
-    match (bearer_token(headers), from_protocol) {
+    match (bearer(authorization), from_protocol) {
         (Err(TokenError::Missing), Some(token)) if !token.is_empty() => Ok(token),
         (Ok(token), Some(other)) if token != other => Err(two()),
         (verdict, _) => verdict,
     }
+}
+
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?;
+    Some(value.to_str().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,29 +1,70 @@
-//! The listener for operators: health, readiness, metrics.
+//! The listener for operators: health, readiness, metrics, and what a program shows of itself.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Metrics;
 use crate::lifecycle::Lifecycle;
 use crate::problem;
 
-/// The routes `/healthz`, `/readyz` and `/metrics`, for an application's `configure`.
+/// What `/live` answers: the state of a program in its own words, as of now. Nothing until it says
+/// something. Clones are the same.
+#[derive(Clone, Default)]
+pub struct LiveView(Arc<OnceLock<Box<View>>>);
+
+type View = dyn Fn() -> Value + Send + Sync;
+
+impl LiveView {
+    /// Shows what `view` says from now on; the first to show something stays.
+    pub fn show(&self, view: impl Fn() -> Value + Send + Sync + 'static) {
+        let _ = self.0.set(Box::new(view));
+    }
+}
+
+impl fmt::Debug for LiveView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LiveView")
+            .field(&self.0.get().is_some())
+            .finish()
+    }
+}
+
+/// The route `/readyz` on the address of clients, for a balancer that looks there. It says whether
+/// and not why: what is wrong inside is nobody's matter outside.
+pub fn public_readiness(lifecycle: Lifecycle) -> impl Fn(&mut web::ServiceConfig) + Clone {
+    move |config| {
+        let lifecycle = lifecycle.clone();
+        let answer = move || {
+            let readiness = lifecycle.readiness();
+            let said = json!({"ready": readiness.ready, "phase": readiness.phase});
+            std::future::ready(answer(readiness.ready, &said))
+        };
+        config.service(web::resource("/readyz").route(web::get().to(answer)));
+    }
+}
+
+/// The routes `/healthz`, `/readyz`, `/metrics` and `/live`, for an application's `configure`.
 pub fn admin_routes(
     lifecycle: Lifecycle,
     metrics: Metrics,
+    live: LiveView,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone {
     move |config| {
         config
             .app_data(web::Data::new(lifecycle.clone()))
             .app_data(web::Data::new(metrics.clone()))
+            .app_data(web::Data::new(live.clone()))
             .service(web::resource("/healthz").route(web::get().to(health)))
             .service(web::resource("/readyz").route(web::get().to(readiness)))
-            .service(web::resource("/metrics").route(web::get().to(exposition)));
+            .service(web::resource("/metrics").route(web::get().to(exposition)))
+            .service(web::resource("/live").route(web::get().to(live_view)));
     }
 }
 
@@ -40,8 +81,9 @@ impl AdminServer {
         address: SocketAddr,
         lifecycle: Lifecycle,
         metrics: Metrics,
+        live: LiveView,
     ) -> std::io::Result<Self> {
-        let routes = admin_routes(lifecycle, metrics);
+        let routes = admin_routes(lifecycle, metrics, live);
         let server = HttpServer::new(move || {
             App::new()
                 .configure(routes.clone())
@@ -89,14 +131,27 @@ async fn health(lifecycle: web::Data<Lifecycle>) -> HttpResponse {
 
 async fn readiness(lifecycle: web::Data<Lifecycle>) -> HttpResponse {
     let readiness = lifecycle.readiness();
-    let status = if readiness.ready {
+    answer(readiness.ready, &readiness)
+}
+
+fn answer(ready: bool, said: &impl serde::Serialize) -> HttpResponse {
+    let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
     HttpResponse::build(status)
         .insert_header((CACHE_CONTROL, "no-store"))
-        .json(readiness)
+        .json(said)
+}
+
+async fn live_view(live: web::Data<LiveView>) -> HttpResponse {
+    match live.0.get() {
+        Some(view) => HttpResponse::Ok()
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .json(view()),
+        None => problem::not_found().await,
+    }
 }
 
 async fn exposition(metrics: web::Data<Metrics>) -> HttpResponse {
@@ -108,7 +163,6 @@ async fn exposition(metrics: web::Data<Metrics>) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use actix_web::test;
-    use serde_json::Value;
 
     use super::*;
     use crate::lifecycle::ExitReason;
@@ -118,8 +172,10 @@ mod tests {
         let lifecycle = Lifecycle::new();
         let store = lifecycle.check("store");
         let (metrics, _recorder) = Metrics::build(&[]).unwrap();
+        let live = LiveView::default();
         let app = App::new()
-            .configure(admin_routes(lifecycle.clone(), metrics))
+            .configure(admin_routes(lifecycle.clone(), metrics, live.clone()))
+            .service(web::scope("/public").configure(public_readiness(lifecycle.clone())))
             .wrap(actix_web::middleware::from_fn(problem::fill));
         let app = test::init_service(app).await;
         let get = async |path: &str| {
@@ -140,6 +196,16 @@ mod tests {
             (503, &json!(false)),
             "{body}"
         );
+        let (status, body) = get("/public/readyz").await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (status, body),
+            (503, json!({"ready": false, "phase": "ready"})),
+            "why is not said to everybody"
+        );
+        assert_eq!(get("/live").await.0, 404);
+        live.show(|| json!({"nodes": 3}));
+        assert_eq!(get("/live").await.1, "{\"nodes\":3}");
         store.pass();
         assert_eq!(
             ready().await,
@@ -161,7 +227,8 @@ mod tests {
     async fn it_listens_on_an_address_of_its_own() {
         let (metrics, _recorder) = Metrics::build(&[]).unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
-        let server = AdminServer::bind(address, Lifecycle::new(), metrics).unwrap();
+        let server =
+            AdminServer::bind(address, Lifecycle::new(), metrics, LiveView::default()).unwrap();
         let address = server.address();
         assert_ne!(address.port(), 0);
         let handle = server.start();

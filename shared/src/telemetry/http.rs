@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpResponse, ResponseError};
 use tracing::Instrument as _;
@@ -38,12 +38,13 @@ impl RequestId {
         &self.0
     }
 
-    /// The one a balancer or client sent, if it is fit for a log line; otherwise a new one.
     fn of(request: &ServiceRequest) -> Self {
-        let sent = request
-            .headers()
-            .get(HEADER)
-            .and_then(|value| value.to_str().ok());
+        let sent = request.headers().get(HEADER);
+        Self::accept(sent.and_then(|value| value.to_str().ok()))
+    }
+
+    /// The one a balancer or client sent, if it is fit for a log line; otherwise a new one.
+    pub fn accept(sent: Option<&str>) -> Self {
         let fit = |text: &&str| {
             (1..=64).contains(&text.len())
                 && text
@@ -79,7 +80,7 @@ pub async fn observe<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<B>, Error> {
     let started = Instant::now();
     let id = RequestId::of(&request);
-    let method = method_label(request.method());
+    let method = method_label(request.method().as_str());
     let route = request
         .match_pattern()
         .unwrap_or_else(|| "unmatched".to_owned());
@@ -94,14 +95,17 @@ pub async fn observe<B: MessageBody + 'static>(
         Err(error) => error.as_response_error().status_code(),
     };
     let elapsed = started.elapsed();
-    tracing::info!(
-        target: "access",
-        id = %id,
-        method,
-        path,
-        status = status.as_u16(),
-        micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-    );
+    // A balancer asks twice a second whether we are ready.
+    if path != "/readyz" {
+        tracing::info!(
+            target: "access",
+            id = %id,
+            method,
+            path,
+            status = status.as_u16(),
+            micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        );
+    }
     metrics::counter!("fireside_http_requests_total", "method" => method, "route" => route.clone(),
         "status" => status.as_str().to_owned())
     .increment(1);
@@ -118,15 +122,15 @@ pub async fn observe<B: MessageBody + 'static>(
 }
 
 /// Methods are a client's to invent, so only the known ones become labels.
-fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
+pub fn method_label(method: &str) -> &'static str {
+    match method {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
         _ => "OTHER",
     }
 }

@@ -4,8 +4,8 @@
 //! [`Metrics`] is the Prometheus recorder behind the `metrics` macros; every metric stands in a
 //! table (`&[Metric]`) beside the code that counts it, and the catalogue of all tables is what
 //! documentation is held to. [`observe`] gives each HTTP request an id, a line in the log and its
-//! place in the metrics. The [`AdminServer`] answers `/healthz`, `/readyz` and `/metrics` on an
-//! address of its own, away from clients.
+//! place in the metrics. The [`AdminServer`] answers `/healthz`, `/readyz`, `/metrics` and `/live` on
+//! an address of its own, away from clients.
 //!
 //! Nothing here ever writes a token, a query string or a body.
 
@@ -17,8 +17,8 @@ mod process;
 mod recorder;
 mod sparing;
 
-pub use admin::{AdminServer, admin_routes};
-pub use http::{HTTP_METRICS, RequestId, observe};
+pub use admin::{AdminServer, LiveView, admin_routes, public_readiness};
+pub use http::{HTTP_METRICS, RequestId, method_label, observe};
 pub use logs::{LogFormat, LogSettings};
 pub use metric::{LATENCY_BUCKETS, Metric, MetricKind};
 pub use process::PROCESS_METRICS;

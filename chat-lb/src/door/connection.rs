@@ -1,0 +1,150 @@
+//! One connection, from its first byte to its last answer or its upgrade.
+
+use std::{convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use hyper::{
+    Request,
+    body::Incoming,
+    rt::Executor,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use shared::listener::Permit;
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, watch},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{HeadLimits, Sentry, Speaks, Stream};
+use crate::gateway::{Peer, Worker};
+
+/// How often an HTTP/2 connection is asked whether it is still there.
+const PING: Duration = Duration::from_secs(20);
+/// So many requests at once over one HTTP/2 connection.
+const STREAMS: u32 = 64;
+/// What an HTTP/2 connection may have sent that was not read.
+const WINDOW: u32 = 256 << 10;
+
+/// What the connections of a worker have in common.
+pub(super) struct Reception {
+    pub(super) worker: Rc<Worker>,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) limits: HeadLimits,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Reception {
+    /// Serves a connection for as long as it is HTTP.
+    pub(super) async fn serve(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        permit: Permit,
+        handshake: OwnedSemaphorePermit,
+    ) {
+        let stream = match &self.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => match timeout(self.limits.time, tls.accept(stream)).await {
+                Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                // It spoke no TLS, or not ours, or too slowly: there is no way to tell it more.
+                Ok(Err(_)) | Err(_) => return,
+            },
+        };
+        let secure = self.tls.is_some();
+        let mut sentry = Sentry::new(stream, permit, self.limits);
+        let Ok(speaks) = sentry.first_head().await else {
+            return;
+        };
+        drop(handshake);
+        let peer = Arc::new(Peer {
+            address: address.ip(),
+            secure,
+            doorstep: sentry.doorstep().clone(),
+        });
+        match speaks {
+            Speaks::Http1 => self.http1(sentry, peer).await,
+            Speaks::Http2 => self.http2(sentry, peer).await,
+        }
+    }
+
+    async fn http1(&self, sentry: Sentry, peer: Arc<Peer>) {
+        let worker = self.worker.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (worker, peer) = (worker.clone(), peer.clone());
+            async move { Ok::<_, Infallible>(worker.answer(peer, request).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // The sentry keeps the time.
+            .header_read_timeout(None)
+            .half_close(true)
+            .max_headers(128)
+            .max_buf_size(32 << 10)
+            .serve_connection(TokioIo::new(sentry), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            // What a client does wrong has been answered; what the network does is no event.
+            _ = &mut connection => return,
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+
+    async fn http2(&self, sentry: Sentry, peer: Arc<Peer>) {
+        let doorstep = peer.doorstep.clone();
+        let worker = self.worker.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (worker, peer) = (worker.clone(), peer.clone());
+            async move { Ok::<_, Infallible>(worker.answer(peer, request).await) }
+        });
+        let connection = http2::Builder::new(OnThisThread)
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(self.limits.length).unwrap_or(u32::MAX))
+            .initial_connection_window_size(WINDOW)
+            .initial_stream_window_size(WINDOW)
+            .max_send_buf_size(WINDOW as usize)
+            .serve_connection(TokioIo::new(sentry), service);
+        let mut connection = std::pin::pin!(connection);
+        let mut stop = self.stop.clone();
+        let mut served = 0;
+        loop {
+            tokio::select! {
+                _ = &mut connection => return,
+                _ = stop.wait_for(|stop| *stop) => break,
+                () = tokio::time::sleep(self.limits.between) => {
+                    let (idle, so_far) = doorstep.idle();
+                    if idle && so_far == served {
+                        break;
+                    }
+                    served = so_far;
+                }
+            }
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
+
+/// Runs the tasks of a connection on the thread that serves it.
+#[derive(Debug, Clone, Copy)]
+struct OnThisThread;
+
+impl<F> Executor<F> for OnThisThread
+where
+    F: Future + 'static,
+{
+    fn execute(&self, task: F) {
+        actix_rt::spawn(async move {
+            task.await;
+        });
+    }
+}

@@ -1,0 +1,345 @@
+//! WebSockets: checked, given to a node, and joined to it.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode, Version,
+    body::Incoming,
+    client::conn::http1,
+    header::{
+        CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::rt::TokioIo;
+use metrics::counter;
+use shared::{codes::ErrorCode, problem::Problem};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+use super::{Body, SocketPlace, answer};
+use crate::{
+    door::{Sentry, Stream},
+    nodes::{Backend, TunnelPlace},
+    tunnel::{self, Carried},
+};
+
+/// How many nodes are asked before somebody is asked to come back later.
+const TRIES: usize = 3;
+/// The longest refusal of a node that is passed on.
+const LONGEST_REFUSAL: usize = 16 << 10;
+/// What the kernel holds of a tunnel on its way from a node and to it: whoever does not read is to be
+/// noticed by the node.
+const KERNEL_BUFFER: u32 = 64 << 10;
+/// After how much silence the kernel asks whether a peer is still there.
+const KEEPALIVE: Duration = Duration::from_mins(1);
+
+/// Whether a request is a WebSocket handshake (RFC 6455, section 4.2).
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), Problem> {
+    let headers = request.headers();
+    let has = |name, wanted: &str| {
+        let values = headers.get_all(name).iter();
+        values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|word| word.trim().eq_ignore_ascii_case(wanted))
+    };
+    let with = |said: &str, status: StatusCode| {
+        let mut problem = Problem::invalid(said);
+        problem.status = status.as_u16();
+        problem
+    };
+    if request.method() != Method::GET {
+        let said = "a WebSocket is opened with GET";
+        return Err(with(said, StatusCode::METHOD_NOT_ALLOWED));
+    }
+    let upgrade = request.version() == Version::HTTP_11
+        && has(UPGRADE, "websocket")
+        && has(CONNECTION, "upgrade");
+    if !upgrade {
+        let said = "this is a WebSocket: send `Upgrade: websocket` and `Connection: Upgrade`";
+        return Err(with(said, StatusCode::UPGRADE_REQUIRED));
+    }
+    let one = |name| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none())
+    };
+    if one(&SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        let said = "only version 13 of the WebSocket protocol is spoken here";
+        return Err(with(said, StatusCode::UPGRADE_REQUIRED));
+    }
+    if !one(&SEC_WEBSOCKET_KEY).is_some_and(|key| is_key(key.as_bytes())) {
+        let said = "`Sec-WebSocket-Key` is missing or no base64 of 16 bytes";
+        return Err(Problem::invalid(said));
+    }
+    Ok(())
+}
+
+fn is_key(key: &[u8]) -> bool {
+    let word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    // The last of 22 holds two bits that count and four that are none.
+    key.len() == 24
+        && key[..22].iter().all(word)
+        && key.ends_with(b"==")
+        && matches!(key[21], b'A' | b'Q' | b'g' | b'w')
+}
+
+/// What an upgrade is to be given.
+pub(super) struct Wanted {
+    pub(super) target: String,
+    /// As the node is to get them.
+    pub(super) headers: HeaderMap,
+    pub(super) on_client: OnUpgrade,
+    pub(super) place: SocketPlace,
+    pub(super) connect_timeout: Duration,
+    pub(super) upgrade_timeout: Duration,
+}
+
+/// What a node made of an upgrade.
+enum Asked {
+    Taken(Response<Incoming>),
+    Refused(Response<Body>),
+    /// It takes nobody right now.
+    Full,
+    Failed(io::Error),
+}
+
+/// Asks one node after the other, and joins the client to the first that takes it. Answers by whom it
+/// was answered, too.
+pub(super) async fn open(
+    mut wanted: Wanted,
+    nodes: &[Arc<Backend>],
+    later: Duration,
+) -> Result<(Response<Body>, Arc<Backend>), Problem> {
+    wanted
+        .headers
+        .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    wanted
+        .headers
+        .insert(UPGRADE, HeaderValue::from_static("websocket"));
+    for node in nodes.iter().take(TRIES) {
+        let place = node.tunnels().enter();
+        match ask(node, &wanted).await {
+            Asked::Taken(taken) => {
+                node.worked();
+                let answer = switching(&taken);
+                let on_node = hyper::upgrade::on(taken);
+                let (client, user) = (wanted.on_client, wanted.place);
+                actix_rt::spawn(join(client, on_node, place, user));
+                return Ok((answer, node.clone()));
+            }
+            Asked::Refused(answer) => {
+                node.worked();
+                return Ok((answer, node.clone()));
+            }
+            Asked::Full => {
+                counter!("fireside_lb_fall_overs_total", "reason" => "full").increment(1);
+            }
+            Asked::Failed(error) => {
+                tracing::debug!(node = node.name(), %error, "an upgrade failed");
+                counter!("fireside_lb_fall_overs_total", "reason" => "failed").increment(1);
+                node.failed();
+            }
+        }
+    }
+    let said = "no node takes new connections right now";
+    Err(Problem::new(ErrorCode::Busy, said).retry_after(later))
+}
+
+async fn ask(node: &Backend, wanted: &Wanted) -> Asked {
+    let connected = timeout(wanted.connect_timeout, connect(node.address())).await;
+    let stream = match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => stream,
+        Err(error) => return Asked::Failed(error),
+    };
+    let answered = async {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // It ends by itself: with the upgrade, or with the sender.
+        actix_rt::spawn(connection.with_upgrades());
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.uri_mut() = wanted.target.parse().unwrap_or_default();
+        *request.headers_mut() = wanted.headers.clone();
+        let answer = sender.send_request(request).await?;
+        if matches!(
+            answer.status(),
+            StatusCode::SWITCHING_PROTOCOLS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            return Ok::<_, hyper::Error>(Ok(answer));
+        }
+        let (mut head, body) = answer.into_parts();
+        let body = Limited::new(body, LONGEST_REFUSAL).collect().await;
+        let body = body.map(http_body_util::Collected::to_bytes);
+        super::headers::strip_hops(&mut head.headers);
+        let body = answer::body(body.unwrap_or_default());
+        Ok(Err(Response::from_parts(head, body)))
+    };
+    match timeout(wanted.upgrade_timeout, answered).await {
+        Ok(Ok(Ok(answer))) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => Asked::Full,
+        Ok(Ok(Ok(answer))) => Asked::Taken(answer),
+        Ok(Ok(Err(refused))) => Asked::Refused(refused),
+        Ok(Err(error)) => Asked::Failed(io::Error::other(error)),
+        Err(_) => Asked::Failed(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    let address: SocketAddr = if let Ok(address) = address.parse() {
+        address
+    } else {
+        let mut found = tokio::net::lookup_host(address).await?;
+        let none = || io::Error::from(io::ErrorKind::NotFound);
+        found.next().ok_or_else(none)?
+    };
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_nodelay(true)?;
+    // Before it is connected, or the window that the node learns is another.
+    socket.set_recv_buffer_size(KERNEL_BUFFER)?;
+    socket.set_send_buffer_size(KERNEL_BUFFER)?;
+    socket.connect(address).await
+}
+
+/// The node's consent, for the client.
+fn switching(taken: &Response<Incoming>) -> Response<Body> {
+    let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    for name in [
+        SEC_WEBSOCKET_ACCEPT,
+        SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_EXTENSIONS,
+    ] {
+        if let Some(value) = taken.headers().get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    answer
+}
+
+/// Takes both sockets out of HTTP and leaves them to a task of their own, which is as small as they are.
+async fn join(client: OnUpgrade, node: OnUpgrade, place: TunnelPlace, user: SocketPlace) {
+    let Ok((client, node)) = tokio::try_join!(client, node) else {
+        // One of them went away before it heard of it.
+        return;
+    };
+    let (Some((client, of_client, permit)), Some((node, of_node))) =
+        (bare_client(client), bare_node(node))
+    else {
+        tracing::error!("an upgraded socket is not the one it was");
+        return;
+    };
+    for socket in [tcp(&client), &node] {
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+        let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
+    }
+    let (number, tunnels) = (place.number(), place.tunnels());
+    let task = actix_rt::spawn(async move {
+        let carried = tunnel::carry(client, node, of_client, of_node).await;
+        drop((place, user, permit));
+        // What the network does is no event.
+        if let Ok(Carried { up, down }) = carried {
+            tracing::debug!(up, down, "a tunnel ended");
+        }
+    });
+    tunnels.attach(number, task.abort_handle());
+}
+
+fn bare_client(upgraded: Upgraded) -> Option<(Stream, Bytes, shared::listener::Permit)> {
+    let parts = upgraded.downcast::<TokioIo<Sentry>>().ok()?;
+    let (stream, permit, unread) = parts.io.into_inner().into_parts();
+    let mut early = parts.read_buf.to_vec();
+    early.extend_from_slice(&unread);
+    Some((stream, Bytes::from(early), permit))
+}
+
+fn bare_node(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    // A copy: the buffer it stands in has room for many kilobytes that would live as long.
+    Some((
+        parts.io.into_inner(),
+        Bytes::copy_from_slice(&parts.read_buf),
+    ))
+}
+
+fn tcp(stream: &Stream) -> &TcpStream {
+    match stream {
+        Stream::Plain(stream) => stream,
+        Stream::Tls(stream) => stream.get_ref().0,
+    }
+}
+
+/// The lines of `Sec-WebSocket-Protocol`, which may hold the token.
+pub(super) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    lines.filter_map(|line| line.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Request<()> {
+        Request::builder()
+            .uri("/v1/ws")
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", "WebSocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .body(())
+            .unwrap()
+    }
+
+    #[test]
+    fn a_handshake_is_checked() {
+        assert!(check(&good()).is_ok());
+        let status = |change: &dyn Fn(&mut Request<()>)| {
+            let mut request = good();
+            change(&mut request);
+            check(&request).unwrap_err().status
+        };
+        let without = |name: &'static str| {
+            status(&move |request: &mut Request<()>| {
+                request.headers_mut().remove(name);
+            })
+        };
+        assert_eq!(without("connection"), 426);
+        assert_eq!(without("upgrade"), 426);
+        assert_eq!(without("sec-websocket-version"), 426);
+        assert_eq!(without("sec-websocket-key"), 400);
+        let with = |name: &'static str, value: &'static str| {
+            status(&move |request: &mut Request<()>| {
+                let value = HeaderValue::from_static(value);
+                request.headers_mut().insert(name, value);
+            })
+        };
+        assert_eq!(with("upgrade", "h2c"), 426);
+        assert_eq!(with("sec-websocket-version", "8"), 426);
+        for key in [
+            "short",
+            "dGhlIHNhbXBsZSBub25jZQ!!",
+            "dGhlIHNhbXBsZSBub25jZR==",
+            "",
+        ] {
+            assert_eq!(with("sec-websocket-key", key), 400, "{key}");
+        }
+        assert_eq!(status(&|request| *request.method_mut() = Method::POST), 405);
+        assert_eq!(
+            status(&|request| *request.version_mut() = Version::HTTP_2),
+            426
+        );
+        let two = status(&|request| {
+            let key = HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA==");
+            request.headers_mut().append("sec-websocket-key", key);
+        });
+        assert_eq!(two, 400);
+    }
+}

@@ -1,0 +1,347 @@
+//! Real nodes and a real store behind a real balancer.
+
+use std::time::Duration;
+
+use loadtest::{
+    ConnectError, Connector, Seen, WsClient,
+    accounts::{Account, Rest},
+    cluster::{Cluster, ClusterPlan, Program},
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use shared::{
+    id::RoomId,
+    protocol::{codec::Encoding, command::SessionStart},
+};
+use tokio::time::{Instant, sleep};
+
+use crate::rig::PATIENCE;
+
+const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::MsgPack];
+
+/// Clients of a test come from one address.
+const SETTINGS: &[(&str, &str)] = &[
+    ("FIRESIDE_LOG", "info,access=info"),
+    ("FIRESIDE_WORKERS", "1"),
+    ("FIRESIDE_REGISTRATION_RATE", "100000/s"),
+    ("FIRESIDE_LOGIN_ADDRESS_RATE", "100000/s"),
+    ("FIRESIDE_UPGRADES_PER_ADDRESS", "100000/s"),
+    ("FIRESIDE_UPGRADES_PER_USER", "1000/s"),
+    ("FIRESIDE_LIMIT_STARTS", "1000/s"),
+    ("FIRESIDE_PASSWORD_HASH_MEMORY_KIB", "1024"),
+    // A test does not wait half a minute for a node that came back.
+    ("FIRESIDE_SLOW_START", "0s"),
+];
+
+/// Two nodes with a door before them.
+struct House {
+    cluster: Cluster,
+    door: Program,
+    rest: Rest,
+}
+
+impl House {
+    async fn build() -> Self {
+        let plan = ClusterPlan {
+            nodes: 2,
+            links: false,
+            shares: true,
+            ..ClusterPlan::default()
+        };
+        let cluster = Cluster::start(&plan.set(SETTINGS)).await.unwrap();
+        let mut door = cluster.balancer().unwrap();
+        door.start().await.unwrap();
+        let rest = Rest::new(door.origin()).unwrap();
+        let house = Self {
+            cluster,
+            door,
+            rest,
+        };
+        house.until_fit(2).await;
+        house
+    }
+
+    async fn until_fit(&self, wanted: usize) {
+        self.until("so many fit nodes", |live| {
+            let nodes = live["nodes"].as_array().unwrap();
+            nodes.iter().filter(|node| node["state"] == "fit").count() == wanted
+        })
+        .await;
+    }
+
+    /// Waits until the live view says so.
+    async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
+        let since = Instant::now();
+        loop {
+            let live = self.door.live().await.unwrap_or_default();
+            if live["nodes"].is_array() && holds(&live) {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "{what}: {live:#}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn person(&self, name: &str) -> Account {
+        let email = format!("{name}@example.org");
+        self.rest.register(name, &email).await.unwrap()
+    }
+
+    fn connector(&self, who: &Account, encoding: Encoding) -> Connector {
+        Connector::new(self.door.address())
+            .token(&who.access_token)
+            .encoding(encoding)
+    }
+
+    async fn session(&self, who: &Account, encoding: Encoding) -> WsClient {
+        let mut socket = self.connector(who, encoding).connect().await.unwrap();
+        socket.start(&SessionStart::default()).await.unwrap();
+        socket
+    }
+
+    /// Two people whom the door puts on two nodes, found by trying.
+    async fn apart(&self, name: &str) -> [Account; 2] {
+        let mut seen: Vec<(String, Account)> = Vec::new();
+        for n in 0..64 {
+            let who = self.person(&format!("{name}{n}")).await;
+            let _socket = self.session(&who, Encoding::Json).await;
+            let node = self.last_node();
+            if let Some(at) = seen.iter().position(|(other, _)| *other != node) {
+                return [seen.swap_remove(at).1, who];
+            }
+            seen.push((node, who));
+        }
+        panic!("64 people on one node of two");
+    }
+
+    /// The node that the last socket was given to: the balancer says so before the client hears of it.
+    fn last_node(&self) -> String {
+        let log = self.door.process().log();
+        let line = log.lines().rfind(|line| line.contains("status=101"));
+        let (_, rest) = line.and_then(|line| line.split_once("backend=\"")).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_people_on_two_nodes_chat_through_the_door() {
+    let house = House::build().await;
+    for (n, encoding) in ENCODINGS.into_iter().enumerate() {
+        let [ann, bob] = house.apart(&format!("pair{n}x")).await;
+        house.rest.befriend(&ann, &bob).await.unwrap();
+        let mut of_ann = house.session(&ann, encoding).await;
+        let mut of_bob = house.session(&bob, encoding).await;
+        // REST goes to the node of whoever asks.
+        let body = json!({"kind": "group", "name": "Raid", "members": [bob.id]});
+        let made = house
+            .rest
+            .call(
+                Method::POST,
+                "/v1/rooms",
+                Some(&body),
+                Some(&ann.access_token),
+            )
+            .await
+            .unwrap();
+        assert_eq!(made.status, 201, "{made:?}");
+        let room: RoomId = serde_json::from_value(made.body["room"]["id"].clone()).unwrap();
+        for round in 0..5 {
+            let said = of_ann
+                .say(&room, &format!("a{round}"), "well met")
+                .await
+                .unwrap();
+            let heard = of_bob.entry(&room, said.seq.get()).await.unwrap();
+            assert_eq!(heard.entry.seq, said.seq);
+            let said = of_bob
+                .say(&room, &format!("b{round}"), "and you")
+                .await
+                .unwrap();
+            of_ann.entry(&room, said.seq.get()).await.unwrap();
+        }
+        let path = format!("/v1/rooms/{room}/messages");
+        for who in [&ann, &bob] {
+            let token = Some(who.access_token.as_str());
+            let page: Value = house
+                .rest
+                .ok(Method::GET, &path, None, token)
+                .await
+                .unwrap();
+            assert_eq!(page["items"].as_array().unwrap().len(), 10, "{page}");
+        }
+        // An upgrade as browsers make it.
+        let browser = Connector::new(house.door.address())
+            .token_as_subprotocol(&ann.access_token)
+            .header("origin", house.door.origin())
+            .encoding(encoding);
+        let mut socket = browser.connect().await.unwrap();
+        socket.start(&SessionStart::default()).await.unwrap();
+        // A message that fills many portions, and frames byte for byte.
+        let long = "long ".repeat(700);
+        let said = socket.say(&room, "long", &long).await.unwrap();
+        let heard = of_bob.entry(&room, said.seq.get()).await.unwrap();
+        let body = serde_json::to_value(&heard.entry).unwrap().to_string();
+        assert!(body.contains(&long), "{body}");
+        socket.close(1000).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_and_what_is_public_are_behind_the_same_door() {
+    let house = House::build().await;
+    let ann = house.person("ann").await;
+    let token = Some(ann.access_token.as_str());
+    let call = async |method: Method, path: &str, token: Option<&str>| {
+        let answer = house.rest.call(method, path, None, token).await.unwrap();
+        (answer.status, answer.body)
+    };
+    let (status, me) = call(Method::GET, "/v1/me", token).await;
+    assert_eq!((status, &me["name"]), (200, &Value::from("ann")), "{me}");
+    assert_eq!(call(Method::GET, "/v1/friends", token).await.0, 200);
+    assert_eq!(call(Method::GET, "/v1/me", None).await.0, 401);
+    for (path, title) in [
+        ("/v1/openapi.json", "Fireside chat"),
+        ("/v1/store/openapi.json", "Fireside store"),
+    ] {
+        let (status, document) = call(Method::GET, path, None).await;
+        assert_eq!((status, &document["info"]["title"]), (200, &title.into()));
+    }
+    assert_eq!(
+        call(Method::GET, "/.well-known/jwks.json", None).await.0,
+        200
+    );
+    // The game's backend, and what it may not reach.
+    let service = Some(Cluster::service_token());
+    let body = json!({"users": [ann.id]});
+    let answer = house
+        .rest
+        .call(Method::POST, "/v1/server/presence", Some(&body), service)
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let inside = format!("/v1/internal/users/{}/friends", ann.id);
+    assert_eq!(call(Method::GET, &inside, service).await.0, 404);
+    // What was taken back is denied at the door.
+    assert_eq!(call(Method::GET, "/v1/rooms", token).await.0, 200);
+    let refused = || async {
+        let metric = house.door.metric("fireside_lb_refused_total").await;
+        metric.unwrap_or_default()
+    };
+    let (status, _) = call(Method::POST, "/v1/auth/logout-all", token).await;
+    assert!((200..300).contains(&status), "{status}");
+    let since = Instant::now();
+    loop {
+        let before = refused().await;
+        let (status, body) = call(Method::GET, "/v1/rooms", token).await;
+        let here = refused().await > before;
+        if status == 401 && here {
+            assert_eq!(body["code"], "unauthenticated");
+            break;
+        }
+        assert!(since.elapsed() < PATIENCE, "{status} {body}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_dies_is_left_at_once_and_one_that_is_stuck_soon() {
+    let mut house = House::build().await;
+    let [ann, bob] = house.apart("x").await;
+    let mut of_ann = house.session(&ann, Encoding::Json).await;
+    let node = house.last_node();
+    let stuck: usize = node.strip_prefix("node-").unwrap().parse().unwrap();
+    let other = format!("node-{}", 1 - stuck);
+
+    // It does not answer any more, and its connections stay.
+    house.cluster.nodes()[stuck]
+        .program
+        .process()
+        .pause()
+        .unwrap();
+    // From the first on, whoever comes is served by the other.
+    for who in [&ann, &bob] {
+        let _socket = house.session(who, Encoding::Json).await;
+        assert_eq!(house.last_node(), other);
+    }
+    house.until_fit(1).await;
+    // Its people are told, though its machine says nothing.
+    let since = Instant::now();
+    while !matches!(of_ann.next().await, Ok(Seen::Closed(_))) {
+        assert!(
+            since.elapsed() < PATIENCE,
+            "the socket of a node that is gone stays open"
+        );
+    }
+    house.cluster.nodes()[stuck]
+        .program
+        .process()
+        .resume()
+        .unwrap();
+    house.until_fit(2).await;
+    // Everybody is back where they belong.
+    let mut of_ann = house.session(&ann, Encoding::Json).await;
+    assert_eq!(house.last_node(), node);
+
+    let process = house.cluster.node_mut(stuck).program.process_mut();
+    process.kill().unwrap();
+    while !matches!(of_ann.next().await, Ok(Seen::Closed(_)) | Err(_)) {}
+    for who in [&ann, &bob] {
+        let _socket = house.session(who, Encoding::Json).await;
+        assert_eq!(house.last_node(), other);
+    }
+    // REST too, also what is not idempotent: nothing was sent where nobody listens.
+    let token = Some(ann.access_token.as_str());
+    let body = json!({"kind": "group", "name": "after", "members": []});
+    let made = house
+        .rest
+        .call(Method::POST, "/v1/rooms", Some(&body), token)
+        .await
+        .unwrap();
+    assert_eq!(made.status, 201, "{made:?}");
+    house.until_fit(1).await;
+
+    // Nobody is left: everybody is asked to come back, at a time.
+    let process = house.cluster.node_mut(1 - stuck).program.process_mut();
+    process.kill().unwrap();
+    let error = house
+        .connector(&ann, Encoding::Json)
+        .connect()
+        .await
+        .unwrap_err();
+    let ConnectError::Http { status, body, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(status, 503, "{body}");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["code"], "busy");
+    assert!(body["retry_after_ms"].as_u64().is_some(), "{body}");
+    house.until_fit(0).await;
+    let since = Instant::now();
+    while house.door.is_ready().await {
+        assert!(since.elapsed() < PATIENCE, "ready with nobody behind");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_is_given_nobody_and_the_balancer_stops_after_its_last_socket() {
+    let mut house = House::build().await;
+    let [ann, _] = house.apart("y").await;
+    let socket = house.session(&ann, Encoding::MsgPack).await;
+    let node = house.last_node();
+    let stopping: usize = node.strip_prefix("node-").unwrap().parse().unwrap();
+    drop(socket);
+    let program = &mut house.cluster.node_mut(stopping).program;
+    assert!(program.terminate().await.unwrap().success());
+    // It withdrew, and is forgotten altogether.
+    house
+        .until("the node is forgotten", |live| {
+            live["nodes"]
+                .as_array()
+                .is_some_and(|nodes| nodes.len() == 1)
+        })
+        .await;
+    let socket = house.session(&ann, Encoding::MsgPack).await;
+    house.until("a tunnel", |live| live["tunnels"] == 1).await;
+    drop(socket);
+    assert!(house.door.terminate().await.unwrap().success());
+}

@@ -1,0 +1,79 @@
+//! A socket that stands where a node would, and keeps every byte that comes: what this says is that
+//! nothing did.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+/// What a recorder answers to everything but the question whether it is ready.
+const ANSWER: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}";
+
+/// The socket.
+pub(crate) struct Recorded {
+    address: String,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Recorded {
+    /// Listens.
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let kept = heads.clone();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(keep(socket, kept.clone()));
+            }
+        });
+        Self { address, heads }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Every request that came, head and body, but for those that ask whether it is ready.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+async fn keep(mut socket: TcpStream, kept: Arc<Mutex<Vec<String>>>) {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        match socket.read(&mut piece).await {
+            Ok(read) if read > 0 => bytes.extend_from_slice(&piece[..read]),
+            _ => break,
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = head
+            .to_ascii_lowercase()
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
+            .unwrap_or(0);
+        if body.len() < length {
+            continue;
+        }
+        if !head.starts_with("GET /readyz ") {
+            kept.lock().unwrap().push(text.clone());
+        }
+        bytes.clear();
+        if socket.write_all(ANSWER).await.is_err() {
+            return;
+        }
+    }
+    // Not a whole request, and yet something came.
+    if !bytes.is_empty() {
+        let rest = String::from_utf8_lossy(&bytes).into_owned();
+        kept.lock().unwrap().push(rest);
+    }
+}
