@@ -13,9 +13,12 @@ use shared::{
     id::RoomId,
     protocol::{codec::Encoding, command::SessionStart},
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep},
+};
 
-use crate::rig::PATIENCE;
+use crate::{rig::PATIENCE, tls};
 
 const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::MsgPack];
 
@@ -340,8 +343,81 @@ async fn a_node_that_stops_is_given_nobody_and_the_balancer_stops_after_its_last
                 .is_some_and(|nodes| nodes.len() == 1)
         })
         .await;
-    let socket = house.session(&ann, Encoding::MsgPack).await;
+    let mut socket = house.session(&ann, Encoding::MsgPack).await;
     house.until("a tunnel", |live| live["tunnels"] == 1).await;
-    drop(socket);
-    assert!(house.door.terminate().await.unwrap().success());
+    // The balancer stops: nobody comes in, who is in stays, and with the last it ends.
+    let address = house.door.address().to_owned();
+    let last = async {
+        let since = Instant::now();
+        while TcpStream::connect(&address).await.is_ok() {
+            assert!(
+                since.elapsed() < PATIENCE,
+                "a balancer that stops takes people in"
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+        socket.until_pong().await.unwrap();
+        drop(socket);
+    };
+    let (ended, ()) = tokio::join!(house.door.terminate(), last);
+    assert!(ended.unwrap().success());
+}
+
+/// What is carried over TLS is the same, in both directions and at length.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_chat_over_tls() {
+    let house = House::build().await;
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = tls::write(folder.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let mut door = house.cluster.balancer().unwrap();
+    door.set([
+        ("FIRESIDE_TLS_CERTIFICATE", file("cert.pem")),
+        ("FIRESIDE_TLS_KEY", file("key.pem")),
+    ]);
+    door.start().await.unwrap();
+    // Clients of tests speak no TLS: a socket that does it for them.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let behind = door.address().to_owned();
+    tokio::spawn(async move {
+        while let Ok((mut plain, _)) = listener.accept().await {
+            let secure = tls::connect(&behind, &certificate, b"http/1.1").await;
+            let mut secure = secure.unwrap();
+            tokio::spawn(async move {
+                let _ = tokio::io::copy_bidirectional(&mut plain, &mut secure).await;
+            });
+        }
+    });
+    let [ann, bob] = house.apart("tls").await;
+    house.rest.befriend(&ann, &bob).await.unwrap();
+    let mut sockets = Vec::new();
+    for (who, encoding) in [&ann, &bob].into_iter().zip(ENCODINGS) {
+        let connector = Connector::new(&address);
+        let connector = connector.token(&who.access_token).encoding(encoding);
+        let mut socket = connector.connect().await.unwrap();
+        socket.start(&SessionStart::default()).await.unwrap();
+        sockets.push(socket);
+    }
+    let room = RoomId::direct(&ann.id, &bob.id);
+    let body = json!({"kind": "dm", "members": [bob.id]});
+    let token = Some(ann.access_token.as_str());
+    let made = house
+        .rest
+        .call(Method::POST, "/v1/rooms", Some(&body), token);
+    assert_eq!(made.await.unwrap().body["room"]["id"], room.as_str());
+    let long = "long ".repeat(600);
+    for n in 0..40 {
+        let said = sockets[n % 2]
+            .say(&room, &format!("n{n}"), &long)
+            .await
+            .unwrap();
+        sockets[(n + 1) % 2]
+            .entry(&room, said.seq.get())
+            .await
+            .unwrap();
+    }
+    for socket in sockets {
+        socket.close(1000).await.unwrap();
+    }
 }

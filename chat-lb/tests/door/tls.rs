@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A certificate for `chat.example`, in these files.
-fn write(folder: &Path) -> CertificateDer<'static> {
+pub(crate) fn write(folder: &Path) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed(vec!["chat.example".to_owned()]).unwrap();
     // The key first: a pair that does not fit is refused, and read again when the other changes.
     std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
@@ -35,7 +35,7 @@ fn write(folder: &Path) -> CertificateDer<'static> {
 }
 
 /// A connection of somebody who believes this certificate alone.
-async fn connect(
+pub(crate) async fn connect(
     address: &str,
     certificate: &CertificateDer<'static>,
     speaks: &[u8],
