@@ -126,6 +126,22 @@ impl House {
     }
 }
 
+/// Waits until no thread of a process runs any more: a signal takes its time on a busy machine.
+async fn until_stopped(pid: u32) {
+    let since = Instant::now();
+    let stopped = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    };
+    while !std::fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .all(stopped)
+    {
+        assert!(since.elapsed() < PATIENCE, "the process does not stop");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_people_on_two_nodes_chat_through_the_door() {
     let house = House::build().await;
@@ -255,11 +271,9 @@ async fn a_node_that_dies_is_left_at_once_and_one_that_is_stuck_soon() {
     let other = format!("node-{}", 1 - stuck);
 
     // It does not answer any more, and its connections stay.
-    house.cluster.nodes()[stuck]
-        .program
-        .process()
-        .pause()
-        .unwrap();
+    let process = house.cluster.nodes()[stuck].program.process();
+    process.pause().unwrap();
+    until_stopped(process.pid().unwrap()).await;
     // From the first on, whoever comes is served by the other.
     for who in [&ann, &bob] {
         let _socket = house.session(who, Encoding::Json).await;
