@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use shared::{
-    auth::{Auth, Claims, Revocations, TokenError},
+    auth::{Auth, Claims, Revocations, STORE_TOKEN, TokenError},
     id::Timestamp,
     revoked::{Mark, RedisRevoked, Revoked, RevokedSet as _},
     settings::Secret,
@@ -43,17 +43,46 @@ impl Tokens {
         Ok(claims)
     }
 
+    /// Who shows this to the store.
+    pub async fn of_store(&self, token: &str) -> Result<Caller, TokenError> {
+        if token.starts_with(STORE_TOKEN) {
+            return Ok(Caller::StoreService);
+        }
+        if self.knows_the_secret(token) {
+            return Ok(Caller::Service);
+        }
+        let claims = self.auth.authenticate(token).await?;
+        if claims.is_service() {
+            return Ok(Caller::Service);
+        }
+        Ok(Caller::Person(Box::new(claims)))
+    }
+
     /// Whether a service shows this: the services' secret, or a token of the scope `server`.
     pub async fn service(&self, token: &str) -> Result<(), TokenError> {
-        let knows = self.service_token.as_ref().is_some_and(|secret| {
-            let secret = secret.expose().as_bytes();
-            !secret.is_empty() && bool::from(secret.ct_eq(token.as_bytes()))
-        });
-        if knows || self.auth.authenticate(token).await?.is_service() {
+        if self.knows_the_secret(token) || self.auth.authenticate(token).await?.is_service() {
             return Ok(());
         }
         Err(TokenError::WrongScope)
     }
+
+    fn knows_the_secret(&self, token: &str) -> bool {
+        self.service_token.as_ref().is_some_and(|secret| {
+            let secret = secret.expose().as_bytes();
+            !secret.is_empty() && bool::from(secret.ct_eq(token.as_bytes()))
+        })
+    }
+}
+
+/// Who shows a token to the store.
+#[derive(Debug)]
+pub enum Caller {
+    /// A person.
+    Person(Box<Claims>),
+    /// One of our services.
+    Service,
+    /// A service with a token that the store made, which the store alone can judge.
+    StoreService,
 }
 
 impl std::fmt::Debug for Tokens {

@@ -10,8 +10,8 @@ pub struct DoorSettings {
     /// The longest head of a request
     #[arg(long, default_value = "16KiB")]
     pub max_head: ByteSize,
-    /// The longest body of a request
-    #[arg(long, default_value = "256KiB")]
+    /// The longest body of a request; of one to a node, or of nobody who is known, 256KiB at most
+    #[arg(long, default_value = "2MiB")]
     pub max_body: ByteSize,
     /// How long a request's body may take to arrive
     #[arg(long, value_parser = duration, default_value = "10s")]

@@ -40,6 +40,8 @@ use shared::{
     telemetry::{Metric, RequestId, method_label},
 };
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 pub use answer::Body;
 pub use limits::SocketPlace;
 pub use route::{Route, plain};
@@ -50,11 +52,17 @@ use crate::{
     door::{DoorSettings, Doorstep},
     nodes::{Backend, Pool},
     pin::Key,
-    token::Tokens,
+    token::{Caller, Tokens},
 };
 use forward::{Forwarding, Outgoing};
 use headers::{REQUEST_ID, TRACEPARENT, Told, text};
 use limits::Limits;
+
+/// The longest body of a request to a node, or of nobody who is known: it is held here while it
+/// arrives.
+const SMALL_BODY: usize = 256 << 10;
+/// So many longer ones may be held at once; more are refused as `busy`.
+const LARGE_BODIES: usize = 64;
 
 /// The metrics of this module, besides those of every HTTP service.
 pub const METRICS: &[Metric] = &[
@@ -97,6 +105,7 @@ pub struct Gateway {
     door: DoorSettings,
     settings: GatewaySettings,
     limits: Limits,
+    large_bodies: Semaphore,
     counts: Counts,
 }
 
@@ -156,6 +165,7 @@ impl Gateway {
             proxies: parts.proxies,
             door: parts.door,
             settings: parts.settings,
+            large_bodies: Semaphore::new(LARGE_BODIES),
             counts: Counts::default(),
         }
     }
@@ -165,8 +175,32 @@ impl Gateway {
         &self.counts
     }
 
+    /// A place for one more large body.
+    fn large_body(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.large_bodies.try_acquire().map_err(|_| {
+            let said = "too many large requests at once";
+            Problem::new(ErrorCode::Busy, said).retry_after(self.limits.later())
+        })
+    }
+
     fn allowed(&self) -> &[Origin] {
         &self.settings.allowed_origins
+    }
+
+    /// For the store, which shows some things to everybody: whether it is somebody who is known. A token
+    /// that does not hold is refused, also where none is needed.
+    async fn anybody(&self, headers: &HeaderMap) -> Result<bool, Problem> {
+        let token = match bearer(authorization(headers)?) {
+            Ok(token) => token,
+            Err(TokenError::Missing) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        match self.tokens.of_store(token).await? {
+            Caller::Person(claims) => self.limits.request_of(&claims.sub)?,
+            // Of the latter only the store can say whether it holds.
+            Caller::Service | Caller::StoreService => {}
+        }
+        Ok(true)
     }
 
     async fn person(&self, headers: &HeaderMap) -> Result<Claims, Problem> {
@@ -288,21 +322,29 @@ impl Worker {
             Route::Node => {
                 let user = gateway.person(headers).await?.sub;
                 let nodes = gateway.nodes.of_user(Key::of(user.as_str()));
-                self.forward(asked, &nodes).await
+                self.forward(asked, &nodes, SMALL_BODY).await
             }
             Route::Server => {
                 gateway
                     .tokens
                     .service(bearer(authorization(headers)?)?)
                     .await?;
-                self.forward(asked, &gateway.nodes.by_load()).await
+                self.forward(asked, &gateway.nodes.by_load(), SMALL_BODY)
+                    .await
             }
             Route::Store => {
-                gateway.person(headers).await?;
-                self.forward(asked, &gateway.stores.by_load()).await
+                let known = gateway.anybody(headers).await?;
+                let most = if known { usize::MAX } else { SMALL_BODY };
+                self.forward(asked, &gateway.stores.by_load(), most).await
             }
-            Route::AnyNode => self.forward(asked, &gateway.nodes.by_load()).await,
-            Route::PublicStore => self.forward(asked, &gateway.stores.by_load()).await,
+            Route::AnyNode => {
+                self.forward(asked, &gateway.nodes.by_load(), SMALL_BODY)
+                    .await
+            }
+            Route::PublicStore => {
+                self.forward(asked, &gateway.stores.by_load(), SMALL_BODY)
+                    .await
+            }
             Route::Page => {
                 let path = asked.request.uri().path();
                 answer::page(method, path, headers).map(|page| (page, None))
@@ -311,7 +353,12 @@ impl Worker {
         }
     }
 
-    async fn forward(&self, asked: Asked, backends: &[Arc<Backend>]) -> Result<Answered, Problem> {
+    async fn forward(
+        &self,
+        asked: Asked,
+        backends: &[Arc<Backend>],
+        longest_body: usize,
+    ) -> Result<Answered, Problem> {
         let door = &self.gateway.door;
         let Asked {
             request,
@@ -321,7 +368,13 @@ impl Worker {
             secure,
         } = asked;
         let (head, body) = request.into_parts();
-        let body = forward::whole(body, door.max_body.as_usize(), door.body_timeout).await?;
+        let large = body.size_hint().lower() > SMALL_BODY as u64 && longest_body > SMALL_BODY;
+        // Held until the body is with a back end.
+        let place = large.then(|| self.gateway.large_body());
+        let _held = place.transpose()?;
+        let most = if large { longest_body } else { SMALL_BODY };
+        let most = door.max_body.as_usize().min(most);
+        let body = forward::whole(body, most, door.body_timeout).await?;
         let mut outgoing = Outgoing {
             method: head.method,
             target: target(&head.uri),

@@ -264,11 +264,11 @@ async fn games_with_tokens() {
         cases.push((of(headers.clone()), 401, "unauthenticated"));
         let upgrade = request("GET", "/v1/ws", &format!("{HANDSHAKE}{headers}"), "");
         cases.push((upgrade, 401, "unauthenticated"));
-        cases.push((
-            request("GET", "/v1/me", &headers, ""),
-            401,
-            "unauthenticated",
-        ));
+        // The store shows some things to everybody, and nothing to a token that does not hold.
+        if headers.contains("Authorization") {
+            let of_store = request("GET", "/v1/me", &headers, "");
+            cases.push((of_store, 401, "unauthenticated"));
+        }
         cases.push((
             request("POST", "/v1/server/rooms", &headers, ""),
             401,

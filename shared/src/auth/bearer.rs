@@ -7,6 +7,9 @@ use super::TokenError;
 /// The prefix of the subprotocol a browser puts its token into, having no other way to send it.
 const PROTOCOL_PREFIX: &str = "bearer.";
 
+/// How service tokens begin that a store made: opaque, and the store's alone to judge.
+pub const STORE_TOKEN: &str = "fsvc_";
+
 /// The token of `Authorization: Bearer TOKEN`.
 pub fn bearer_token(headers: &HeaderMap) -> Result<&str, TokenError> {
     bearer(authorization(headers))

@@ -24,7 +24,7 @@ mod revocations;
 mod settings;
 mod verifier;
 
-pub use bearer::{bearer, bearer_from_protocols, bearer_of_upgrade, bearer_token};
+pub use bearer::{STORE_TOKEN, bearer, bearer_from_protocols, bearer_of_upgrade, bearer_token};
 pub use claims::{AUDIENCE, Claims, SERVER_SCOPE};
 pub use error::{KeyError, TokenError};
 #[cfg(feature = "http-client")]

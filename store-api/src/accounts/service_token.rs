@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How such a token begins.
-const PREFIX: &str = "fsvc_";
+const PREFIX: &str = shared::auth::STORE_TOKEN;
 /// Bytes of its secret.
 const SECRET_BYTES: usize = 32;
 /// The most of them.
