@@ -126,6 +126,8 @@ impl Store {
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.now();
         let ended = now.as_millis();
+        // First, since others wait for it: a node that comes back is told what it missed.
+        self.outbox().sweep(self.database(), now).await?;
         // A transaction each: one that held expired tokens while it waited for a session that is
         // just being ended, tokens and all, would be a deadlock.
         let tx = self.database().begin().await?;
@@ -148,8 +150,7 @@ impl Store {
         self.database().commit(tx).await?;
         self.forget_old_service_tokens().await?;
         self.forget_old_keys().await?;
-        self.forget_old_searches().await?;
-        self.outbox().sweep(self.database(), now).await
+        self.forget_old_searches().await
     }
 }
 

@@ -108,6 +108,61 @@ fn events_of_one_pair_keep_their_order_whoever_delivers() {
     });
 }
 
+#[test]
+fn two_processes_sell_a_game_and_redeem_a_card_once() {
+    run(Backend::Postgres, async |app: TestApp| {
+        let twin = app.twin().await;
+        let publisher = app.publisher("Oak").await;
+        let mut games = Vec::new();
+        for number in 0..3 {
+            games.push(
+                app.game(&publisher, &format!("game-{number}"), |_| ())
+                    .await,
+            );
+        }
+        let codes = app.gift_cards(2000, "USD", 3).await;
+        let mut owned = 0;
+        for code in &codes {
+            let (ann, bob) = (app.user("Ann").await, app.user("Bob").await);
+            let (one, other) = tokio::join!(app.redeem(&ann, code), twin.redeem(&bob, code));
+            let statuses = [one.status.as_u16(), other.status.as_u16()];
+            assert!(
+                statuses == [200, 404] || statuses == [404, 200],
+                "{statuses:?}"
+            );
+            let winner = if statuses[0] == 200 { ann } else { bob };
+            // 20.00 is enough for two of three that cost 10.00 each; each is tried by both.
+            let tries = games.iter().enumerate().flat_map(|(number, game)| {
+                let (winner, app, twin) = (&winner, &app, &twin);
+                [app, twin].into_iter().enumerate().map(move |(at, store)| {
+                    let key = format!("process-{at}-game-{number}");
+                    async move { store.buy(winner, &key, &[game]).await.status.as_u16() }
+                })
+            });
+            let bought = join_all(tries).await;
+            assert_eq!(bought.iter().filter(|status| **status == 201).count(), 2);
+            assert!(
+                bought.iter().all(|status| [201, 409].contains(status)),
+                "{bought:?}"
+            );
+            assert_eq!(twin.balance(&winner).await, 0);
+            owned += 2;
+        }
+        let sold = app
+            .send(app.request(Method::GET, "/v1/games", None))
+            .await
+            .expect(200);
+        let sold = sold["items"].as_array().unwrap().iter();
+        assert_eq!(
+            sold.map(|game| game["sold"].as_i64().unwrap()).sum::<i64>(),
+            owned
+        );
+        app.check_ledger().await;
+        twin.end().await;
+        app
+    });
+}
+
 #[tokio::test]
 async fn processes_that_start_together_make_one_schema() {
     let url = postgres::database().await;
