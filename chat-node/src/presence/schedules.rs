@@ -719,6 +719,13 @@ fn pure_presence_comes_to_the_merge_in_any_schedule() {
     none_fails(SEEDS, |seed| play(seed, Plant::Nothing));
 }
 
+/// Of somebody whom a dead node left, their next node told before the reaper did, which then took its
+/// friends to know.
+#[test]
+fn what_failed_of_presence_once_holds() {
+    assert_eq!(play(13_436, Plant::Nothing), Wrong::new());
+}
+
 #[test]
 fn what_is_broken_in_presence_is_seen() {
     let plants = [

@@ -243,6 +243,18 @@ impl Bench {
         self.roster.settled(user, settled, self.now)
     }
 
+    /// The store has this of `user`, and no other node has anything.
+    fn settle_due(&mut self, user: &UserId, held: Option<DeviceState>, version: u64) {
+        let settled = Settled {
+            total: held.clone(),
+            held,
+            elsewhere: None,
+            version,
+            tell: true,
+        };
+        self.roster.settled(user, settled, self.now);
+    }
+
     /// Another node's news come. Answers whether they are new.
     fn hear(&mut self, user: &UserId, total: Option<Availability>, version: u64) -> bool {
         let total = total.map(state);
@@ -320,6 +332,33 @@ fn what_nobody_told_is_told_when_something_was_lost() {
     assert_eq!(news.after, Some(state(INVISIBLE)));
     bench.roster.doubt_heard(bench.now);
     assert_eq!(bench.secs(60), [], "told now");
+}
+
+/// Seed 6213 of the simulation: until the store knows of the new session, others tell it nothing.
+#[test]
+fn who_comes_while_their_going_is_on_its_way_is_not_noticed_yet() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    let roster = &mut bench.roster;
+    roster.connected(session(1), &a, state(ONLINE), bench.now);
+    let online = roster.due(bench.now, 10).remove(0).held;
+    roster.taken(&a, online.as_ref());
+    bench.settle_due(&a, online, 1);
+    bench.now += PACE.damping;
+    let roster = &mut bench.roster;
+    roster.ended(session(1), &a, bench.now);
+    assert_eq!(roster.due(bench.now, 10).len(), 1);
+    roster.connected(session(2), &a, state(ONLINE), bench.now);
+    assert!(!roster.is_noticed(&a));
+    // Whatever became of the going.
+    roster.failed(&a, bench.now, PACE.damping);
+    assert!(!roster.is_noticed(&a));
+    let since = Timestamp::from_millis(5);
+    roster.falls_behind(&a, since);
+    bench.now += PACE.damping;
+    let online = roster.due(bench.now, 10).remove(0).held;
+    assert_eq!(roster.taken(&a, online.as_ref()), Some(since));
+    assert!(roster.is_noticed(&a));
 }
 
 /// A node died that may not have told what it changed; another has told it since.

@@ -134,6 +134,9 @@ impl Tracked {
         // What nobody here told at this version, another may have had to tell.
         let known = self.version > version || (self.version == version && !self.silent);
         if !known {
+            // What this node owes others know only from it: who told this took them to know better.
+            let owes = matches!(&self.told, Told::This(told) if seen(told.as_ref()) != seen(total));
+            self.unsure |= self.owed && owes;
             self.told = Told::This(total.cloned());
             self.version = version;
             self.silent = false;
