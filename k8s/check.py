@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Checks everything in k8s/: `./test k8s` installs what it needs and runs it.
+
+- every overlay renders, and is valid by the schemas of the Kubernetes versions we support;
+- what refers to something finds it: Services their pods, probes their ports, pods their settings;
+- a setting that a pod is given is one that its program knows;
+- a metric that an alert or the dashboard reads is one that docs/operations.md lists;
+- policies (checkov), the Dockerfile (hadolint, checkov), the alerts (promtool, with tests of each).
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import kubernetes_validate
+import yaml
+
+HERE = pathlib.Path(__file__).resolve().parent
+VERSIONS = ["1.31", "1.33", "1.36"]
+OVERLAYS = ["dev", "prod", "blue-green"]
+PROGRAMS = ["chat-lb", "chat-node", "store-api"]
+# Objects of operators, which are in no schema of Kubernetes itself.
+OPERATORS = {"PodMonitor", "PrometheusRule"}
+# Policies we do not follow, and why.
+NOT_FOLLOWED = {
+    "CKV_K8S_11": "a CPU limit stops a node that has work to do in the middle of it",
+    "CKV_K8S_15": "tags are versions and never move",
+    "CKV_K8S_35": "settings are variables, and the programs show them nowhere",
+    "CKV_K8S_43": "the images are built by whoever deploys them",
+}
+
+failures = []
+
+
+def fail(what):
+    failures.append(what)
+    print(f"FAILED {what}", file=sys.stderr)
+
+
+def run(what, *command, **more):
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    except FileNotFoundError as missing:
+        sys.exit(f"{what}: {missing.filename} is not there; `./test k8s` builds and installs everything")
+    if done.returncode != 0:
+        fail(f"{what}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def containers(thing):
+    return thing["spec"]["template"]["spec"]["containers"]
+
+
+def validate(overlay, things):
+    for version in VERSIONS:
+        for thing in things:
+            if thing["kind"] in OPERATORS:
+                continue
+            try:
+                kubernetes_validate.validate(thing, version, strict=True)
+            except Exception as error:  # noqa: BLE001: every kind of its errors means the same
+                fail(f"{overlay}: {name(thing)} is not valid in {version}: {error}")
+
+
+def name(thing):
+    return f"{thing['kind']}/{thing['metadata']['name']}"
+
+
+def refer(overlay, things):
+    """Names within an overlay lead somewhere."""
+    named = {(thing["kind"], thing["metadata"]["name"]): thing for thing in things}
+    workloads = [t for t in things if t["kind"] in ("Deployment", "StatefulSet")]
+    pods = {name(t): t["spec"]["template"]["metadata"]["labels"] for t in workloads}
+
+    def selected(labels):
+        return [n for n, own in pods.items() if labels.items() <= own.items()]
+
+    for thing in things:
+        spec = thing.get("spec", {})
+        if thing["kind"] == "Service":
+            of = selected(spec["selector"])
+            if not of:
+                fail(f"{overlay}: {name(thing)} selects no pods")
+            for port in spec["ports"]:
+                for workload in (t for t in workloads if name(t) in of):
+                    ports = [p["name"] for c in containers(workload) for p in c["ports"]]
+                    if port["targetPort"] not in ports:
+                        fail(f"{overlay}: {name(thing)} wants {port['targetPort']} of {name(workload)}")
+        elif thing["kind"] == "PodDisruptionBudget":
+            if not selected(spec["selector"]["matchLabels"]):
+                fail(f"{overlay}: {name(thing)} selects no pods")
+        elif thing["kind"] == "HorizontalPodAutoscaler":
+            of = spec["scaleTargetRef"]
+            if (of["kind"], of["name"]) not in named:
+                fail(f"{overlay}: {name(thing)} scales what is not there")
+        elif thing["kind"] == "NetworkPolicy":
+            labels = spec["podSelector"].get("matchLabels", {})
+            if not selected(labels):
+                fail(f"{overlay}: {name(thing)} selects no pods")
+    services = [t["metadata"]["name"] for t in things if t["kind"] == "Service"]
+    for thing in workloads:
+        template = thing["spec"]["template"]["spec"]
+        account = template.get("serviceAccountName")
+        if account and ("ServiceAccount", account) not in named:
+            fail(f"{overlay}: {name(thing)} has no account {account}")
+        if thing["kind"] == "StatefulSet" and thing["spec"]["serviceName"] not in services:
+            fail(f"{overlay}: {name(thing)} has no service {thing['spec']['serviceName']}")
+        for container in template["containers"]:
+            ports = [port["name"] for port in container["ports"]]
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                ways = container.get(probe, {})
+                for way in ("httpGet", "tcpSocket"):
+                    if way in ways and ways[way]["port"] not in ports:
+                        fail(f"{overlay}: {probe} of {name(thing)} asks a port it does not have")
+            for source in container.get("envFrom", []):
+                config = source["configMapRef"]["name"]
+                if ("ConfigMap", config) not in named:
+                    fail(f"{overlay}: {name(thing)} has no settings {config}")
+            for variable in container.get("env", []):
+                hosts = re.findall(r"(?:http|redis|postgres)://(?:[^/@]*@)?([a-z-]+):", variable.get("value", ""))
+                for host in hosts:
+                    if host not in services:
+                        fail(f"{overlay}: {variable['name']} of {name(thing)} names {host}, which is no Service")
+
+
+def secrets(overlay, things, known):
+    """What pods take from Secrets is in those that k8s/README.md, or the overlay, lists."""
+    for thing in things:
+        if thing["kind"] not in ("Deployment", "StatefulSet"):
+            continue
+        for container in containers(thing):
+            for variable in container.get("env", []):
+                key = variable.get("valueFrom", {}).get("secretKeyRef", {}).get("key")
+                if key and key not in known:
+                    fail(f"{overlay}: {name(thing)} wants {key} of a Secret, which nobody lists")
+
+
+def settings(overlay, things, programs):
+    """Variables are settings of the program that gets them."""
+    shared = {
+        t["metadata"]["name"]: t["data"] for t in things if t["kind"] == "ConfigMap" and "data" in t
+    }
+    for thing in things:
+        if thing["kind"] not in ("Deployment", "StatefulSet"):
+            continue
+        for container in containers(thing):
+            if container["name"] not in programs:
+                continue
+            given = {v["name"] for v in container.get("env", [])}
+            for source in container.get("envFrom", []):
+                given |= shared.get(source["configMapRef"]["name"], {}).keys()
+            known = programs[container["name"]]
+            for variable in sorted(v for v in given if v.startswith("FIRESIDE_")):
+                if variable not in known:
+                    fail(f"{overlay}: {container['name']} knows no {variable}")
+
+
+def metrics():
+    """Alerts and the dashboard read metrics that there are."""
+    page = (HERE / "../docs/operations.md").read_text()
+    listed = set(re.findall(r"^\| `((?:fireside|process)_\w+)` \|", page, re.MULTILINE))
+    read = set()
+    for file in ("alerts.yaml", "alerts.test.yaml", "dashboard.json"):
+        text = (HERE / "components/monitoring" / file).read_text()
+        read |= set(re.findall(r"\b(?:fireside|process)_\w+", text))
+    read |= {"fireside_sockets"}  # the autoscaler's
+    for metric in sorted(read - {"fireside_dashboard"}):
+        if metric not in listed and re.sub(r"_(bucket|sum|count)$", "", metric) not in listed:
+            fail(f"no program has the metric {metric}")
+    json.loads((HERE / "components/monitoring/dashboard.json").read_text())
+
+
+def alerts(scratch, promtool):
+    rules = yaml.safe_load((HERE / "components/monitoring/alerts.yaml").read_text())["spec"]
+    (scratch / "alerts.rules.yaml").write_text(yaml.safe_dump(rules))
+    tests = (HERE / "components/monitoring/alerts.test.yaml").read_text()
+    (scratch / "alerts.test.yaml").write_text(tests)
+    run("alerts", promtool, "check", "rules", "alerts.rules.yaml", cwd=scratch)
+    run("tests of the alerts", promtool, "test", "rules", "alerts.test.yaml", cwd=scratch)
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--kubectl", default="kubectl")
+    options.add_argument("--promtool", default="promtool")
+    options.add_argument("--programs", type=pathlib.Path, default=HERE / "../target/debug")
+    options = options.parse_args()
+    tools = pathlib.Path(sys.executable).parent
+
+    programs = {}
+    for program in PROGRAMS:
+        text = run(f"{program} --help", options.programs / program, "--help")
+        programs[program] = set(re.findall(r"\[(FIRESIDE_\w+)\]", text))
+    listed = set(re.findall(r"^\| `([a-z.-]+)` \|", (HERE / "README.md").read_text(), re.MULTILINE))
+
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        files = []
+        for overlay in OVERLAYS:
+            text = run(overlay, options.kubectl, "kustomize", HERE / "overlays" / overlay)
+            things = [thing for thing in yaml.safe_load_all(text) if thing]
+            own = {key for t in things if t["kind"] == "Secret" for key in t.get("data", {})}
+            validate(overlay, things)
+            refer(overlay, things)
+            secrets(overlay, things, listed | own)
+            settings(overlay, things, programs)
+            files.append(scratch / f"{overlay}.yaml")
+            files[-1].write_text(text)
+            print(f"{overlay}: {len(things)} objects", flush=True)
+        metrics()
+        alerts(scratch, options.promtool)
+        checkov = [tools / "checkov", "--quiet", "--compact", "--skip-download"]
+        skipped = ",".join(NOT_FOLLOWED)
+        run("policies", *checkov, "--framework", "kubernetes", "--skip-check", skipped, "-f", *files)
+        run("policies of the Dockerfile", *checkov, "--framework", "dockerfile", "-f", HERE / "Dockerfile")
+        run("the Dockerfile", tools / "hadolint", HERE / "Dockerfile")
+    print("k8s: " + (f"{len(failures)} failures" if failures else "all good"))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
