@@ -23,6 +23,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 VERSIONS = ["1.31", "1.33", "1.36"]
 OVERLAYS = ["dev", "prod", "blue-green"]
 PROGRAMS = ["chat-lb", "chat-node", "store-api"]
+WORKLOADS = ("Deployment", "StatefulSet", "Job")
 # Objects of operators, which are in no schema of Kubernetes itself.
 OPERATORS = {"PodMonitor", "PrometheusRule"}
 # Policies we do not follow, and why.
@@ -73,7 +74,7 @@ def name(thing):
 def refer(overlay, things):
     """Names within an overlay lead somewhere."""
     named = {(thing["kind"], thing["metadata"]["name"]): thing for thing in things}
-    workloads = [t for t in things if t["kind"] in ("Deployment", "StatefulSet")]
+    workloads = [t for t in things if t["kind"] in WORKLOADS]
     pods = {name(t): t["spec"]["template"]["metadata"]["labels"] for t in workloads}
 
     def selected(labels):
@@ -87,7 +88,7 @@ def refer(overlay, things):
                 fail(f"{overlay}: {name(thing)} selects no pods")
             for port in spec["ports"]:
                 for workload in (t for t in workloads if name(t) in of):
-                    ports = [p["name"] for c in containers(workload) for p in c["ports"]]
+                    ports = [p["name"] for c in containers(workload) for p in c.get("ports", [])]
                     if port["targetPort"] not in ports:
                         fail(f"{overlay}: {name(thing)} wants {port['targetPort']} of {name(workload)}")
         elif thing["kind"] == "PodDisruptionBudget":
@@ -110,7 +111,7 @@ def refer(overlay, things):
         if thing["kind"] == "StatefulSet" and thing["spec"]["serviceName"] not in services:
             fail(f"{overlay}: {name(thing)} has no service {thing['spec']['serviceName']}")
         for container in template["containers"]:
-            ports = [port["name"] for port in container["ports"]]
+            ports = [port["name"] for port in container.get("ports", [])]
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 ways = container.get(probe, {})
                 for way in ("httpGet", "tcpSocket"):
@@ -130,7 +131,7 @@ def refer(overlay, things):
 def secrets(overlay, things, known):
     """What pods take from Secrets is in those that k8s/README.md, or the overlay, lists."""
     for thing in things:
-        if thing["kind"] not in ("Deployment", "StatefulSet"):
+        if thing["kind"] not in WORKLOADS:
             continue
         for container in containers(thing):
             for variable in container.get("env", []):
@@ -145,7 +146,7 @@ def settings(overlay, things, programs):
         t["metadata"]["name"]: t["data"] for t in things if t["kind"] == "ConfigMap" and "data" in t
     }
     for thing in things:
-        if thing["kind"] not in ("Deployment", "StatefulSet"):
+        if thing["kind"] not in WORKLOADS:
             continue
         for container in containers(thing):
             if container["name"] not in programs:

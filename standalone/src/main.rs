@@ -25,7 +25,7 @@ fn loader() -> Loader {
     Loader::new(
         "fireside",
         env!("CARGO_PKG_VERSION"),
-        "Friend chat and presence for games: the whole product in one process. Commands: ledger check, role EMAIL ROLE",
+        "Friend chat and presence for games: the whole product in one process. Commands: migrate, ledger check, role EMAIL ROLE",
     )
     // Whoever just tries it out has something to look at.
     .default_for("seed_games", "240")

@@ -1,4 +1,5 @@
-//! What the person at the machine does without a server: `ledger check`, `role EMAIL ROLE`.
+//! What the person at the machine does without a server: `migrate`, `ledger check`,
+//! `role EMAIL ROLE`.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -23,6 +24,8 @@ pub struct Books {
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Command {
+    /// Bring the tables up to date, which every start does too.
+    Migrate,
     /// Hold the books to their rules.
     LedgerCheck,
     /// Give somebody a role.
@@ -56,6 +59,7 @@ impl Command {
     fn take(arguments: &mut Vec<OsString>) -> Option<Self> {
         let word = |place: usize| arguments.get(place).and_then(|text| text.to_str());
         let (command, length) = match (word(0)?, word(1), word(2)) {
+            ("migrate", ..) => (Self::Migrate, 1),
             ("ledger", Some("check"), _) => (Self::LedgerCheck, 2),
             ("role", Some(email), Some(role)) => (Self::Role(email.to_owned(), role.to_owned()), 3),
             _ => return None,
@@ -71,6 +75,11 @@ async fn run(command: Command, books: Books) -> anyhow::Result<bool> {
     let key = books.token.signing_key(data_dir)?;
     let store = Store::open(&books.store, data_dir, &key, &books.token.jwt_issuer).await?;
     let well = match command {
+        // Opening it has done that.
+        Command::Migrate => {
+            println!("the tables are up to date");
+            true
+        }
         Command::LedgerCheck => {
             let report = store.check_ledger().await?;
             for fault in &report.faults {
@@ -107,6 +116,7 @@ mod tests {
         assert_eq!(rest, ["--data-dir", "x"]);
         let role = Command::Role("a@b.c".to_owned(), "operator".to_owned());
         assert_eq!(taken(&["role", "a@b.c", "operator"]).0, Some(role));
+        assert_eq!(taken(&["migrate"]).0, Some(Command::Migrate));
         for other in [&["ledger"][..], &["--data-dir", "ledger", "check"], &[]] {
             assert_eq!(taken(other).0, None);
         }

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let loader = Loader::new(
         "store-api",
         env!("CARGO_PKG_VERSION"),
-        "Accounts, friends and shop of Fireside. Commands: ledger check, role EMAIL ROLE",
+        "Accounts, friends and shop of Fireside. Commands: migrate, ledger check, role EMAIL ROLE",
     )
     .default_for("listen", "127.0.0.1:8104");
     let books = |settings: ServiceSettings| Books {
