@@ -252,6 +252,13 @@ impl Room {
     }
 
     async fn take(&mut self, mut ask: Ask, batch: &mut Batch) {
+        if self.is_ahead(&ask.command) {
+            if !batch.is_empty() {
+                self.queue.push_front(Mail::Ask(ask));
+                return self.flush(std::mem::take(batch)).await;
+            }
+            self.place.behind = true;
+        }
         if self.caught_up().await.is_err() {
             return ask.answer.give(Err(rules::unavailable()));
         }
@@ -315,6 +322,17 @@ impl Room {
             }
             return;
         }
+    }
+
+    /// Whether the caller knows of more than this node: another node told, and died perhaps before it
+    /// told this one. To whoever is right about that, the log must not seem to be another one.
+    fn is_ahead(&self, command: &Command) -> bool {
+        let known = match command {
+            Command::RoomSync(sync) => sync.after,
+            Command::Read(read) => read.seq,
+            _ => return false,
+        };
+        !self.parts.bridge.alone() && self.state().is_some_and(|state| state.head() < known)
     }
 
     /// Appends a batch; afterwards its commands are answered, or back in the queue.

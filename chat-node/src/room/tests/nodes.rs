@@ -207,6 +207,38 @@ async fn who_answers_a_message_nobody_told_of_hears_it_first() {
     assert!(b.seqs_until(5).await.ends_with(&[4, 5]));
 }
 
+/// Whoever was on a node that died before it told the others knows more than those: to them the log
+/// is the one they know, and not a shorter one.
+#[actix_rt::test]
+async fn who_knows_more_than_the_node_is_not_told_to_begin_anew() {
+    let [one, two] = two_that_look(Duration::from_hours(1), 1).await;
+    let room = one.room(RoomKind::Group, &["b", "c"]).await;
+    let (room, epoch) = (room.id, room.epoch);
+    let _c = two.listen("c").await;
+    assert!(two.rooms.authorize(&by("c"), &room).await.is_ok());
+    for n in 5..=7 {
+        let said = appended(one.ask(by("a"), say(&room, &format!("n{n}"))).await);
+        assert_eq!(said.seq.get(), n);
+    }
+    let sync = |after| {
+        Command::RoomSync(shared::protocol::command::RoomSync {
+            room: room.clone(),
+            epoch: Some(epoch.clone()),
+            after: Seq::new(after),
+            limit: None,
+        })
+    };
+    let Ok(ReplyBody::Synced(known)) = two.ask(by("b"), sync(6)).await else {
+        panic!("a page");
+    };
+    let seqs: Vec<u64> = known.entries.iter().map(|e| e.seq.get()).collect();
+    assert_eq!((known.reset, known.head.get(), seqs), (false, 7, vec![7]));
+    let Ok(ReplyBody::Synced(beyond)) = two.ask(by("b"), sync(8)).await else {
+        panic!("a page");
+    };
+    assert!(beyond.reset, "nobody has said that");
+}
+
 #[actix_rt::test]
 async fn an_invitation_that_was_lost_is_made_good() {
     let [one, two] = two(1).await;
