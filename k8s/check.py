@@ -180,6 +180,15 @@ def alerts(scratch, promtool):
     (scratch / "alerts.rules.yaml").write_text(yaml.safe_dump(rules))
     tests = (HERE / "components/monitoring/alerts.test.yaml").read_text()
     (scratch / "alerts.test.yaml").write_text(tests)
+    fire = {
+        test["alertname"]
+        for group in yaml.safe_load(tests)["tests"]
+        for test in group["alert_rule_test"]
+        if test.get("exp_alerts")
+    }
+    for rule in (rule for group in rules["groups"] for rule in group["rules"]):
+        if rule["alert"] not in fire:
+            fail(f"no test shows that {rule['alert']} fires")
     run("alerts", promtool, "check", "rules", "alerts.rules.yaml", cwd=scratch)
     run("tests of the alerts", promtool, "test", "rules", "alerts.test.yaml", cwd=scratch)
 
