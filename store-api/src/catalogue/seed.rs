@@ -112,7 +112,12 @@ fn invent(dice: &mut Dice, now: Timestamp) -> GameText {
         }
     }
     let (scene, twist) = (*dice.pick(SCENES), *dice.pick(TWISTS));
-    let summary = format!("A {category} game {scene}, where {twist}.");
+    let article = if category.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "An"
+    } else {
+        "A"
+    };
+    let summary = format!("{article} {category} game {scene}, where {twist}.");
     let description = format!(
         "{title} is a {category} game {scene}.\n\nNothing here is what it seems: {twist}. \
          Play it for an evening or for a year; it remembers what you did."
