@@ -33,6 +33,7 @@ declare -A ABOUT=(
   [channel]="a channel of 10,000"
   [flood]="typing and presence without measure, and overload"
   [handshakes]="a rush at the door of a full server"
+  [door]="chat-lb beside HAProxy and nginx; needs both (not among the default parts)"
   [nodes]="two nodes beside one, and a node that was killed (not among the default parts)"
 )
 
@@ -80,6 +81,12 @@ part_nodes() {
     one "nodes-$nodes-send" send --runs "$RUNS" --nodes "$nodes" --members 2 --seconds 6
   done
   one nodes-1-comeback comeback --runs "$FEW" --nodes 1
+}
+# What stands before the nodes, each with one thread on a CPU of its own.
+part_door() {
+  cargo build --release --locked --workspace --bins
+  ON=(--server-cpu "${SERVER_CPU:-0}" --load-cpu "${LOAD_CPU:-1}")
+  one door door --runs "$RUNS"
 }
 part_handshakes() { one handshakes handshakes --runs "$FEW"; }
 

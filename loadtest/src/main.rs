@@ -9,8 +9,8 @@ use loadtest::{
     bench::Bench,
     check, drive, graph, record,
     scenario::{
-        Channel, Comeback, Fanout, Flood, Handshakes, Hot, Idle, Instructions, Latency, Mixed,
-        Presence, Scenario, Send, Stalled, Storm, serve_floor,
+        Channel, Comeback, Door, Fanout, Flood, Handshakes, Hot, Idle, Instructions, Latency,
+        Mixed, Presence, Scenario, Send, Stalled, Storm, serve_echo, serve_floor,
     },
 };
 
@@ -144,6 +144,10 @@ enum Task {
         #[command(flatten)]
         scenario: Mixed,
     },
+    /// Measure doors: chat-lb, HAProxy and nginx before the same back end, and none
+    ///
+    /// In turns, each with one thread that serves. A run fails when a socket hears anything but what it said.
+    Door(Door),
     /// Count the instructions of a delivery with callgrind, in both encodings
     Instructions(Instructions),
     /// The process that `fanout` compares with: writes, and nothing else
@@ -155,6 +159,13 @@ enum Task {
         /// How many bytes a frame
         #[arg(long)]
         length: usize,
+    },
+    /// The process behind the doors of `door`: says back what it hears
+    #[command(hide = true)]
+    ServeEcho {
+        /// At how many addresses
+        #[arg(long)]
+        places: usize,
     },
     /// Draw graphs of what `--out` wrote
     ///
@@ -223,6 +234,14 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Mixed { bench, scenario } => measure("mixed", &bench, scenario),
         Task::Instructions(instructions) => {
             instructions.run()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Door(door) => {
+            door.run(&std::env::current_exe()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::ServeEcho { places } => {
+            serve_echo(places)?;
             Ok(ExitCode::SUCCESS)
         }
         Task::ServeFloor { sockets, length } => {

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 use loadtest::{
     cluster::built,
-    measure::{Figure, Progress},
+    measure::{Figure, Progress, Row},
     scenario::{
-        Channel, Comeback, Fanout, Flood, Handshakes, Hot, Latency, Mixed, Presence, Scenario,
-        Send, Stage, Stalled, Storm,
+        Channel, Comeback, Door, Fanout, Flood, Handshakes, Hot, Latency, Mixed, Presence,
+        Scenario, Send, Stage, Stalled, Storm,
     },
     target::{Launch, Server},
 };
@@ -170,6 +170,31 @@ fn a_day_among_friends_leaves_no_hole() {
     ] {
         assert!(value(&figures, name) > 0.0, "{figures:?}");
     }
+}
+
+/// Needs HAProxy and nginx, as `./test tools` installs them.
+#[test]
+fn every_door_gives_back_what_is_said_through_it() {
+    let options = "--runs 1 --round-trips 300 --speakers 16 --from 20 --to 60";
+    let report = scenario::<Door>(options)
+        .run(&built("loadtest").unwrap())
+        .unwrap();
+    for door in ["chat-lb", "haproxy", "nginx"] {
+        let of = |row: &&Row| row.of == door;
+        let of_door: Vec<&Row> = report.rows().iter().filter(of).collect();
+        for name in [
+            "a round trip, 1 in flight",
+            "a round trip, 64 in flight",
+            "an upgrade",
+            "memory of an idle tunnel",
+        ] {
+            let row = of_door.iter().find(|row| row.name == name);
+            assert!(row.is_some_and(|row| row.median.is_finite()), "{report}");
+        }
+    }
+    let direct = report.rows().iter().filter(|row| row.of == "direct");
+    assert!(direct.clone().all(|row| row.name.contains(':')), "{report}");
+    assert!(direct.count() > 0);
 }
 
 #[test]

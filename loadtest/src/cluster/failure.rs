@@ -40,7 +40,7 @@ pub enum Failure {
 
 impl Failure {
     /// For `map_err`: this was tried.
-    pub(super) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         |error| Self::System { what, error }
     }

@@ -7,6 +7,7 @@
 //!   `./test tools` makes outside the checkout.
 //! - [`Program`]: one of our own programs.
 //! - [`Cluster`]: all of them, joined to one chat of many nodes.
+//! - [`Network`]: places with addresses of their own, as pods have them, whose cables can be pulled out.
 //! - [`Proxy`]: a link between two of them that is cut, held or swallowed when it is told to.
 //!
 //! `REDIS_URL` and `MONGODB_URI` name servers that run already; they take the place of
@@ -16,6 +17,7 @@
 mod failure;
 mod many;
 mod mongodb;
+mod network;
 mod port;
 mod process;
 mod program;
@@ -27,8 +29,10 @@ mod redis_sentinel;
 pub use failure::Failure;
 pub use many::{Cluster, ClusterNode, ClusterPlan, Links};
 pub use mongodb::MongoServer;
+pub use network::{Network, Place};
 pub use port::free_port;
 pub use process::ServerProcess;
+pub(crate) use process::find;
 pub use program::{Program, built};
 pub use proxy::{Direction, Flow, Proxy};
 pub use redis::RedisServer;

@@ -254,10 +254,11 @@ impl Drop for ServerProcess {
 }
 
 /// A program by its name, looked for where the shell looks.
-pub(super) fn find(program: &str, install: &'static str) -> Result<PathBuf, Failure> {
+pub(crate) fn find(program: &str, install: &'static str) -> Result<PathBuf, Failure> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain([Path::new("/usr/bin").to_owned()])
+        // Where Debian keeps what only servers need, and not everybody looks.
+        .chain(["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).to_owned()))
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
         .ok_or_else(|| Failure::Missing {

@@ -4,6 +4,7 @@
 mod channel;
 mod comeback;
 mod commit;
+mod door;
 mod fanout;
 mod flood;
 mod floor;
@@ -30,6 +31,7 @@ use shared::protocol::codec::Encoding;
 
 pub use channel::Channel;
 pub use comeback::Comeback;
+pub use door::{Door, serve_echo};
 pub use fanout::Fanout;
 pub use flood::Flood;
 pub use floor::serve as serve_floor;
