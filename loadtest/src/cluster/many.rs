@@ -9,7 +9,7 @@ use std::{
 
 use shared::id::UserId;
 
-use super::{Failure, MongoServer, Program, Proxy, RedisServer};
+use super::{Failure, MongoServer, Network, Place, Program, Proxy, RedisServer, built};
 use crate::accounts::Rest;
 
 /// The secrets of clusters that are started here; they listen on 127.0.0.1 alone.
@@ -32,6 +32,9 @@ pub struct ClusterPlan {
     pub shares: bool,
     /// A Redis URL that the nodes are given instead of that of a server started here.
     pub redis_url: Option<String>,
+    /// Gives every server and every program a place of its own there. It goes with neither `links` nor
+    /// `shares`.
+    pub network: Option<Network>,
 }
 
 impl Default for ClusterPlan {
@@ -43,6 +46,7 @@ impl Default for ClusterPlan {
             links: true,
             shares: false,
             redis_url: None,
+            network: None,
         }
     }
 }
@@ -123,6 +127,7 @@ pub struct Cluster {
     /// What a balancer is told.
     balancers: Vec<(String, String)>,
     programs: Option<PathBuf>,
+    network: Option<Network>,
 }
 
 impl Cluster {
@@ -154,20 +159,24 @@ impl Cluster {
         let redis = match (&plan.redis_url, plan.shares) {
             (Some(_), _) => None,
             (None, true) => Some(Lent::Shared(RedisServer::shared().await?)),
-            (None, false) => Some(Lent::Own(RedisServer::start().await?)),
+            (None, false) => {
+                let place = place(plan.network.as_ref(), "Redis").await?;
+                Some(Lent::Own(RedisServer::start_in(place, &[]).await?))
+            }
         };
         let mongo = if plan.shares {
             Lent::Shared(MongoServer::shared().await?)
         } else {
-            Lent::Own(MongoServer::start().await?)
+            let place = place(plan.network.as_ref(), "MongoDB").await?;
+            Lent::Own(MongoServer::start_in(place).await?)
         };
-        let program = |name: &str| match &plan.programs {
-            Some(folder) => Program::at(folder.join(name), name),
-            None => Program::new(name),
+        let program = async |name: &str| {
+            let place = place(plan.network.as_ref(), name).await?;
+            Program::in_place(file(plan.programs.as_ref(), name)?, name, place)
         };
         // What several clusters on the same servers are told apart by.
         let own = ulid::Ulid::new().to_string().to_lowercase();
-        let mut store = program("store-api")?;
+        let mut store = program("store-api").await?;
         store.set([
             ("FIRESIDE_JWT_SECRET", JWT_SECRET),
             ("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN),
@@ -175,7 +184,7 @@ impl Cluster {
         store.set(plan.settings.iter().cloned());
         let mut nodes = Vec::new();
         for n in 0..plan.nodes {
-            let mut program = program("chat-node")?;
+            let mut program = program("chat-node").await?;
             let links = if plan.links {
                 Some(Links {
                     redis: match &redis {
@@ -246,15 +255,23 @@ impl Cluster {
             rest,
             balancers: balancers.collect(),
             programs: plan.programs.clone(),
+            network: plan.network.clone(),
         })
     }
 
     /// A balancer before everything here, which finds the nodes in Redis. Not started yet.
     pub fn balancer(&self) -> Result<Program, Failure> {
-        let mut program = match &self.programs {
-            Some(folder) => Program::at(folder.join("chat-lb"), "chat-lb")?,
-            None => Program::new("chat-lb")?,
-        };
+        self.balancer_at(Place::here())
+    }
+
+    /// The same in a place of its own on the cluster's network.
+    pub async fn balancer_in_place(&self) -> Result<Program, Failure> {
+        self.balancer_at(place(self.network.as_ref(), "chat-lb").await?)
+    }
+
+    fn balancer_at(&self, place: Place) -> Result<Program, Failure> {
+        let file = file(self.programs.as_ref(), "chat-lb")?;
+        let mut program = Program::in_place(file, "chat-lb", place)?;
         program.set(self.balancers.iter().cloned());
         Ok(program)
     }
@@ -321,6 +338,22 @@ impl Cluster {
     /// What services show each other, unless the settings said otherwise.
     pub fn service_token() -> &'static str {
         SERVICE_TOKEN
+    }
+}
+
+/// A place of its own on the network, or among everybody else where there is none.
+async fn place(network: Option<&Network>, name: &str) -> Result<Place, Failure> {
+    match network {
+        Some(network) => network.place(name).await,
+        None => Ok(Place::here()),
+    }
+}
+
+/// The program of that name, in the folder or beside the caller.
+fn file(folder: Option<&PathBuf>, name: &str) -> Result<PathBuf, Failure> {
+    match folder {
+        Some(folder) => Ok(folder.join(name)),
+        None => built(name),
     }
 }
 

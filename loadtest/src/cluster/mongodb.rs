@@ -1,8 +1,8 @@
 //! The MongoDB stand-in as a process: SecantusDB speaks MongoDB's wire protocol over WiredTiger.
 
 use std::{
+    net::IpAddr,
     path::PathBuf,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Failure, ServerProcess, free_port};
+use super::{Failure, Place, ServerProcess, free_port};
 
 /// What to do where the stand-in is not installed.
 const INSTALL: &str = "run `./test tools`";
@@ -36,6 +36,7 @@ pub struct MongoServer {
 #[derive(Debug)]
 struct Ours {
     process: ServerProcess,
+    place: Place,
     port: u16,
 }
 
@@ -45,11 +46,17 @@ impl MongoServer {
     /// # Errors
     /// The stand-in is not installed, or did not start.
     pub async fn start() -> Result<Self, Failure> {
+        Self::start_in(Place::here()).await
+    }
+
+    /// The same in another place.
+    pub async fn start_in(place: Place) -> Result<Self, Failure> {
         let port = free_port().map_err(Failure::system("a port"))?;
         let mut server = Self {
-            uri: uri_at(port),
+            uri: uri_at(place.host(), port),
             ours: Some(Ours {
                 process: ServerProcess::new(format!("the MongoDB stand-in on port {port}"))?,
+                place,
                 port,
             }),
         };
@@ -88,7 +95,7 @@ impl MongoServer {
 
     /// The stand-in as it is reached by way of another port, such as a proxy's.
     pub fn uri_through(port: u16, database: &str) -> String {
-        with_database(&uri_at(port), database)
+        with_database(&uri_at(Place::here().host(), port), database)
     }
 
     /// Its port on 127.0.0.1, if it was started here.
@@ -109,9 +116,10 @@ impl MongoServer {
     /// Starts it again on the same port, with its data, and waits until it answers.
     pub async fn restart(&mut self) -> Result<(), Failure> {
         let ours = self.ours_mut()?;
-        let mut command = Command::new(program()?);
+        let mut command = ours.place.command(program()?);
         command
-            .args(["--host", "127.0.0.1", "--port", &ours.port.to_string()])
+            .args(["--host", &ours.place.host().to_string()])
+            .args(["--port", &ours.port.to_string()])
             .args(["--sync-on-commit", "--log-level", "WARNING"])
             .args(["--cache-size", "256M", "--storage-path"])
             .arg(ours.process.data())
@@ -119,7 +127,7 @@ impl MongoServer {
             .current_dir(ours.process.data());
         ours.process.spawn(&mut command)?;
         let since = Instant::now();
-        while !answers(ours.port).await {
+        while !answers((ours.place.host(), ours.port)).await {
             ours.process.keep_waiting(since).await?;
         }
         Ok(())
@@ -152,8 +160,8 @@ impl MongoServer {
     }
 }
 
-fn uri_at(port: u16) -> String {
-    format!("mongodb://127.0.0.1:{port}/?directConnection=true")
+fn uri_at(host: IpAddr, port: u16) -> String {
+    format!("mongodb://{host}:{port}/?directConnection=true")
 }
 
 /// A URI with its database replaced: `mongodb://hosts/database?options`.
@@ -189,9 +197,9 @@ fn program() -> Result<PathBuf, Failure> {
 }
 
 /// Whether a server there answers MongoDB's greeting.
-async fn answers(port: u16) -> bool {
+async fn answers(address: (IpAddr, u16)) -> bool {
     let ask = async {
-        let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+        let mut socket = TcpStream::connect(address).await?;
         socket.write_all(HELLO).await?;
         let mut header = [0; 16];
         socket.read_exact(&mut header).await?;
@@ -208,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn the_stand_in_is_killed_paused_and_comes_back() {
         let mut server = MongoServer::start().await.unwrap();
-        let port = server.port().unwrap();
+        let port = (Place::here().host(), server.port().unwrap());
         server.pause().unwrap();
         assert!(!answers(port).await);
         server.resume().unwrap();

@@ -9,7 +9,7 @@ use std::{
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use super::{Failure, ServerProcess, free_port};
+use super::{Failure, Place, ServerProcess};
 use crate::accounts::Rest;
 
 /// What to do where a program was not built.
@@ -19,6 +19,7 @@ const INSTALL: &str = "run `cargo build --workspace`";
 #[derive(Debug)]
 pub struct Program {
     file: PathBuf,
+    place: Place,
     process: ServerProcess,
     /// `host:port` of everything a client reaches.
     address: String,
@@ -37,17 +38,19 @@ impl Program {
 
     /// The same with a program from elsewhere; the name is for messages.
     pub fn at(file: PathBuf, name: &str) -> Result<Self, Failure> {
-        let address = || {
-            let port = free_port().map_err(Failure::system("a port"))?;
-            Ok::<_, Failure>(format!("127.0.0.1:{port}"))
-        };
-        let (address, admin) = (address()?, address()?);
+        Self::in_place(file, name, Place::here())
+    }
+
+    /// The same in another place.
+    pub fn in_place(file: PathBuf, name: &str, place: Place) -> Result<Self, Failure> {
+        let (address, admin) = (place.free_address()?, place.free_address()?);
         let client = |address: &str| {
             let client = Rest::new(&format!("http://{address}"));
             client.map_err(|error| Failure::system("a client")(std::io::Error::other(error)))
         };
         Ok(Self {
             file,
+            place,
             process: ServerProcess::new(format!("{name} on {address}"))?,
             rest: client(&address)?,
             admin: client(&admin)?,
@@ -65,6 +68,11 @@ impl Program {
     /// The same without the scheme.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Where it runs.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// REST there.
@@ -183,7 +191,8 @@ impl Program {
 
     /// Runs it once more, on the same data and other ports; it is expected to end by itself.
     pub fn output_beside(&self) -> Result<Output, Failure> {
-        run(&mut self.command_on("127.0.0.1:0", "127.0.0.1:0"))
+        let any = format!("{}:0", self.place.host());
+        run(&mut self.command_on(&any, &any))
     }
 
     fn command(&self) -> Command {
@@ -193,12 +202,12 @@ impl Program {
     fn command_on(&self, address: &str, admin: &str) -> Command {
         let mut command = if self.outlives_size_limits {
             // What a shell ignores, the program that takes its place ignores.
-            let mut shell = Command::new("/bin/sh");
+            let mut shell = self.place.command("/bin/sh");
             shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
             shell.arg(&self.file);
             shell
         } else {
-            Command::new(&self.file)
+            self.place.command(&self.file)
         };
         command
             .args(["--listen", address])

@@ -1,7 +1,7 @@
 //! Redis as a process.
 
 use std::{
-    process::Command,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Failure, ServerProcess, free_port, process::find};
+use super::{Failure, Place, ServerProcess, free_port, process::find};
 
 /// What to do where there is no Redis.
 const INSTALL: &str = "apt-get install redis-server";
@@ -32,6 +32,7 @@ pub struct RedisServer {
 #[derive(Debug)]
 struct Ours {
     process: ServerProcess,
+    place: Place,
     port: u16,
     options: Vec<String>,
 }
@@ -47,11 +48,17 @@ impl RedisServer {
 
     /// The same with further options, such as `["--cluster-enabled", "yes"]`; they win.
     pub async fn start_with(options: &[&str]) -> Result<Self, Failure> {
+        Self::start_in(Place::here(), options).await
+    }
+
+    /// The same in another place.
+    pub async fn start_in(place: Place, options: &[&str]) -> Result<Self, Failure> {
         let port = free_port().map_err(Failure::system("a port"))?;
         let mut server = Self {
-            url: format!("redis://127.0.0.1:{port}"),
+            url: format!("redis://{}:{port}", place.host()),
             ours: Some(Ours {
                 process: ServerProcess::new(format!("redis-server on port {port}"))?,
+                place,
                 port,
                 options: options.iter().map(|&option| option.to_owned()).collect(),
             }),
@@ -100,17 +107,19 @@ impl RedisServer {
     /// Starts it again on the same port, with what it had written, and waits until it answers.
     pub async fn restart(&mut self) -> Result<(), Failure> {
         let ours = self.ours_mut()?;
-        let mut command = Command::new(find("redis-server", INSTALL)?);
+        let mut command = ours.place.command(find("redis-server", INSTALL)?);
         command
             .args(["--port", &ours.port.to_string()])
-            .args(["--bind", "127.0.0.1", "--daemonize", "no"])
+            .args(["--bind", &ours.place.host().to_string()])
+            // Who can reach it there was let in there.
+            .args(["--daemonize", "no", "--protected-mode", "no"])
             .args(["--save", "", "--appendonly", "yes"])
             .args(["--appendfsync", "everysec", "--dir"])
             .arg(ours.process.data())
             .args(&ours.options);
         ours.process.spawn(&mut command)?;
         let since = Instant::now();
-        while !answers(ours.port).await {
+        while !answers_at((ours.place.host(), ours.port)).await {
             ours.process.keep_waiting(since).await?;
         }
         Ok(())
@@ -145,8 +154,12 @@ impl RedisServer {
 
 /// Whether Redis answers there, and has loaded its data.
 pub(super) async fn answers(port: u16) -> bool {
+    answers_at((Place::here().host(), port)).await
+}
+
+async fn answers_at(address: (IpAddr, u16)) -> bool {
     let ask = async {
-        let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+        let mut socket = TcpStream::connect(address).await?;
         socket.write_all(b"PING\r\n").await?;
         let mut answer = [0; 5];
         socket.read_exact(&mut answer).await?;
