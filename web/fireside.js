@@ -57,7 +57,7 @@ const EVENT_OF_KIND = {
 };
 
 /** Events that are handed on as they are. */
-const PLAIN_EVENTS = new Set(['read', 'typing', 'presence', 'friend.changed', 'block.changed', 'profile.changed', 'bye']);
+const PLAIN_EVENTS = new Set(['read', 'typing', 'presence', 'friend.changed', 'block.changed', 'profile.changed', 'notice', 'bye']);
 
 /**
  * @typedef {object} FiresideOptions

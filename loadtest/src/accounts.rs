@@ -275,6 +275,20 @@ impl Rest {
         })
     }
 
+    /// A POST under a name, as what moves money wants it.
+    pub async fn named(
+        &self,
+        path: &str,
+        name: &str,
+        body: &Value,
+        token: &str,
+    ) -> Result<Value, RestError> {
+        let request = self.http.post(self.url(path)).json(body);
+        let request = request.bearer_auth(token).header("idempotency-key", name);
+        let response = request.send().await?.error_for_status()?;
+        Ok(response.json().await?)
+    }
+
     async fn post(
         &self,
         path: &str,

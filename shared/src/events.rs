@@ -9,6 +9,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use ulid::Ulid;
 
 use crate::auth::Revocation;
@@ -81,15 +82,8 @@ pub enum StoreEventKind {
         /// Whose.
         user: UserId,
     },
-    /// Somebody bought games; they are in the library now.
-    GamesBought {
-        /// Who.
-        user: UserId,
-        /// The order.
-        order: String,
-        /// The games' ids.
-        games: Vec<String>,
-    },
+    /// Somebody is told something of the shop.
+    Notice(Notice),
     /// Events for this receiver were dropped, because it did not take them for too long: whatever it
     /// believes of people, it asks again.
     Missed,
@@ -149,6 +143,20 @@ impl FriendState {
     }
 }
 
+/// Something a person is told, which the store keeps for them: whoever hears it twice, or reads it
+/// in the list of notices too, knows it by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Whom.
+    pub user: UserId,
+    /// Its name.
+    pub notice: Ulid,
+    /// What it is about, in a stable word.
+    pub topic: String,
+    /// The facts.
+    pub data: Value,
+}
+
 /// What others see of a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
@@ -173,7 +181,7 @@ impl StoreEventKind {
             Self::ProfileChanged(profile) => vec![&profile.user],
             Self::TokenRevoked { user, .. }
             | Self::UserTokensRevoked { user, .. }
-            | Self::GamesBought { user, .. }
+            | Self::Notice(Notice { user, .. })
             | Self::UserWithdrawn { user } => vec![user],
             Self::Missed | Self::Unknown => Vec::new(),
         }

@@ -171,7 +171,8 @@ fn names_of_events_are_listed_once() {
             | Event::Presence { .. }
             | Event::FriendChanged { .. }
             | Event::BlockChanged { .. }
-            | Event::ProfileChanged { .. } => event.name(),
+            | Event::ProfileChanged { .. }
+            | Event::Notice(_) => event.name(),
         }
     }
     let made: BTreeSet<_> = cases::events().iter().map(|(_, e, _)| listed(e)).collect();

@@ -58,6 +58,15 @@ pub struct StoreSettings {
     /// What the store keeps of a sale, in percent; the rest is the publisher's
     #[arg(long, default_value_t = 30)]
     pub store_share_percent: u8,
+    /// For how long after its purchase a game may be given back
+    #[arg(long, value_parser = duration, default_value = "14d")]
+    pub refund_window: Duration,
+    /// A game that was played for longer is not taken back
+    #[arg(long, value_parser = duration, default_value = "2h")]
+    pub refund_play_time: Duration,
+    /// How long a gift waits for an answer; then its giver is paid back
+    #[arg(long, value_parser = duration, default_value = "30d")]
+    pub gift_lifetime: Duration,
     /// Invented games that an empty catalogue is filled with, at most 1000
     #[arg(long, default_value_t = 0)]
     pub seed_games: u32,
@@ -107,6 +116,12 @@ pub(crate) struct StoreLimits {
     pub(crate) country: Country,
     /// What the store keeps of a sale.
     pub(crate) share_percent: u8,
+    /// For how long after its purchase a game may be given back.
+    pub(crate) refund_window: Duration,
+    /// What was played for longer is not taken back.
+    pub(crate) refund_play_time: Duration,
+    /// How long a gift waits.
+    pub(crate) gift_lifetime: Duration,
 }
 
 /// The settings of the program `store-api`.
@@ -159,6 +174,9 @@ impl StoreSettings {
             sessions: self.max_logins,
             country: self.store_country,
             share_percent: self.store_share_percent,
+            refund_window: self.refund_window,
+            refund_play_time: self.refund_play_time,
+            gift_lifetime: self.gift_lifetime,
         }
     }
 
@@ -224,6 +242,11 @@ impl Settings for StoreSettings {
             self.store_share_percent <= 100,
             "store_share_percent",
             "at most 100",
+        );
+        report.require(
+            self.gift_lifetime >= Duration::from_secs(1),
+            "gift_lifetime",
+            "at least 1s",
         );
         report.require(self.seed_games <= MAX_GAMES, "seed_games", "at most 1000");
         report.require(self.max_logins > 0, "max_logins", "at least 1");

@@ -3,8 +3,8 @@
 //! A request comes in through [`Routes`] (`http/`), whose handlers only read it and spell the
 //! answer. The domain is [`Store`]: `accounts/` (registering, logging in, sessions, revocation),
 //! `users/` (profiles, names, search), `friends/` (requests, friendships, blocks), and of the shop
-//! `catalogue/` (games, search, reviews), `shelf/` (wishlist, cart, library), `orders/`, and
-//! `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`).
+//! `catalogue/` (games, search, reviews), `shelf/` (wishlist, cart, library), `orders/` (buying, gifts,
+//! refunds), `notices` (what people are told of all that), and `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`).
 //! Each of its methods is one transaction, on SQLite or PostgreSQL (`database`, `entity/`, `migration/`).
 //!
 //! What changes is told to the chat nodes: the transaction that makes a change also writes its
@@ -36,6 +36,7 @@ mod ledger;
 mod metrics;
 mod migration;
 mod money;
+mod notices;
 mod orders;
 mod outbox;
 mod paging;
@@ -61,7 +62,8 @@ pub use idempotency::{Answered, IdempotencyKey};
 pub use ledger::{LedgerFault, LedgerReport};
 pub use metrics::METRICS;
 pub use money::{Country, Currency, Money};
-pub use orders::{Order, OrderLine, Purchase};
+pub use notices::{Notice, Notices};
+pub use orders::{Gift, GiftOrder, GiftSide, GiftState, Order, OrderLine, Purchase};
 #[cfg(feature = "http-client")]
 pub use outbox::NodeSink;
 pub use outbox::{DeliveryError, EventSink, EventTarget};

@@ -35,7 +35,11 @@ pub const METRICS: &[Metric] = &[
         "Transfers of money, those of transactions that came to nothing included",
     )
     .by(&["cause"]),
-    Metric::counter("fireside_store_orders_total", "Orders paid"),
+    Metric::counter("fireside_store_orders_total", "Orders paid, gifts included"),
+    Metric::counter(
+        "fireside_store_refunds_total",
+        "Games given back, gifts that nobody took included",
+    ),
     Metric::counter(
         "fireside_store_reads_total",
         "Statements that read the database, outside transactions",

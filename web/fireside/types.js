@@ -165,6 +165,11 @@
  */
 
 /**
+ * News of the shop. The list of notices has it under the same id: show each id once.
+ * @typedef {{ id: string, topic: string, ts: number, data: Record<string, any> }} ShopNotice
+ */
+
+/**
  * What a client can listen to. `started`: a new session began, its snapshot replaces what is known.
  * `entry`: each entry of each room, in order, once; it comes again under the name of its kind.
  * `reset`: drop what is held of the room and load afresh. `outgoing`: a message on its way out
@@ -190,6 +195,7 @@
  *   'friend.changed': { user: UserRef, state: FriendState },
  *   'block.changed': { user: string, blocked: boolean },
  *   'profile.changed': { user: UserRef, avatar_url?: string, status_text?: string },
+ *   'notice': ShopNotice,
  *   'bye': Bye,
  * }} ClientEvents
  */

@@ -9,11 +9,11 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use shared::{
     auth::Revocations,
-    events::{self, FriendChange, Person, Profile, SeenEvents, StoreEvent, StoreEventKind},
+    events::{self, FriendChange, Notice, Person, Profile, SeenEvents, StoreEvent, StoreEventKind},
     id::{Timestamp, UserId},
     protocol::{
         codec::SharedEvent,
-        event::{Event, FriendState},
+        event::{self, Event, FriendState},
         room::UserRef,
     },
 };
@@ -171,8 +171,8 @@ impl StoreEvents {
             StoreEventKind::Missed => self.missed(),
             StoreEventKind::TokenRevoked { .. }
             | StoreEventKind::UserTokensRevoked { .. }
-            | StoreEventKind::GamesBought { .. }
             | StoreEventKind::Unknown => {}
+            StoreEventKind::Notice(notice) => self.notice(event, notice),
         }
     }
 
@@ -182,9 +182,12 @@ impl StoreEvents {
         }
         let message = BusMessage::Store(event.clone());
         match &event.kind {
-            // Nobody is told of games yet. Of a kind that a newer store-api has: whoever knows it gets
-            // it from there.
-            StoreEventKind::GamesBought { .. } | StoreEventKind::Unknown => {}
+            // Of a kind that a newer store-api has: whoever knows it gets it from there.
+            StoreEventKind::Unknown => {}
+            StoreEventKind::Notice(notice) => {
+                let topic = Topic::User(notice.user.clone());
+                self.bridge.publish(topic, &message);
+            }
             StoreEventKind::FriendChanged(change) if change.only_a => {
                 let topic = Topic::User(change.a.id.clone());
                 self.bridge.publish(topic, &message);
@@ -273,6 +276,16 @@ impl StoreEvents {
             state: FriendState::None,
         };
         self.publish(&Audience::Users(friends.into()), event);
+    }
+
+    fn notice(&self, event: &StoreEvent, notice: &Notice) {
+        let told = Event::Notice(event::Notice {
+            id: notice.notice.to_string(),
+            topic: notice.topic.clone(),
+            ts: event.ts,
+            data: notice.data.clone(),
+        });
+        self.publish(&Audience::user(&notice.user), told);
     }
 
     /// Whoever of the two does not have the other for a friend here yet, and the other. The event

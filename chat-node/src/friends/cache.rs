@@ -290,10 +290,10 @@ impl FriendCache {
                     graph.friends.remove(user);
                 })
             }
-            // About tokens or games, or of a kind that a newer store-api has: not about friends.
+            // About tokens or the shop, or of a kind that a newer store-api has: not about friends.
             StoreEventKind::TokenRevoked { .. }
             | StoreEventKind::UserTokensRevoked { .. }
-            | StoreEventKind::GamesBought { .. }
+            | StoreEventKind::Notice(_)
             | StoreEventKind::Missed
             | StoreEventKind::Unknown => Vec::new(),
         }

@@ -3,6 +3,7 @@
 //! An event with an `s` stands in the session's replayable stream; one without is ephemeral.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     presence::{Activity, Status},
@@ -118,6 +119,10 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status_text: Option<String>,
     },
+    /// The caller is told something of the shop. It is kept in the list of notices too, under the
+    /// same id: a client shows each id once.
+    #[serde(rename = "notice")]
+    Notice(Notice),
 }
 
 /// Every event's name.
@@ -139,7 +144,21 @@ pub const EVENTS: &[&str] = &[
     "friend.changed",
     "block.changed",
     "profile.changed",
+    "notice",
 ];
+
+/// Something the caller is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Its name, the same on every device and every delivery.
+    pub id: String,
+    /// What it is about, in a stable word.
+    pub topic: String,
+    /// When it happened.
+    pub ts: Timestamp,
+    /// The facts.
+    pub data: Value,
+}
 
 /// First on every socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,6 +245,7 @@ impl Event {
             Self::FriendChanged { .. } => "friend.changed",
             Self::BlockChanged { .. } => "block.changed",
             Self::ProfileChanged { .. } => "profile.changed",
+            Self::Notice(_) => "notice",
         }
     }
 

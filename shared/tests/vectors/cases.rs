@@ -15,7 +15,7 @@ use shared::{
             PresenceSet, React, Restrict, RoomCreate, RoomMembers, RoomRole, RoomSync, RoomUpdate,
             SessionAck, SessionRenew, SessionResume, SessionStart, Switch,
         },
-        event::{Bye, EVENTS, Event, FriendState, Hello},
+        event::{Bye, EVENTS, Event, FriendState, Hello, Notice},
         presence::{Activity, ActivityKind, Party, PresenceView, Status},
         reply::{
             Appended, Empty, ErrorBody, Friend, Limits, Me, MembersReply, Pong, ReadReply, Renewed,
@@ -887,6 +887,16 @@ pub(crate) fn events() -> Vec<(Vector, Event, Option<u64>)> {
                 avatar_url: Some("https://example.org/a.png".into()),
                 status_text: Some("brb".into()),
             },
+        ),
+        (
+            "a gift".into(),
+            Event::Notice(Notice {
+                id: "01J0000000000000000000000N".into(),
+                topic: "gift_received".into(),
+                ts: at(7),
+                data: json!({"gift": "01J0000000000000000000000G", "from": {"id": "bob", "name": "Bob"},
+                    "games": [{"id": "01J0000000000000000000000S", "title": "Star of Dawn"}], "message": "for you"}),
+            }),
         ),
     ]);
     for state in [

@@ -171,3 +171,67 @@ async fn crossed_requests_accept_each_other() {
     .await;
     assert_eq!(again["state"], "friend");
 }
+
+#[tokio::test]
+async fn a_gift_is_heard_of_at_once_and_once() {
+    let app = TestApp::start().await;
+    let (alice, bob) = app.friends().await;
+    let service = app.service();
+    let publisher = json!({"name": "Oak"});
+    let request = app.rest.ok(
+        Method::POST,
+        "/v1/publishers",
+        Some(&publisher),
+        Some(&service),
+    );
+    let publisher = request.await.unwrap();
+    let game = json!({"title": "Star of Dawn", "summary": "A star.", "state": "published", "released_at": 1000,
+        "categories": ["action"], "prices": {"US": 0}});
+    let slug = format!("star-{}", alice.id.as_str().to_lowercase());
+    let path = format!(
+        "/v1/publishers/{}/games/{slug}",
+        publisher["id"].as_str().unwrap()
+    );
+    let request = app.rest.ok(Method::PUT, &path, Some(&game), Some(&service));
+    let game = request.await.unwrap();
+
+    let (mut a, _) = app.session(&alice.access_token, ENCODINGS[0]).await;
+    let mut devices = Vec::new();
+    for encoding in ENCODINGS {
+        devices.push(app.session(&bob.access_token, encoding).await.0);
+    }
+    let gift = json!({"recipient": bob.id, "games": [game["id"]], "message": "for you"});
+    // Lost answers are asked for again; the gift is one.
+    for _ in 0..2 {
+        let given = app
+            .rest
+            .named("/v1/gifts", "alices-gift", &gift, &alice.access_token);
+        assert_eq!(given.await.unwrap()["state"], "waiting");
+    }
+    let mut told = Vec::new();
+    for device in &mut devices {
+        let event = device.event("notice").await.unwrap();
+        assert_eq!(event.d["topic"], "gift_received");
+        assert_eq!(event.d["data"]["from"]["id"], alice.id.as_str());
+        assert_eq!(event.d["data"]["message"], "for you");
+        told.push(event.d);
+    }
+    assert_eq!(told[0], told[1]);
+    // The list has it under the same id, for whoever was away.
+    let get = app
+        .rest
+        .ok(Method::GET, "/v1/notices", None, Some(&bob.access_token));
+    let notices = get.await.unwrap();
+    assert_eq!(notices["items"].as_array().unwrap().len(), 1);
+    assert_eq!(notices["items"][0]["id"], told[0]["id"]);
+    assert_eq!(notices["unread"], 1);
+    let id = told[0]["data"]["gift"].as_str().unwrap();
+    put(&app, &bob.access_token, &format!("/v1/gifts/{id}/accept")).await;
+    let event = a.event("notice").await.unwrap();
+    assert_eq!(event.d["topic"], "gift_accepted");
+    for device in &mut devices {
+        let seen = device.until_pong().await.unwrap();
+        let again = |seen: &Seen| matches!(seen, Seen::Event(event) if event.name == "notice");
+        assert!(!seen.iter().any(again), "{seen:?}");
+    }
+}

@@ -205,6 +205,7 @@ impl Store {
             return Err(StoreError::conflict("the account was changed meanwhile"));
         };
         let mut events = self.part_from_all(&tx, &row).await?;
+        self.return_gifts_to(&tx, me).await?;
         leave(&tx, me).await?;
         let (row, revoked) = self.end_all_sessions(&tx, row).await?;
         events.extend(revoked);

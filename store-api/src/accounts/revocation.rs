@@ -122,7 +122,7 @@ impl Store {
     }
 
     /// Lets go of what has ended: sessions, tokens, revocations, names of requests, events nobody
-    /// took.
+    /// took, notices; and pays back gifts that nobody answered.
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.now();
         let ended = now.as_millis();
@@ -150,7 +150,9 @@ impl Store {
         self.database().commit(tx).await?;
         self.forget_old_service_tokens().await?;
         self.forget_old_keys().await?;
-        self.forget_old_searches().await
+        self.forget_old_searches().await?;
+        self.forget_old_notices().await?;
+        self.expire_gifts().await
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) use seed::MAX_GAMES;
 pub(crate) use words::Search;
 
 mod draft;
+mod drops;
 mod list;
 mod page;
 mod publishers;

@@ -8,6 +8,7 @@ use ulid::Ulid;
 
 use super::{
     draft::{Draft, GameText, line},
+    drops::Prices,
     words,
 };
 use crate::{
@@ -156,7 +157,7 @@ impl Store {
         let draft = Draft::parse(game).map_err(StoreError::Invalid)?;
         let tx = self.database().begin().await?;
         let put = self.write_game(&tx, publisher, &draft).await?;
-        self.database().commit(tx).await?;
+        self.commit(tx).await?;
         Ok(put)
     }
 
@@ -218,7 +219,7 @@ impl Store {
             }
         }
         if faults.is_empty() {
-            self.database().commit(tx).await?;
+            self.commit(tx).await?;
             Ok(imported)
         } else {
             tx.rollback().await?;
@@ -305,7 +306,9 @@ impl Store {
             values![now, row.id.as_str()],
         );
         let created = changed.await? > 0;
+        let mut before = Prices::new();
         if !created {
+            before = self.prices(tx, &row.id).await?;
             sql::execute(
                 tx,
                 "UPDATE games SET title = ?, title_key = ?, summary = ?, description = ?, state = ?, \
@@ -324,6 +327,8 @@ impl Store {
             .await?;
         }
         hang(tx, &[(row.id.as_str(), draft)], created).await?;
+        self.tell_of_drops(tx, (&row.id, &draft.title), &before)
+            .await?;
         Ok((row.id, created))
     }
 }

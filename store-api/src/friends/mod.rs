@@ -171,6 +171,15 @@ impl Store {
     }
 }
 
+/// Whether the two are friends. Friendship has two sides that say the same.
+pub(crate) async fn are_friends(
+    db: &impl ConnectionTrait,
+    one: &UserId,
+    other: &UserId,
+) -> Result<bool, StoreError> {
+    Ok(load(db, one, other).await?.me.sees == Some(Relation::Friend))
+}
+
 async fn load(db: &impl ConnectionTrait, me: &UserId, other: &UserId) -> Result<Pair, StoreError> {
     let mut pair = Pair::default();
     let both = [me.as_str(), other.as_str()];

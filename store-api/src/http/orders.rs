@@ -41,6 +41,16 @@ pub(super) struct OrderBody {
     lines: Vec<OrderLineBody>,
     /// When, in milliseconds since the epoch.
     at: i64,
+    /// Whom it is for, if it is a gift.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gift_for: Option<String>,
+}
+
+/// What the caller gives back.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct RefundRequest {
+    /// Ids of games of the order; all that were not given back yet, when this is left out.
+    games: Option<Vec<String>>,
 }
 
 /// A game bought.
@@ -52,6 +62,9 @@ pub(super) struct OrderLineBody {
     title: String,
     /// What was paid for it.
     price: MoneyBody,
+    /// When that was given back, in milliseconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refunded_at: Option<i64>,
 }
 
 /// What the caller bought.
@@ -107,6 +120,25 @@ pub(super) async fn order(store: Store, person: Person, id: web::Path<String>) -
     Ok(HttpResponse::Ok().json(OrderBody::from(order)))
 }
 
+/// Gives games of an order back: they leave the library, and what was paid for them returns to the
+/// wallet. For some days after the purchase, and not for what was played for long.
+#[utoipa::path(post, path = "/v1/orders/{id}/refund", tag = "orders", security(("bearer" = [])), request_body = RefundRequest,
+    params(("id" = String, Path), ("Idempotency-Key" = String, Header, description = "names the request: 8 to 128 visible characters")), responses(
+    (status = 200, body = OrderBody), (status = 400, body = Problem), (status = 401, body = Problem),
+    (status = 404, body = Problem, description = "no such order of the caller, or one of them is not in it"),
+    (status = 409, body = Problem, description = "`too_late`, `played`, `already_refunded`, `gift`, `currency`, `empty`, or `reused`")))]
+pub(super) async fn refund(
+    store: Store,
+    person: Person,
+    key: Key,
+    id: web::Path<String>,
+    body: web::Json<RefundRequest>,
+) -> Answer {
+    let games = body.into_inner().games;
+    let order = store.refund(person.id(), &key.0, &id, games).await?;
+    Ok(answered(StatusCode::OK, order, OrderBody::from))
+}
+
 impl From<Order> for OrderBody {
     fn from(order: Order) -> Self {
         Self {
@@ -115,6 +147,7 @@ impl From<Order> for OrderBody {
             total: order.total.into(),
             lines: order.lines.into_iter().map(OrderLineBody::from).collect(),
             at: order.at.as_millis(),
+            gift_for: order.gift_for.map(|user| user.to_string()),
         }
     }
 }
@@ -125,6 +158,7 @@ impl From<OrderLine> for OrderLineBody {
             game: line.game,
             title: line.title,
             price: line.price.into(),
+            refunded_at: line.refunded_at.map(shared::id::Timestamp::as_millis),
         }
     }
 }

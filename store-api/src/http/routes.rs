@@ -4,8 +4,8 @@ use actix_web::{HttpResponse, web};
 use shared::openapi::Schemes;
 
 use super::{
-    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, auth, catalogue, friends, internal, me, operators,
-    orders, publishers, reviews, shelf, users, wallet,
+    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, auth, catalogue, friends, gifts, internal, me, notices,
+    operators, orders, publishers, reviews, shelf, users, wallet,
 };
 use crate::store::Store;
 
@@ -57,6 +57,13 @@ shared::routes! {
     "/v1/library/{game}/sessions/{session}" => put shelf::played;
     "/v1/orders" => get orders::orders, post orders::buy;
     "/v1/orders/{id}" => get orders::order;
+    "/v1/orders/{id}/refund" => post orders::refund;
+    "/v1/gifts" => get gifts::gifts, post gifts::give;
+    "/v1/gifts/{id}" => delete gifts::take_back;
+    "/v1/gifts/{id}/accept" => put gifts::accept;
+    "/v1/gifts/{id}/decline" => put gifts::decline;
+    "/v1/notices" => get notices::notices;
+    "/v1/notices/read" => put notices::read;
     "/v1/wallet" => get wallet::wallet;
     "/v1/wallet/country" => put wallet::move_to;
     "/v1/wallet/history" => get wallet::history;

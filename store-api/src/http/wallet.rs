@@ -43,10 +43,10 @@ pub(super) struct CountryChange {
 pub(super) struct EntryBody {
     /// The transfer.
     id: String,
-    /// Why: `gift_card` or `purchase`.
+    /// Why: `gift_card`, `purchase` (gifts are one too) or `refund`.
     #[schema(example = "gift_card")]
     cause: String,
-    /// What it was for: the card, the order.
+    /// What it was for: the card, the order, the order and the game.
     reference: String,
     /// What came, or went where it is negative.
     amount: MoneyBody,

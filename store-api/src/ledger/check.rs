@@ -85,17 +85,39 @@ const RULES: &[Rule] = &[
             WHERE t.cause = 'purchase' AND o.id IS NULL",
     },
     Rule {
-        name: "every line of an order is a licence",
+        name: "a line of an order is a licence of whom it was bought for, or given back, or waits for an answer",
         broken_by: "SELECT l.order_id || ' ' || l.game AS what FROM order_lines l \
             JOIN orders o ON o.id = l.order_id \
-            LEFT JOIN library b ON b.user_id = o.buyer AND b.game = l.game AND b.order_id = o.id \
-            WHERE b.game IS NULL",
+            LEFT JOIN gifts g ON g.order_id = o.id \
+            LEFT JOIN library b ON b.game = l.game AND b.order_id = o.id \
+                AND b.user_id = COALESCE(g.recipient, o.buyer) \
+            WHERE (b.game IS NOT NULL) <> (l.refunded_at IS NULL AND COALESCE(g.state, 'accepted') = 'accepted') \
+                OR (l.refunded_at IS NULL) <> (COALESCE(g.state, 'accepted') IN ('accepted', 'waiting')) \
+                    AND g.order_id IS NOT NULL",
     },
     Rule {
-        name: "every licence is a line of an order",
+        name: "a line that was given back is one transfer into its buyer's wallet",
+        broken_by: "SELECT l.order_id || ' ' || l.game AS what FROM order_lines l \
+            JOIN orders o ON o.id = l.order_id \
+            LEFT JOIN transfers t ON t.cause = 'refund' AND t.reference = l.order_id || ':' || l.game \
+            LEFT JOIN postings p ON p.transfer = t.id AND p.amount = l.price \
+                AND p.account = 'wallet:' || o.buyer || ':' || o.currency \
+            WHERE (l.refunded_at IS NOT NULL AND l.price > 0) <> (p.id IS NOT NULL) \
+                OR (t.id IS NULL) <> (p.id IS NULL)",
+    },
+    Rule {
+        name: "a refund is of one line",
+        broken_by: "SELECT t.id AS what FROM transfers t \
+            LEFT JOIN order_lines l ON t.reference = l.order_id || ':' || l.game \
+            WHERE t.cause = 'refund' AND l.game IS NULL",
+    },
+    Rule {
+        name: "every licence is a line of an order for its owner",
         broken_by: "SELECT b.user_id || ' ' || b.game AS what FROM library b \
             LEFT JOIN order_lines l ON l.order_id = b.order_id AND l.game = b.game \
-            WHERE l.game IS NULL",
+            LEFT JOIN orders o ON o.id = l.order_id \
+            LEFT JOIN gifts g ON g.order_id = o.id \
+            WHERE o.id IS NULL OR b.user_id <> COALESCE(g.recipient, o.buyer)",
     },
 ];
 

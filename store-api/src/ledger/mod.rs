@@ -45,6 +45,8 @@ pub(crate) enum Cause {
     GiftCard,
     /// Games were bought.
     Purchase,
+    /// What was paid for a game was given back.
+    Refund,
 }
 
 impl Cause {
@@ -53,6 +55,7 @@ impl Cause {
             Self::GiftCardsIssued => "gift_cards_issued",
             Self::GiftCard => "gift_card",
             Self::Purchase => "purchase",
+            Self::Refund => "refund",
         }
     }
 }

@@ -11,6 +11,7 @@ mod m0005_roles;
 mod m0006_ledger;
 mod m0007_catalogue;
 mod m0008_shelf;
+mod m0009_gifts;
 
 /// Any number would do, as long as every store on one database uses the same.
 const MIGRATION_LOCK: i64 = 0x4669_7265_0001;
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_ledger::Migration),
             Box::new(m0007_catalogue::Migration),
             Box::new(m0008_shelf::Migration),
+            Box::new(m0009_gifts::Migration),
         ]
     }
 }

@@ -1,13 +1,13 @@
-//! Buying: what is in the cart is paid from the wallet and owned, at once or not at all.
+//! Buying: what is in the cart is paid from the wallet and owned, at once or not at all
+//! ([`Store::buy`]); or given to a friend, who owns it once they accept (`gifts`); or given back
+//! (`refunds`).
 
 use std::collections::BTreeSet;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult, Value};
+use sea_orm::{DatabaseTransaction, FromQueryResult, Value};
 use serde::{Deserialize, Serialize};
-use shared::{
-    events::StoreEventKind,
-    id::{Timestamp, UserId},
-};
+use serde_json::json;
+use shared::id::{Timestamp, UserId};
 use ulid::Ulid;
 
 use crate::{
@@ -15,12 +15,19 @@ use crate::{
     error::{StoreError, Violation},
     idempotency::{Answered, IdempotencyKey, Named},
     ledger::{Account, Cause, post},
-    money::{Country, Currency, Money, total},
-    paging::{Page, PageRequest},
+    money::{Country, Money, total},
+    notices::{News, Topic},
     shelf::List,
     sql::{self, values},
     store::{Store, lock_users},
 };
+use read::find;
+
+pub use gifts::{Gift, GiftOrder, GiftSide, GiftState};
+
+mod gifts;
+mod read;
+mod refunds;
 
 /// What somebody wants to buy.
 #[derive(Debug, Clone, Serialize)]
@@ -45,6 +52,8 @@ pub struct Order {
     pub lines: Vec<OrderLine>,
     /// When.
     pub at: Timestamp,
+    /// Whom it was bought for, if it is a gift.
+    pub gift_for: Option<UserId>,
 }
 
 /// A game bought.
@@ -56,6 +65,18 @@ pub struct OrderLine {
     pub title: String,
     /// What was paid for it.
     pub price: Money,
+    /// When that was given back.
+    pub refunded_at: Option<Timestamp>,
+}
+
+/// Who pays, and who is to own what is paid.
+struct Parties<'a> {
+    payer: &'a UserId,
+    /// Where the payer buys, and at which prices.
+    country: Country,
+    owner: &'a UserId,
+    /// Where the owner lives.
+    owners_country: Country,
 }
 
 /// What is kept of an answer: orders do not change, so the rest is read again.
@@ -79,26 +100,8 @@ struct Offer {
     released_at: i64,
     price: Option<i64>,
     owned: i64,
+    sold_to_owner: i64,
 }
-
-#[derive(FromQueryResult)]
-struct OrderRow {
-    id: String,
-    country: String,
-    currency: String,
-    total: i64,
-    created_at: i64,
-}
-
-#[derive(FromQueryResult)]
-struct LineRow {
-    order_id: String,
-    game: String,
-    title: String,
-    price: i64,
-}
-
-const ORDER: &str = "SELECT id, country, currency, total, created_at FROM orders";
 
 impl Store {
     /// Buys games for `me`: checks the rules, takes their price from the wallet, gives publishers
@@ -124,56 +127,48 @@ impl Store {
             return Err(StoreError::Unauthenticated("the account is withdrawn"));
         }
         let country = self.country_of(&tx, me).await?;
-        let offers = self.offers(&tx, me, country, purchase).await?;
-        let order = self.order_of(offers.iter(), country, purchase)?;
-        let transfer = self.pay(&tx, me, &order, &offers).await?;
-        hand_over(&tx, me, &order, transfer).await?;
-        let games: Vec<_> = order.lines.iter().map(|line| line.game.clone()).collect();
-        let bought = StoreEventKind::GamesBought {
-            user: me.clone(),
-            order: order.id.clone(),
-            games,
+        let parties = Parties {
+            payer: me,
+            country,
+            owner: me,
+            owners_country: country,
         };
+        let order = self.paid(&tx, &parties, purchase).await?;
+        license(&tx, me, &order.id, &order.lines, order.at).await?;
         let kept = Kept {
             id: order.id.clone(),
         };
         named.keep(&tx, &kept).await?;
-        self.enqueue(&tx, [bought]).await?;
+        let bought = News {
+            user: me.clone(),
+            topic: Topic::Purchase,
+            data: json!({"order": order.id, "games": named_games(&order.lines)}),
+        };
+        self.tell(&tx, vec![bought]).await?;
         self.commit(tx).await?;
         metrics::counter!("fireside_store_orders_total").increment(1);
         Ok(Answered::first(order))
     }
 
-    /// What `me` bought, the latest first.
-    pub async fn orders(&self, me: &UserId, page: &PageRequest) -> Result<Page<Order>, StoreError> {
-        let db = self.database().reader();
-        let mut values = values![me.as_str()];
-        let mut after = "";
-        if !page.after().is_empty() {
-            after = " AND id < ?";
-            values.push(page.after().into());
-        }
-        values.push((page.fetch() as i64).into());
-        let text = format!("{ORDER} WHERE buyer = ?{after} ORDER BY id DESC LIMIT ?");
-        let rows: Vec<OrderRow> = sql::all(db, &text, values).await?;
-        let page = page.cut(rows, |row| row.id.clone());
-        Ok(Page {
-            items: with_lines(db, page.items).await?,
-            next: page.next,
-        })
-    }
-
-    /// One order of `me`.
-    pub async fn order(&self, me: &UserId, id: &str) -> Result<Order, StoreError> {
-        find(self.database().reader(), me, id).await
+    /// Takes the money, and writes the order down; who is to own what it is for does not yet.
+    async fn paid(
+        &self,
+        tx: &DatabaseTransaction,
+        parties: &Parties<'_>,
+        purchase: &Purchase,
+    ) -> Result<Order, StoreError> {
+        let offers = self.offers(tx, parties, purchase).await?;
+        let order = self.order_of(offers.iter(), parties, purchase)?;
+        let transfer = self.pay(tx, parties.payer, &order, &offers).await?;
+        self.write_down(tx, parties.payer, &order, transfer).await?;
+        Ok(order)
     }
 
     /// What is to be bought, in order of the games' ids, as it stands now.
     async fn offers(
         &self,
         tx: &DatabaseTransaction,
-        me: &UserId,
-        country: Country,
+        parties: &Parties<'_>,
         purchase: &Purchase,
     ) -> Result<Vec<Offer>, StoreError> {
         let games: BTreeSet<String> = if let Some(games) = &purchase.games {
@@ -182,7 +177,7 @@ impl Store {
             let rows: Vec<GameRow> = sql::all(
                 tx,
                 "SELECT game FROM marks WHERE user_id = ? AND list = 'cart'",
-                values![me.as_str()],
+                values![parties.payer.as_str()],
             )
             .await?;
             rows.into_iter().map(|row| row.game).collect()
@@ -196,12 +191,19 @@ impl Store {
         let now = self.now().as_millis();
         let text = format!(
             "SELECT g.id, g.title, g.state, g.publisher, g.released_at, {EFFECTIVE_PRICE} AS price, \
-             (SELECT COUNT(*) FROM library l WHERE l.user_id = ? AND l.game = g.id) AS owned \
+             (SELECT COUNT(*) FROM library l WHERE l.user_id = ? AND l.game = g.id) AS owned, \
+             (SELECT COUNT(*) FROM game_prices t WHERE t.country = ? AND t.game = g.id) AS sold_to_owner \
              FROM games g LEFT JOIN game_prices p ON p.game = g.id AND p.country = ? \
              WHERE g.id IN {} ORDER BY g.id",
             sql::list(games.len())
         );
-        let mut values = values![now, now, me.as_str(), country.code()];
+        let mut values = values![
+            now,
+            now,
+            parties.owner.as_str(),
+            parties.owners_country.code(),
+            parties.country.code()
+        ];
         values.extend(games.iter().map(|game| Value::from(game.as_str())));
         let offers: Vec<Offer> = sql::all(tx, &text, values).await?;
         if offers.len() < games.len() {
@@ -214,18 +216,20 @@ impl Store {
     fn order_of<'a>(
         &self,
         offers: impl Iterator<Item = &'a Offer>,
-        country: Country,
+        parties: &Parties<'_>,
         purchase: &Purchase,
     ) -> Result<Order, StoreError> {
         let now = self.now();
-        let currency = country.currency();
+        let currency = parties.country.currency();
+        let gift = parties.owner != parties.payer;
         let line = |offer: &Offer| {
             if offer.owned > 0 {
-                return Err(refusal(
-                    "games",
-                    "already_owned",
-                    "you have one of these games",
-                ));
+                let message = if gift {
+                    "they have one of these games"
+                } else {
+                    "you have one of these games"
+                };
+                return Err(refusal("games", "already_owned", message));
             }
             if offer.state != "published" {
                 return Err(StoreError::NotFound);
@@ -241,10 +245,15 @@ impl Store {
             let price = offer
                 .price
                 .ok_or_else(|| refusal("games", "not_sold_here", not_sold))?;
+            if offer.sold_to_owner == 0 {
+                let message = "one of these games is not sold where they live";
+                return Err(refusal("games", "not_sold_there", message));
+            }
             Ok(OrderLine {
                 game: offer.id.clone(),
                 title: offer.title.clone(),
                 price: Money::new(price, currency),
+                refunded_at: None,
             })
         };
         let lines = offers.map(line).collect::<Result<Vec<_>, _>>()?;
@@ -258,10 +267,11 @@ impl Store {
         }
         Ok(Order {
             id: Ulid::new().to_string(),
-            country,
+            country: parties.country,
             total,
             lines,
             at: now,
+            gift_for: gift.then(|| parties.owner.clone()),
         })
     }
 
@@ -278,7 +288,7 @@ impl Store {
         }
         let mut legs = vec![(Account::Wallet(me.clone()), order.total.negated())];
         for (line, offer) in order.lines.iter().zip(offers) {
-            let kept = line.price.percent(self.limits().share_percent);
+            let kept = self.share_of(line.price);
             let earned = Money::new(line.price.minor() - kept.minor(), line.price.currency());
             legs.push((Account::Store, kept));
             legs.push((Account::Publisher(offer.publisher.clone()), earned));
@@ -286,106 +296,85 @@ impl Store {
         let transfer = post(tx, order.at, Cause::Purchase, &order.id, &legs).await?;
         Ok(Some(transfer))
     }
+
+    /// What the store keeps of a price.
+    fn share_of(&self, price: Money) -> Money {
+        price.percent(self.limits().share_percent)
+    }
+
+    async fn write_down(
+        &self,
+        tx: &DatabaseTransaction,
+        payer: &UserId,
+        order: &Order,
+        transfer: Option<String>,
+    ) -> Result<(), StoreError> {
+        sql::execute(
+            tx,
+            "INSERT INTO orders (id, buyer, country, currency, total, transfer, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            values![
+                order.id.as_str(),
+                payer.as_str(),
+                order.country.code(),
+                order.total.currency().code(),
+                order.total.minor(),
+                transfer,
+                order.at.as_millis()
+            ],
+        )
+        .await?;
+        let lines = order.lines.iter().map(|line| {
+            values![
+                order.id.as_str(),
+                line.game.as_str(),
+                line.title.as_str(),
+                line.price.minor(),
+                self.share_of(line.price).minor()
+            ]
+        });
+        let rows = vec![sql::list(5); order.lines.len()].join(", ");
+        let insert = format!(
+            "INSERT INTO order_lines (order_id, game, title, price, store_share) VALUES {rows}"
+        );
+        sql::execute(tx, &insert, lines.flatten().collect()).await?;
+        for line in &order.lines {
+            // In order of their ids, so that two orders cannot wait for each other.
+            let sold = "UPDATE games SET sold = sold + 1 WHERE id = ?";
+            sql::execute(tx, sold, values![line.game.as_str()]).await?;
+        }
+        Ok(())
+    }
 }
 
-/// Writes the order down, and puts its games from cart and wishlist into the library.
-async fn hand_over(
+/// Puts the games of an order from cart and wishlist into the library of `owner`.
+async fn license(
     tx: &DatabaseTransaction,
-    me: &UserId,
-    order: &Order,
-    transfer: Option<String>,
+    owner: &UserId,
+    order: &str,
+    lines: &[OrderLine],
+    at: Timestamp,
 ) -> Result<(), StoreError> {
-    let at = order.at.as_millis();
-    sql::execute(
-        tx,
-        "INSERT INTO orders (id, buyer, country, currency, total, transfer, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        values![
-            order.id.as_str(),
-            me.as_str(),
-            order.country.code(),
-            order.total.currency().code(),
-            order.total.minor(),
-            transfer,
-            at
-        ],
-    )
-    .await?;
-    let (mut lines, mut licences) = (Vec::new(), Vec::new());
-    for line in &order.lines {
-        let (id, game) = (order.id.as_str(), line.game.as_str());
-        lines.extend(values![id, game, line.title.as_str(), line.price.minor()]);
-        licences.extend(values![me.as_str(), game, id, at]);
-    }
-    let rows = vec![sql::list(4); order.lines.len()].join(", ");
-    let insert = format!("INSERT INTO order_lines (order_id, game, title, price) VALUES {rows}");
-    sql::execute(tx, &insert, lines).await?;
+    let rows = vec![sql::list(4); lines.len()].join(", ");
     let insert =
         format!("INSERT INTO library (user_id, game, order_id, acquired_at) VALUES {rows}");
-    sql::execute(tx, &insert, licences).await?;
-    for line in &order.lines {
-        // In order of their ids, so that two orders cannot wait for each other.
-        let sold = "UPDATE games SET sold = sold + 1 WHERE id = ?";
-        sql::execute(tx, sold, values![line.game.as_str()]).await?;
-    }
+    let licences = lines
+        .iter()
+        .flat_map(|line| values![owner.as_str(), line.game.as_str(), order, at.as_millis()]);
+    sql::execute(tx, &insert, licences.collect()).await?;
     let delete = format!(
         "DELETE FROM marks WHERE user_id = ? AND list IN ('cart', 'wishlist') AND game IN {}",
-        sql::list(order.lines.len())
+        sql::list(lines.len())
     );
-    let mut values = values![me.as_str()];
-    values.extend(
-        order
-            .lines
-            .iter()
-            .map(|line| Value::from(line.game.as_str())),
-    );
+    let mut values = values![owner.as_str()];
+    values.extend(lines.iter().map(|line| Value::from(line.game.as_str())));
     sql::execute(tx, &delete, values).await?;
     Ok(())
 }
 
-async fn find(db: &impl ConnectionTrait, me: &UserId, id: &str) -> Result<Order, StoreError> {
-    let text = format!("{ORDER} WHERE buyer = ? AND id = ?");
-    let row: Option<OrderRow> = sql::one(db, &text, values![me.as_str(), id]).await?;
-    let row = row.ok_or(StoreError::NotFound)?;
-    with_lines(db, vec![row])
-        .await?
-        .pop()
-        .ok_or(StoreError::NotFound)
-}
-
-/// Puts lines to orders: one query, however many orders.
-async fn with_lines(
-    db: &impl ConnectionTrait,
-    rows: Vec<OrderRow>,
-) -> Result<Vec<Order>, StoreError> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let text = format!(
-        "SELECT order_id, game, title, price FROM order_lines WHERE order_id IN {} ORDER BY game",
-        sql::list(rows.len())
-    );
-    let ids = rows
-        .iter()
-        .map(|row| Value::from(row.id.as_str()))
-        .collect();
-    let lines: Vec<LineRow> = sql::all(db, &text, ids).await?;
-    let order = |row: OrderRow| {
-        let currency = Currency::parse(&row.currency)?;
-        let own = lines.iter().filter(|line| line.order_id == row.id);
-        let own = own.map(|line| OrderLine {
-            game: line.game.clone(),
-            title: line.title.clone(),
-            price: Money::new(line.price, currency),
-        });
-        Ok(Order {
-            country: Country::parse(&row.country)?,
-            total: Money::new(row.total, currency),
-            lines: own.collect(),
-            at: Timestamp::from_millis(row.created_at),
-            id: row.id,
-        })
-    };
-    rows.into_iter().map(order).collect()
+/// Games as a notice names them.
+fn named_games(lines: &[OrderLine]) -> Vec<serde_json::Value> {
+    let game = |line: &OrderLine| json!({"id": line.game, "title": line.title});
+    lines.iter().map(game).collect()
 }
 
 fn refusal(field: &'static str, rule: &'static str, message: &'static str) -> StoreError {

@@ -19,6 +19,7 @@ pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<
         "DELETE FROM marks WHERE user_id = ?",
         "DELETE FROM follows WHERE user_id = ?",
         "DELETE FROM recent_searches WHERE user_id = ?",
+        "DELETE FROM notices WHERE user_id = ?",
         "UPDATE publishers SET owner = NULL WHERE owner = ?",
     ] {
         // Each value is the same person.

@@ -16,7 +16,7 @@ use crate::{
     paging::{Page, PageRequest},
     store::{Store, lock_users, stored_id},
 };
-pub(crate) use profile::{AvatarUrl, StatusText};
+pub(crate) use profile::{AvatarUrl, StatusText, line};
 
 mod profile;
 

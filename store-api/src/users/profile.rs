@@ -8,8 +8,8 @@ use crate::error::Violation;
 
 /// The longest address of a picture, in bytes.
 const MAX_URL: usize = 512;
-/// The longest status line, in characters.
-const MAX_STATUS: usize = 140;
+/// The longest line, in characters.
+const MAX_LINE: usize = 140;
 
 /// The address of a picture on the web.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,30 +54,31 @@ pub(crate) struct StatusText(String);
 
 impl StatusText {
     pub(crate) fn parse(text: &str) -> Result<Self, Violation> {
-        const FIELD: &str = "status_text";
-        let too_long = Violation::new(FIELD, "too_long", "at most 140 characters");
-        if text.len() > 16 * MAX_STATUS {
-            return Err(too_long);
-        }
-        let text: String = text.trim().nfc().collect();
-        if text.chars().count() > MAX_STATUS {
-            return Err(too_long);
-        }
-        // Joiners and variation selectors stay allowed here: emoji are made of them.
-        let joins = |c| matches!(c, '\u{200d}' | '\u{fe0e}' | '\u{fe0f}');
-        if text.chars().any(|c| is_unseen(c) && !joins(c)) {
-            return Err(Violation::new(
-                FIELD,
-                "characters",
-                "one line, no control characters",
-            ));
-        }
-        Ok(Self(text))
+        line("status_text", text).map(Self)
     }
 
     pub(crate) fn into_string(self) -> String {
         self.0
     }
+}
+
+/// One line of at most 140 characters that somebody writes, trimmed and composed.
+pub(crate) fn line(field: &'static str, text: &str) -> Result<String, Violation> {
+    let too_long = Violation::new(field, "too_long", "at most 140 characters");
+    if text.len() > 16 * MAX_LINE {
+        return Err(too_long);
+    }
+    let text: String = text.trim().nfc().collect();
+    if text.chars().count() > MAX_LINE {
+        return Err(too_long);
+    }
+    // Joiners and variation selectors stay allowed here: emoji are made of them.
+    let joins = |c| matches!(c, '\u{200d}' | '\u{fe0e}' | '\u{fe0f}');
+    if text.chars().any(|c| is_unseen(c) && !joins(c)) {
+        let message = "one line, no control characters";
+        return Err(Violation::new(field, "characters", message));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

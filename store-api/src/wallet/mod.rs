@@ -32,9 +32,9 @@ pub struct Wallet {
 pub struct WalletEntry {
     /// The transfer's name.
     pub id: String,
-    /// Why: `gift_card` or `purchase`.
+    /// Why: `gift_card`, `purchase` (gifts are one too) or `refund`.
     pub cause: String,
-    /// What it was for: the card, the order.
+    /// What it was for: the card, the order, the order and the game.
     pub reference: String,
     /// What came, or went where it is negative.
     pub amount: Money,

@@ -167,6 +167,44 @@ fn table() -> Vec<Row> {
             Some(json!({"games": []})),
             people(409),
         ),
+        (
+            "POST",
+            "/v1/orders/{order}/refund",
+            Some(json!({"games": []})),
+            [401, 404, 409, 404, 404, 401],
+        ),
+        ("GET", "/v1/gifts", None, people(200)),
+        (
+            "POST",
+            "/v1/gifts",
+            Some(json!({"recipient": "nobody", "games": []})),
+            people(409),
+        ),
+        (
+            "PUT",
+            "/v1/gifts/{gift}/decline",
+            None,
+            [401, 404, 200, 404, 404, 401],
+        ),
+        (
+            "PUT",
+            "/v1/gifts/{gift}/accept",
+            None,
+            [401, 404, 409, 404, 404, 401],
+        ),
+        (
+            "DELETE",
+            "/v1/gifts/{gift}",
+            None,
+            [401, 409, 404, 404, 404, 401],
+        ),
+        ("GET", "/v1/notices", None, people(200)),
+        (
+            "PUT",
+            "/v1/notices/read",
+            Some(json!({"up_to": "01J00000000000000000000000"})),
+            people(204),
+        ),
         ("GET", "/v1/wallet", None, people(200)),
         (
             "PUT",
@@ -222,6 +260,17 @@ async fn every_route_lets_in_whom_it_should(app: TestApp) -> TestApp {
         .await;
     let order = app.buy(&ann, "anns-order", &[&star]).await.expect(201);
     let order = order["id"].as_str().unwrap();
+    // And Bob gave her another.
+    let moon = app
+        .game(house, "moon", |game| game["prices"] = json!({"US": 0}))
+        .await;
+    app.befriend(&ann, &bob).await;
+    let body = json!({"recipient": ann.id, "games": [moon]});
+    let gift = app
+        .named("/v1/gifts", &bob.access, "bobs-gift", &body)
+        .await;
+    let gift = gift.expect(201);
+    let gift = gift["id"].as_str().unwrap();
     let rows = table();
     for (method, path, body, expected) in &rows {
         let method: Method = method.parse().unwrap();
@@ -239,7 +288,8 @@ async fn every_route_lets_in_whom_it_should(app: TestApp) -> TestApp {
                 .replace("{owner}", &ann.id)
                 .replace("{game}", &star)
                 .replace("{publisher}", house)
-                .replace("{order}", order);
+                .replace("{order}", order)
+                .replace("{gift}", gift);
             let mut request = app.request(method.clone(), &path, token);
             request = request.header("idempotency-key", "the-access-table");
             if let Some(body) = body {
@@ -272,6 +322,7 @@ async fn every_route_lets_in_whom_it_should(app: TestApp) -> TestApp {
                 .replace("/follows/{id}", "/follows/{publisher}")
                 .replace("/sessions/{session}", "/sessions/s")
                 .replace("/orders/{id}", "/orders/{order}")
+                .replace("/gifts/{id}", "/gifts/{gift}")
                 .replace("{user_id}", "{user}")
                 .replace("/service-tokens/{id}", "/service-tokens/x")
                 .replace("{id}", "{user}");

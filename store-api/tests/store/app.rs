@@ -48,7 +48,7 @@ pub struct TestApp {
     pub trusted_proxies: Vec<Network>,
     pub nodes: Vec<Node>,
     backend: Backend,
-    data_dir: TempDir,
+    pub data_dir: TempDir,
     clock: Arc<AtomicI64>,
     client: reqwest::Client,
     running: Option<Running>,

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{TestApp, User},
+    app::{Answer, TestApp, User},
     both,
 };
 
@@ -20,7 +20,7 @@ both!(
     purchases_at_random_leave_the_books_right,
 );
 
-async fn library(app: &TestApp, user: &User) -> Vec<String> {
+pub(crate) async fn library(app: &TestApp, user: &User) -> Vec<String> {
     let body = app.get("/v1/library?limit=500", user).await.expect(200);
     let items = body["items"].as_array().unwrap();
     let id = |item: &Value| item["id"].as_str().unwrap().to_owned();
@@ -28,7 +28,7 @@ async fn library(app: &TestApp, user: &User) -> Vec<String> {
 }
 
 #[track_caller]
-fn rule(body: &Value) -> &str {
+pub(crate) fn rule(body: &Value) -> &str {
     body["errors"][0]["rule"].as_str().unwrap()
 }
 
@@ -80,7 +80,8 @@ async fn what_is_paid_is_owned(app: TestApp) -> TestApp {
     assert_eq!(app.get("/v1/games/star", &ann).await.expect(200)["sold"], 1);
     // The chat nodes hear of it.
     let node = &app.nodes[0];
-    node.wait_for(|event| event["kind"] == "games_bought").await;
+    let (told, _) = node.wait_for(|event| event["topic"] == "purchase").await;
+    assert_eq!(told["data"]["order"], order["id"]);
     app.check_ledger().await;
     app
 }
@@ -239,6 +240,45 @@ async fn nobody_pays_twice_for_what_they_buy_at_once(app: TestApp) -> TestApp {
     app
 }
 
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// Gives games to a friend.
+pub(crate) async fn give(
+    app: &TestApp,
+    user: &User,
+    key: &str,
+    friend: &User,
+    games: &[&str],
+) -> Answer {
+    let body = json!({"recipient": friend.id, "games": games});
+    app.named("/v1/gifts", &user.access, key, &body).await
+}
+
+/// Accepts the newest gift, or declines it, or takes one back: which, the name says.
+async fn answer_a_gift(app: &TestApp, user: &User, name: &str) -> Answer {
+    let way = name.len() % 3;
+    let side = if way == 2 { "sent" } else { "received" };
+    let gifts = app
+        .get(&format!("/v1/gifts?side={side}&limit=1"), user)
+        .await;
+    let id = gifts.body["items"][0]["id"].as_str().unwrap_or("none");
+    match way {
+        0 => app.put(&format!("/v1/gifts/{id}/accept"), user).await,
+        1 => app.put(&format!("/v1/gifts/{id}/decline"), user).await,
+        _ => app.delete(&format!("/v1/gifts/{id}"), user).await,
+    }
+}
+
+/// Gives the newest order back.
+async fn give_back(app: &TestApp, user: &User, name: &str) -> Answer {
+    let orders = app.get("/v1/orders?limit=1", user).await;
+    let id = orders.body["items"][0]["id"].as_str().unwrap_or("none");
+    let path = format!("/v1/orders/{id}/refund");
+    app.named(&path, &user.access, name, &json!({})).await
+}
+
 async fn purchases_at_random_leave_the_books_right(app: TestApp) -> TestApp {
     let seed: u64 = rand::rng().random();
     println!("seed {seed}");
@@ -266,47 +306,71 @@ async fn purchases_at_random_leave_the_books_right(app: TestApp) -> TestApp {
     for _ in 0..3 {
         users.push(app.user("Ann").await);
     }
+    for (one, other) in [(0, 1), (1, 2), (2, 0)] {
+        app.befriend(&users[one], &users[other]).await;
+    }
     let codes = app.gift_cards(1100, "USD", 12).await;
-    for round in 0..4 {
+    for round in 0..6 {
         let mut acts = Vec::new();
-        for number in 0..10 {
+        for number in 0..12 {
             let user = random.random_range(0..users.len());
             let card = random.random_range(0..3 * codes.len());
             let mut basket: Vec<&str> = games.iter().map(String::as_str).collect();
             basket.retain(|_| random.random_bool(0.4));
             // Now and then under a name that was used before.
             let name = random.random_range(0..20) + 20 * (number % 2) * round;
-            acts.push((user, codes.get(card), basket, format!("act-number-{name}")));
+            let act = random.random_range(0..7);
+            acts.push((
+                user,
+                codes.get(card),
+                basket,
+                act,
+                format!("act-number-{name}"),
+            ));
         }
         let (app, users) = (&app, &users);
-        join_all(acts.into_iter().map(async |(user, card, basket, name)| {
-            let user = &users[user];
-            let answer = match card {
-                Some(code) => app.redeem(user, code).await,
-                None => app.buy(user, &name, &basket).await,
-            };
-            let status = answer.status.as_u16();
-            assert!(
-                [200, 201, 404, 409, 429].contains(&status),
-                "{}",
-                answer.body
-            );
-        }))
+        join_all(
+            acts.into_iter()
+                .map(async |(user, card, basket, act, name)| {
+                    let (user, friend) = (&users[user], &users[(user + 1) % users.len()]);
+                    let answer = match (card, act) {
+                        (Some(code), _) => app.redeem(user, code).await,
+                        (None, 0) => give(app, user, &name, friend, &basket).await,
+                        (None, 1 | 2) => answer_a_gift(app, user, &name).await,
+                        (None, 3) => give_back(app, user, &name).await,
+                        (None, _) => app.buy(user, &name, &basket).await,
+                    };
+                    let status = answer.status.as_u16();
+                    assert!(
+                        [200, 201, 404, 409, 429].contains(&status),
+                        "{}",
+                        answer.body
+                    );
+                }),
+        )
         .await;
         app.check_ledger().await;
     }
     for user in &users {
         let orders = app.get("/v1/orders?limit=500", user).await.expect(200);
-        let orders = orders["items"].as_array().unwrap().clone();
-        let lines = orders
-            .iter()
-            .flat_map(|order| order["lines"].as_array().unwrap());
-        let mut bought: Vec<_> = lines
-            .map(|line| line["game"].as_str().unwrap().to_owned())
-            .collect();
-        bought.sort();
+        let mut licensed = Vec::new();
+        for order in orders["items"].as_array().unwrap() {
+            let mut lines = order["lines"].as_array().unwrap().clone();
+            lines.retain(|line| {
+                line.get("refunded_at").is_none() && order.get("gift_for").is_none()
+            });
+            licensed.extend(lines.iter().map(|line| text(&line["game"])));
+        }
+        let gifts = app.get("/v1/gifts?limit=500", user).await.expect(200);
+        for gift in gifts["items"].as_array().unwrap() {
+            if gift["state"] == "accepted" {
+                let games = gift["games"].as_array().unwrap();
+                licensed.extend(games.iter().map(|game| text(&game["id"])));
+            }
+        }
+        licensed.sort();
         assert_eq!(
-            bought,
+            licensed,
             library(&app, user).await,
             "each licence once, and each paid"
         );

@@ -12,7 +12,7 @@ import { People } from './people.js';
 import { Rooms } from './rooms.js';
 import { Unsent } from './unsent.js';
 
-/** @import { Activity, ConnectionState, Outgoing, PresenceSet, PresenceView, Status } from '../../fireside/types.js' */
+/** @import { Activity, ConnectionState, Outgoing, PresenceSet, PresenceView, ShopNotice, Status } from '../../fireside/types.js' */
 /** @import { Api, Profile } from '../net/api.js' */
 /** @import { Account, Auth } from '../net/auth.js' */
 
@@ -20,7 +20,7 @@ import { Unsent } from './unsent.js';
  * @typedef {{
  *   me: undefined, people: undefined, rooms: undefined,
  *   conversation: string, members: string, typing: string,
- *   connection: ConnectionState, removed: string, 'send-failed': Outgoing,
+ *   connection: ConnectionState, removed: string, 'send-failed': Outgoing, news: ShopNotice,
  * }} SessionEvents
  */
 
@@ -51,6 +51,9 @@ export class Session extends Emitter {
     this.maxText = 4_000;
     /** @type {Map<string, ReturnType<typeof setTimeout>>} */
     this.recounts = new Map();
+
+    /** The newest notice of the shop that was shown. */
+    this.latestNews = '';
 
     this.presence = this.rememberedPresence();
     /** Away because nobody touches the page; what was chosen comes back with the person. */
@@ -249,6 +252,12 @@ export class Session extends Emitter {
         this.emit('me', undefined);
       }
       this.emit('people', undefined);
+    });
+    client.on('notice', (notice) => {
+      // Ids ascend; one that comes again is no news.
+      if (notice.id <= this.latestNews) return;
+      this.latestNews = notice.id;
+      this.emit('news', notice);
     });
     client.on('outgoing', (message) => {
       this.unsent.update(message);

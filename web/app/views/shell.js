@@ -13,6 +13,7 @@ import { chatView } from './chat.js';
 import { chatList } from './chats.js';
 import { friendsPanel } from './friends.js';
 import { membersPanel } from './members.js';
+import { newsText } from './news.js';
 import { searchPanel } from './search.js';
 import { openShortcuts } from './shortcuts.js';
 import { meCard } from './status.js';
@@ -189,6 +190,10 @@ export function shell(session, signOut) {
       if (chat?.room !== room) return;
       toast('You are no longer in that group.');
       location.hash = '';
+    }),
+    session.on('news', (notice) => {
+      const text = newsText(notice);
+      if (text) toast(text);
     }),
     session.on('send-failed', (message) => {
       // In the open room the message itself says so.

@@ -5,6 +5,7 @@ import { completions, findMentions, mentionBeingWritten, mentionedIds } from '..
 import { groupOf } from '../../app/model/people.js';
 import { Rooms } from '../../app/model/rooms.js';
 import { rowsOf } from '../../app/model/rows.js';
+import { newsText } from '../../app/views/news.js';
 import { backoff } from '../../fireside/backoff.js';
 import { RoomPosition } from '../../fireside/roomposition.js';
 import { expiryOf } from '../../fireside/token.js';
@@ -107,4 +108,14 @@ test('a token says when it runs out, or nothing', () => {
   const payload = Buffer.from(JSON.stringify({ name: 'Zoë ÿ', exp: 1_795_000_000 })).toString('base64url');
   assert.equal(expiryOf(`h.${payload}.s`), 1_795_000_000_000);
   for (const bad of ['', 'x', 'a.b.c', 'a.%%.c']) assert.equal(expiryOf(bad), undefined);
+});
+
+test('news of the shop are said in words, and what is unknown is not said', () => {
+  const games = [{ id: '1', title: 'Star' }, { id: '2', title: 'Moon' }];
+  const say = (topic, data) => newsText({ id: 'n', ts: 0, topic, data });
+  assert.equal(say('gift_received', { from: { id: 'b', name: 'Bo' }, games, message: 'for you' }), 'Bo gives you Star and Moon: for you');
+  assert.equal(say('gift_accepted', { by: { id: 'b', name: 'Bo' }, games: games.slice(1) }), 'Bo accepted Moon');
+  const won = (minor) => ({ minor, currency: 'KRW', exponent: 0 });
+  assert.equal(say('price_dropped', { game: games[0], before: won(12000), now: won(9000) }), 'Star costs ₩9,000 now, not ₩12,000');
+  assert.equal(say('of the future', {}), undefined);
 });

@@ -1,0 +1,421 @@
+//! Gifts: bought by one, owned by another once they accept. Until then the money is spent and
+//! nobody owns the games; a gift that is declined, taken back or never answered is paid back whole.
+
+use std::collections::BTreeSet;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use shared::id::{Timestamp, UserId};
+
+use super::{Kept, Order, Parties, Purchase, find, license, named_games, refusal};
+use crate::{
+    entity::user,
+    error::{StoreError, Violation},
+    friends::are_friends,
+    idempotency::{Answered, IdempotencyKey, Named},
+    notices::{News, Topic},
+    paging::{Page, PageRequest},
+    sql::{self, values},
+    store::{Store, lock_users, stored_id},
+    users::line,
+};
+
+/// What somebody wants to give.
+#[derive(Debug, Clone, Serialize)]
+pub struct GiftOrder {
+    /// To this friend.
+    pub recipient: UserId,
+    /// With these words.
+    pub message: Option<String>,
+    /// What, and what the giver was told it costs.
+    #[serde(flatten)]
+    pub purchase: Purchase,
+}
+
+/// What became of a gift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GiftState {
+    /// Not answered yet.
+    Waiting,
+    /// Owned by the recipient.
+    Accepted,
+    /// Not wanted; paid back.
+    Declined,
+    /// Taken back by the giver; paid back.
+    TakenBack,
+    /// Not answered in time; paid back.
+    Expired,
+}
+
+/// A gift.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gift {
+    /// What was bought, and its name.
+    pub order: Order,
+    /// Who gives.
+    pub giver: UserId,
+    /// To whom.
+    pub recipient: UserId,
+    /// With which words.
+    pub message: Option<String>,
+    /// What became of it.
+    pub state: GiftState,
+    /// Until when it waits for an answer.
+    pub expires_at: Timestamp,
+}
+
+/// From which side somebody looks at gifts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GiftSide {
+    /// Those they get.
+    Received,
+    /// Those they give.
+    Sent,
+}
+
+#[derive(FromQueryResult)]
+struct Row {
+    order_id: String,
+    giver: String,
+    recipient: String,
+    message: Option<String>,
+    state: String,
+    expires_at: i64,
+}
+
+const GIFT: &str = "SELECT order_id, giver, recipient, message, state, expires_at FROM gifts";
+
+impl GiftState {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Accepted => "accepted",
+            Self::Declined => "declined",
+            Self::TakenBack => "taken_back",
+            Self::Expired => "expired",
+        }
+    }
+
+    fn stored(word: &str) -> Result<Self, StoreError> {
+        [
+            Self::Waiting,
+            Self::Accepted,
+            Self::Declined,
+            Self::TakenBack,
+            Self::Expired,
+        ]
+        .into_iter()
+        .find(|state| state.word() == word)
+        .ok_or_else(|| StoreError::Internal(format!("a gift is {word:?}")))
+    }
+}
+
+impl Store {
+    /// Buys games for a friend, who has to accept them. The rules are those of [`Store::buy`], with
+    /// the friend for owner, who also has to live where the games are sold.
+    pub async fn give(
+        &self,
+        me: &UserId,
+        key: &IdempotencyKey,
+        gift: &GiftOrder,
+    ) -> Result<Answered<Gift>, StoreError> {
+        if gift.recipient == *me {
+            return Err(Violation::new("recipient", "self", "that is you yourself").into());
+        }
+        let message = gift.message.as_deref().map(|text| line("message", text));
+        let message = message.transpose()?.filter(|text| !text.is_empty());
+        let caller = format!("user:{me}");
+        let named = Named::new(&caller, key, "gifts", gift)?;
+        let tx = self.database().begin().await?;
+        if let Some(kept) = named.claim::<Kept>(self, &tx).await? {
+            return Ok(Answered {
+                answer: self.find_gift(&tx, me, &kept.answer.id).await?,
+                replayed: true,
+            });
+        }
+        let users = lock_users(&tx, &[me, &gift.recipient]).await?;
+        let giver = users.iter().find(|user| user.id == me.as_str());
+        let giver = giver.ok_or(StoreError::Unauthenticated("the account is withdrawn"))?;
+        // A stranger and nobody at all are one answer.
+        if users.len() < 2 || !are_friends(&tx, me, &gift.recipient).await? {
+            let message = "gifts are for friends";
+            return Err(refusal("recipient", "not_a_friend", message));
+        }
+        let parties = Parties {
+            payer: me,
+            country: self.country_of(&tx, me).await?,
+            owner: &gift.recipient,
+            owners_country: self.country_of(&tx, &gift.recipient).await?,
+        };
+        let order = self.paid(&tx, &parties, &gift.purchase).await?;
+        let expires_at = order
+            .at
+            .plus_millis(self.limits().gift_lifetime.as_millis() as i64);
+        sql::execute(
+            &tx,
+            "INSERT INTO gifts (order_id, giver, recipient, message, state, expires_at) \
+             VALUES (?, ?, ?, ?, 'waiting', ?)",
+            values![
+                order.id.as_str(),
+                me.as_str(),
+                gift.recipient.as_str(),
+                message.clone(),
+                expires_at.as_millis()
+            ],
+        )
+        .await?;
+        named
+            .keep(
+                &tx,
+                &Kept {
+                    id: order.id.clone(),
+                },
+            )
+            .await?;
+        let mut data = json!({
+            "gift": order.id, "from": person(giver), "games": named_games(&order.lines),
+            "expires_at": expires_at.as_millis(),
+        });
+        if let Some(message) = &message {
+            data["message"] = message.as_str().into();
+        }
+        let received = News {
+            user: gift.recipient.clone(),
+            topic: Topic::GiftReceived,
+            data,
+        };
+        self.tell(&tx, vec![received]).await?;
+        self.commit(tx).await?;
+        metrics::counter!("fireside_store_orders_total").increment(1);
+        Ok(Answered::first(Gift {
+            giver: me.clone(),
+            recipient: gift.recipient.clone(),
+            message,
+            state: GiftState::Waiting,
+            expires_at,
+            order,
+        }))
+    }
+
+    /// Takes a gift to `me` into the library. Again is fine.
+    pub async fn accept_gift(&self, me: &UserId, id: &str) -> Result<Gift, StoreError> {
+        self.answer(me, id, GiftState::Accepted).await
+    }
+
+    /// Refuses a gift to `me`: its giver is paid back. Again is fine.
+    pub async fn decline_gift(&self, me: &UserId, id: &str) -> Result<Gift, StoreError> {
+        self.answer(me, id, GiftState::Declined).await
+    }
+
+    /// Takes a gift of `me` back that was not answered yet. Again is fine.
+    pub async fn take_back_gift(&self, me: &UserId, id: &str) -> Result<Gift, StoreError> {
+        self.answer(me, id, GiftState::TakenBack).await
+    }
+
+    /// Gifts of `me` or to them, the newest first.
+    pub async fn gifts(
+        &self,
+        me: &UserId,
+        side: GiftSide,
+        page: &PageRequest,
+    ) -> Result<Page<Gift>, StoreError> {
+        let db = self.database().reader();
+        let column = match side {
+            GiftSide::Received => "recipient",
+            GiftSide::Sent => "giver",
+        };
+        let mut values = values![me.as_str()];
+        let mut before = "";
+        if !page.after().is_empty() {
+            before = " AND order_id < ?";
+            values.push(page.after().into());
+        }
+        values.push((page.fetch() as i64).into());
+        let text = format!("{GIFT} WHERE {column} = ?{before} ORDER BY order_id DESC LIMIT ?");
+        let rows: Vec<Row> = sql::all(db, &text, values).await?;
+        let page = page.cut(rows, |row| row.order_id.clone());
+        Ok(Page {
+            items: with_orders(db, page.items).await?,
+            next: page.next,
+        })
+    }
+
+    async fn answer(&self, me: &UserId, id: &str, to: GiftState) -> Result<Gift, StoreError> {
+        let tx = self.database().begin().await?;
+        let gift = self.find_gift(&tx, me, id).await?;
+        let theirs = if to == GiftState::TakenBack {
+            &gift.giver
+        } else {
+            &gift.recipient
+        };
+        if theirs != me {
+            return Err(StoreError::NotFound);
+        }
+        let users = lock_users(&tx, &[&gift.giver, &gift.recipient]).await?;
+        let mine = users.iter().find(|user| user.id == me.as_str());
+        let mine = mine.ok_or(StoreError::Unauthenticated("the account is withdrawn"))?;
+        // As it stands now that nobody else answers it.
+        let gift = self.find_gift(&tx, me, id).await?;
+        if gift.state == to {
+            return Ok(gift);
+        }
+        if gift.state != GiftState::Waiting {
+            return Err(refusal("id", "answered", "this gift was answered already"));
+        }
+        if gift.expires_at <= self.now() {
+            return Err(refusal("id", "expired", "this gift waited for too long"));
+        }
+        let news = self.settle(&tx, &gift, to, Some(mine)).await?;
+        let gift = self.find_gift(&tx, me, id).await?;
+        self.tell(&tx, news).await?;
+        self.commit(tx).await?;
+        Ok(gift)
+    }
+
+    /// Ends the waiting of a gift, and says who is to be told of it. `by` did it, unless nobody did.
+    async fn settle(
+        &self,
+        tx: &DatabaseTransaction,
+        gift: &Gift,
+        to: GiftState,
+        by: Option<&user::Model>,
+    ) -> Result<Vec<News>, StoreError> {
+        let order = &gift.order;
+        let settled = sql::execute(
+            tx,
+            "UPDATE gifts SET state = ?, answered_at = ? WHERE order_id = ? AND state = 'waiting'",
+            values![to.word(), self.now().as_millis(), order.id.as_str()],
+        );
+        if settled.await? == 0 {
+            return Err(StoreError::Busy);
+        }
+        let (user, topic) = match to {
+            GiftState::Accepted => (&gift.giver, Topic::GiftAccepted),
+            GiftState::Declined => (&gift.giver, Topic::GiftDeclined),
+            GiftState::TakenBack => (&gift.recipient, Topic::GiftTakenBack),
+            GiftState::Expired | GiftState::Waiting => (&gift.giver, Topic::GiftExpired),
+        };
+        if to == GiftState::Accepted {
+            self.check_unowned(tx, gift).await?;
+            license(tx, &gift.recipient, &order.id, &order.lines, self.now()).await?;
+        } else {
+            let games: BTreeSet<_> = order.lines.iter().map(|line| line.game.clone()).collect();
+            self.give_back(tx, &gift.giver, order, &games).await?;
+        }
+        let mut data = json!({"gift": order.id, "games": named_games(&order.lines)});
+        if let Some(by) = by {
+            data["by"] = person(by);
+        }
+        Ok(vec![News {
+            user: user.clone(),
+            topic,
+            data,
+        }])
+    }
+
+    async fn check_unowned(&self, tx: &DatabaseTransaction, gift: &Gift) -> Result<(), StoreError> {
+        let games = &gift.order.lines;
+        let text = format!(
+            "SELECT game FROM library WHERE user_id = ? AND game IN {}",
+            sql::list(games.len())
+        );
+        let mut values = values![gift.recipient.as_str()];
+        values.extend(games.iter().map(|line| line.game.as_str().into()));
+        let owned: Option<super::GameRow> = sql::one(tx, &text, values).await?;
+        if owned.is_some() {
+            let message = "you have one of these games: decline the gift";
+            return Err(refusal("id", "already_owned", message));
+        }
+        Ok(())
+    }
+
+    /// Pays back gifts that waited for too long.
+    pub(crate) async fn expire_gifts(&self) -> Result<(), StoreError> {
+        loop {
+            let late: Vec<Row> = sql::all(
+                self.database().reader(),
+                &format!("{GIFT} WHERE state = 'waiting' AND expires_at <= ? ORDER BY expires_at LIMIT 100"),
+                values![self.now().as_millis()],
+            )
+            .await?;
+            if late.is_empty() {
+                return Ok(());
+            }
+            // A transaction each: none holds up anybody but the two it is between.
+            for row in late {
+                self.end_gift(&row.order_id, &stored_id(&row.giver)?)
+                    .await?;
+            }
+        }
+    }
+
+    async fn end_gift(&self, id: &str, giver: &UserId) -> Result<(), StoreError> {
+        let tx = self.database().begin().await?;
+        let gift = self.find_gift(&tx, giver, id).await?;
+        lock_users(&tx, &[&gift.giver, &gift.recipient]).await?;
+        let gift = self.find_gift(&tx, giver, id).await?;
+        // Another process may have been faster.
+        if gift.state == GiftState::Waiting {
+            let news = self.settle(&tx, &gift, GiftState::Expired, None).await?;
+            self.tell(&tx, news).await?;
+        }
+        self.commit(tx).await
+    }
+
+    /// Pays back what waits for somebody who leaves.
+    pub(crate) async fn return_gifts_to(
+        &self,
+        tx: &DatabaseTransaction,
+        leaving: &UserId,
+    ) -> Result<(), StoreError> {
+        let text = format!("{GIFT} WHERE recipient = ? AND state = 'waiting' ORDER BY order_id");
+        let rows: Vec<Row> = sql::all(tx, &text, values![leaving.as_str()]).await?;
+        let mut news = Vec::new();
+        for gift in with_orders(tx, rows).await? {
+            news.extend(self.settle(tx, &gift, GiftState::Expired, None).await?);
+        }
+        self.tell(tx, news).await
+    }
+
+    /// A gift of `me` or to them.
+    async fn find_gift(
+        &self,
+        db: &impl ConnectionTrait,
+        me: &UserId,
+        id: &str,
+    ) -> Result<Gift, StoreError> {
+        let text = format!("{GIFT} WHERE order_id = ? AND (giver = ? OR recipient = ?)");
+        let row: Option<Row> = sql::one(db, &text, values![id, me.as_str(), me.as_str()]).await?;
+        let row = row.ok_or(StoreError::NotFound)?;
+        let order = find(db, &stored_id(&row.giver)?, id).await?;
+        gift(row, order)
+    }
+}
+
+/// Puts orders to gifts.
+async fn with_orders(db: &impl ConnectionTrait, rows: Vec<Row>) -> Result<Vec<Gift>, StoreError> {
+    let ids: Vec<_> = rows.iter().map(|row| row.order_id.as_str()).collect();
+    let mut orders = super::read::by_id(db, &ids).await?;
+    let find = |row: Row| {
+        let order = orders.remove(&row.order_id).ok_or(StoreError::NotFound)?;
+        gift(row, order)
+    };
+    rows.into_iter().map(find).collect()
+}
+
+fn gift(row: Row, order: Order) -> Result<Gift, StoreError> {
+    Ok(Gift {
+        giver: stored_id(&row.giver)?,
+        recipient: stored_id(&row.recipient)?,
+        message: row.message,
+        state: GiftState::stored(&row.state)?,
+        expires_at: Timestamp::from_millis(row.expires_at),
+        order,
+    })
+}
+
+fn person(row: &user::Model) -> serde_json::Value {
+    json!({"id": row.id, "name": row.name})
+}
