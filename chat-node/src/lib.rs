@@ -17,6 +17,7 @@ pub mod bridge;
 pub mod bus;
 pub mod friends;
 pub mod history;
+mod ids;
 pub mod limits;
 pub mod overload;
 pub mod presence;

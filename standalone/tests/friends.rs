@@ -11,7 +11,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use actix_web::{App, HttpServer, middleware::from_fn, rt::System, web};
 use adapters::StoreFriends;
-use chat_node::friends::{Friends, Graph, HttpFriends, Revocation};
+use chat_node::friends::{ById, Friends, Graph, HttpFriends, Revocation};
 use futures_util::future::join_all;
 use shared::{
     auth::{SigningKey, TokenIssuer, TokenVerifier},
@@ -116,16 +116,16 @@ async fn reads_friends_and_blocks_from_both_sides(fixture: &Fixture, port: &dyn 
     fixture.store.block(&dora.id, &anna.id).await.unwrap();
     let graph = port.graph(&anna.id).await.unwrap();
     let expected = Graph {
-        friends: HashMap::from([(bert.id.clone(), "bert".to_owned())]),
-        blocked: [].into(),
-        blocked_by: [dora.id.clone()].into(),
+        friends: [(bert.id.clone(), "bert")].into_iter().collect(),
+        blocked: ById::default(),
+        blocked_by: [dora.id.clone()].into_iter().collect(),
     };
     assert_eq!(graph, expected);
     let other = port.graph(&bert.id).await.unwrap();
     assert!(other.befriended(&anna.id));
     assert_eq!(
         port.graph(&dora.id).await.unwrap().blocked,
-        [anna.id.clone()].into()
+        [anna.id.clone()].into_iter().collect()
     );
     fixture.store.unblock(&dora.id, &anna.id).await.unwrap();
     fixture.store.part(&bert.id, &anna.id).await.unwrap();
@@ -157,7 +157,7 @@ async fn everybody_who_asks_at_once_is_told_of_their_own(fixture: &Fixture, port
         assert_eq!(graph.unwrap(), alone[user], "{user}");
     }
     assert!(alone[&ines.id].befriended(&kaya.id) && !alone[&ines.id].unblocked(&jori.id));
-    assert_eq!(alone[&jori.id].blocked, [hana.id].into());
+    assert_eq!(alone[&jori.id].blocked, [hana.id].into_iter().collect());
     assert_eq!(alone[&nobody], Graph::default());
 }
 

@@ -356,32 +356,40 @@ impl StoreEvents {
             before,
             after,
         } = refreshed;
-        let person = |id: &UserId, name: &String| Person {
+        let person = |id: &UserId, name: &str| Person {
             id: id.clone(),
-            name: name.clone(),
+            name: name.to_owned(),
         };
         let mut new = Vec::new();
-        for (id, name) in &after.friends {
-            if !before.friends.contains_key(id) {
+        for (id, name) in after.friends.iter() {
+            if !before.friends.contains(id) {
                 self.tell_of_friend(user, &person(id, name), events::FriendState::Friend);
                 new.push(id.clone());
             }
         }
-        for (id, name) in &before.friends {
-            if !after.friends.contains_key(id) {
+        for (id, name) in before.friends.iter() {
+            if !after.friends.contains(id) {
                 self.tell_of_friend(user, &person(id, name), events::FriendState::None);
             }
         }
-        for id in after.blocked.difference(&before.blocked) {
+        for id in after
+            .blocked
+            .ids()
+            .filter(|id| !before.blocked.contains(id))
+        {
             self.tell_of_block(user, id, true);
         }
-        for id in before.blocked.difference(&after.blocked) {
+        for id in before
+            .blocked
+            .ids()
+            .filter(|id| !after.blocked.contains(id))
+        {
             self.tell_of_block(user, id, false);
         }
         self.presence.reveal(user, &new).await;
         self.presence.show_elsewhere(user, &new, None).await;
         let hidden = |id: &&UserId| before.befriended(id) && !after.unblocked(id);
-        for id in before.friends.keys().filter(hidden) {
+        for id in before.friends.ids().filter(hidden) {
             self.presence.conceal(user, id).await;
         }
     }

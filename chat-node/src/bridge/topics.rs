@@ -10,16 +10,15 @@
 //!
 //! Bound: one entry a topic that somebody needs, and those left within the last [`LINGER`].
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::bus::{Bus, BusError, Topic};
+use crate::{
+    bus::{Bus, BusError, Topic},
+    ids::IdMap,
+};
 
 /// The most topics of one call to the bus.
 const BATCH: usize = 500;
@@ -42,7 +41,7 @@ pub(super) struct Topics {
 
 #[derive(Default)]
 struct Book {
-    needed: HashMap<Topic, Need>,
+    needed: IdMap<Topic, Need>,
     /// Topics whose subscription is not known to be as it should.
     unsettled: HashSet<Topic>,
     /// Those of them that were tried in vain; again when there are no others.
@@ -270,7 +269,7 @@ impl Book {
     }
 }
 
-fn is_needed(needed: &HashMap<Topic, Need>, topic: &Topic) -> bool {
+fn is_needed(needed: &IdMap<Topic, Need>, topic: &Topic) -> bool {
     needed.get(topic).is_some_and(|need| need.count > 0)
 }
 

@@ -5,10 +5,7 @@
 //!
 //! A publisher never waits: what a full receiver cannot take is dropped and made good by its inbox.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Weak},
-};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use shared::id::NodeId;
 
 use super::{Bus, BusError, BusEvent, BusReceiver, Envelope, Topic, inbox::Inbox};
+use crate::ids::IdMap;
 
 /// The hub that the nodes of one process share. Clones are the same hub.
 #[derive(Clone, Default)]
@@ -31,7 +29,7 @@ pub struct LocalNode {
 
 #[derive(Default)]
 struct Hub {
-    topics: RwLock<HashMap<Topic, Vec<Arc<Subscriber>>>>,
+    topics: RwLock<IdMap<Topic, Vec<Arc<Subscriber>>>>,
     nodes: Mutex<Vec<Weak<Subscriber>>>,
 }
 

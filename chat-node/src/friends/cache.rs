@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use dashmap::{DashMap, Entry};
+use dashmap::Entry;
 use parking_lot::Mutex;
 use shared::{
     events::{FriendState, StoreEvent, StoreEventKind},
@@ -31,6 +31,7 @@ use super::{
     Friends, FriendsError, Graph, Revocation,
     names::{Look, Names},
 };
+use crate::ids::{IdMap, SharedIdMap};
 
 /// How often an answer that events overtook is asked for again before it is taken as it is.
 const ATTEMPTS: u32 = 4;
@@ -81,12 +82,12 @@ impl Settings for FriendCacheSettings {
 pub struct FriendCache {
     port: Arc<dyn Friends>,
     settings: FriendCacheSettings,
-    graphs: DashMap<UserId, Held>,
+    graphs: SharedIdMap<UserId, Held>,
     pinned: AtomicUsize,
     names: Mutex<Names>,
     /// Users whose graph is to be read again, because it could not be or is in doubt; with how it
     /// read when that began, which is what their sessions know.
-    wanted: Mutex<HashMap<UserId, Arc<Graph>>>,
+    wanted: Mutex<IdMap<UserId, Arc<Graph>>>,
     wanting: Notify,
 }
 
@@ -101,6 +102,8 @@ pub struct Refreshed {
     pub after: Arc<Graph>,
 }
 
+type Gate = Arc<tokio::sync::Mutex<()>>;
+
 #[derive(Default)]
 struct Held {
     pins: u32,
@@ -111,8 +114,8 @@ struct Held {
     generation: u64,
     /// The newest event applied.
     newest: Option<Timestamp>,
-    /// Held while the graph is read, so that several who need it ask once.
-    gate: Arc<tokio::sync::Mutex<()>>,
+    /// Held while the graph is read, so that several who need it ask once; there while somebody does.
+    gate: Option<Gate>,
 }
 
 impl FriendCache {
@@ -121,7 +124,7 @@ impl FriendCache {
         Self {
             port,
             settings,
-            graphs: DashMap::new(),
+            graphs: SharedIdMap::default(),
             pinned: AtomicUsize::new(0),
             names: Mutex::new(Names::new(settings.friends_max_names)),
             wanted: Mutex::default(),
@@ -184,13 +187,18 @@ impl FriendCache {
         if let Some(graph) = self.believed(user) {
             return Ok(graph);
         }
-        let gate = Arc::clone(&self.graphs.entry(user.clone()).or_default().gate);
-        let _reading = gate.lock().await;
+        let gate = {
+            let mut held = self.graphs.entry(user.clone()).or_default();
+            Passage::of(self, user, held.gate.get_or_insert_default())
+        };
+        let reading = gate.lock().await;
         // Whoever held the gate may have read it.
         if let Some(graph) = self.believed(user) {
             return Ok(graph);
         }
         let answer = self.read(user).await;
+        drop(reading);
+        drop(gate);
         self.evict();
         match answer {
             Ok(graph) => Ok(graph),
@@ -247,7 +255,7 @@ impl FriendCache {
                 for (one, other) in sides.into_iter().take(if change.only_a { 1 } else { 2 }) {
                     self.change(&one.id, event.ts, |graph| {
                         if friends {
-                            graph.friends.insert(other.id.clone(), other.name.clone());
+                            graph.friends.insert(other.id.clone(), other.name.as_str());
                         } else {
                             graph.friends.remove(&other.id);
                         }
@@ -257,10 +265,10 @@ impl FriendCache {
             }
             StoreEventKind::Blocked { by, user } => {
                 self.change(by, event.ts, |graph| {
-                    graph.blocked.insert(user.clone());
+                    graph.blocked.insert(user.clone(), ());
                 });
                 self.change(user, event.ts, |graph| {
-                    graph.blocked_by.insert(by.clone());
+                    graph.blocked_by.insert(by.clone(), ());
                 });
                 Vec::new()
             }
@@ -281,7 +289,7 @@ impl FriendCache {
                 self.change_friends_of(&profile.user, |graph| {
                     graph
                         .friends
-                        .insert(profile.user.clone(), profile.name.clone());
+                        .insert(profile.user.clone(), profile.name.as_str());
                 })
             }
             StoreEventKind::UserWithdrawn { user } => {
@@ -325,7 +333,10 @@ impl FriendCache {
             self.wanting.notified().await;
         };
         let reads = users.iter().map(|user| async move {
-            let gate = self.graphs.get(user).map(|held| Arc::clone(&held.gate));
+            let gate = self
+                .graphs
+                .get_mut(user)
+                .map(|mut held| Passage::of(self, user, held.gate.get_or_insert_default()));
             let Some(gate) = gate else {
                 self.wanted.lock().remove(user);
                 return None;
@@ -373,7 +384,11 @@ impl FriendCache {
             let answer = self.port.graph(user).await;
             let outcome = if answer.is_ok() { "ok" } else { "failed" };
             metrics::counter!("fireside_friends_reads_total", "outcome" => outcome).increment(1);
-            let graph = Arc::new(answer?);
+            let mut graph = answer?;
+            // A friend who is known here is held by one id, whoever's friend that is.
+            let known = |friend: &UserId| self.graphs.get(friend).map(|held| held.key().clone());
+            graph.friends.share(known);
+            let graph = Arc::new(graph);
             let mut held = self.graphs.entry(user.clone()).or_default();
             if held.generation == asked {
                 held.graph = Some(Arc::clone(&graph));
@@ -431,7 +446,7 @@ impl FriendCache {
             let Some(graph) = &mut held.graph else {
                 continue;
             };
-            if graph.friends.contains_key(user) {
+            if graph.friends.contains(user) {
                 change(Arc::make_mut(graph));
                 held.generation += 1;
                 if held.pins > 0 {
@@ -453,7 +468,7 @@ impl FriendCache {
             return;
         }
         let fresh = self.settings.friends_unpinned_for;
-        let kept = |held: &Held| held.pins > 0 || Arc::strong_count(&held.gate) > 1;
+        let kept = |held: &Held| held.pins > 0 || held.gate.is_some();
         self.graphs
             .retain(|_, held| kept(held) || held.read.is_some_and(|read| read.elapsed() < fresh));
         if unpinned(self) > self.settings.friends_max_unpinned {
@@ -463,6 +478,44 @@ impl FriendCache {
 
     fn gauge(&self) {
         metrics::gauge!("fireside_friends_graphs").set(self.graphs.len() as f64);
+    }
+}
+
+/// The way through a gate. Who leaves last takes the gate away, even half-way.
+struct Passage<'a> {
+    cache: &'a FriendCache,
+    user: &'a UserId,
+    /// Until it is dropped.
+    gate: Option<Gate>,
+}
+
+impl<'a> Passage<'a> {
+    fn of(cache: &'a FriendCache, user: &'a UserId, gate: &Gate) -> Self {
+        let gate = Some(Arc::clone(gate));
+        Self { cache, user, gate }
+    }
+
+    async fn lock(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        match &self.gate {
+            Some(gate) => Some(gate.lock().await),
+            None => None,
+        }
+    }
+}
+
+impl Drop for Passage<'_> {
+    fn drop(&mut self) {
+        if let Some(mut held) = self.cache.graphs.get_mut(self.user) {
+            // Under the entry's lock, or of two who leave at once neither would be the last.
+            self.gate = None;
+            if held
+                .gate
+                .as_ref()
+                .is_some_and(|gate| Arc::strong_count(gate) == 1)
+            {
+                held.gate = None;
+            }
+        }
     }
 }
 

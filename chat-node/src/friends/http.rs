@@ -6,10 +6,7 @@
 //!
 //! Bound: [`AT_ONCE`] requests under way; further ones wait their turn within their deadline.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -66,8 +63,8 @@ struct NamedBody {
 #[derive(Deserialize)]
 struct GraphBody {
     friends: Vec<NamedBody>,
-    blocked: HashSet<UserId>,
-    blocked_by: HashSet<UserId>,
+    blocked: Vec<UserId>,
+    blocked_by: Vec<UserId>,
 }
 
 #[derive(Serialize)]
@@ -220,8 +217,8 @@ impl Friends for HttpFriends {
         let friends = body.friends.into_iter();
         Ok(Graph {
             friends: friends.map(|friend| (friend.id, friend.name)).collect(),
-            blocked: body.blocked,
-            blocked_by: body.blocked_by,
+            blocked: body.blocked.into_iter().collect(),
+            blocked_by: body.blocked_by.into_iter().collect(),
         })
     }
 

@@ -3,12 +3,13 @@
 //! The graph belongs to store-api. A node reads it here and keeps it for users who are online
 //! (the cache), told of changes by events; when store-api is away, chat goes on with what is cached.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use shared::id::UserId;
 
 mod cache;
+mod graph;
 #[cfg(feature = "http-client")]
 mod http;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(crate) mod memory;
 mod names;
 
 pub use cache::{FriendCache, FriendCacheSettings, METRICS, Refreshed};
+pub use graph::{ById, Graph};
 #[cfg(feature = "http-client")]
 pub use http::{HttpFriends, HttpFriendsError};
 pub use shared::auth::Revocation;
@@ -31,29 +33,6 @@ pub trait Friends: Send + Sync + 'static {
 
     /// Every revocation still in force: read once at start, then kept up by events.
     async fn revocations(&self) -> Result<Vec<Revocation>, FriendsError>;
-}
-
-/// How one user stands to others.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Graph {
-    /// Friends, by id, with their names.
-    pub friends: HashMap<UserId, String>,
-    /// Whom the user blocked.
-    pub blocked: HashSet<UserId>,
-    /// Who blocked the user.
-    pub blocked_by: HashSet<UserId>,
-}
-
-impl Graph {
-    /// Whether neither blocked the other.
-    pub fn unblocked(&self, other: &UserId) -> bool {
-        !self.blocked.contains(other) && !self.blocked_by.contains(other)
-    }
-
-    /// Whether the two are friends and neither blocked the other.
-    pub fn befriended(&self, other: &UserId) -> bool {
-        self.friends.contains_key(other) && self.unblocked(other)
-    }
 }
 
 /// Why a question to store-api has no answer.

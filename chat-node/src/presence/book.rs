@@ -1,7 +1,7 @@
 //! Who holds what, on which lease, and who has to be told: the store of presence without locks or a
 //! clock. Pure: time comes in as an argument.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use shared::id::{NodeId, Timestamp, UserId};
 use tokio::time::Instant;
@@ -10,6 +10,7 @@ use super::{
     Availability, DeviceState, Holding, Incarnation, LEASE_FOR, PresenceError, Reaped, Seen,
     Standing,
 };
+use crate::ids::{IdMap, IdSet};
 
 /// Of how many users who are gone the time last seen is kept.
 const MAX_REMEMBERED: usize = 200_000;
@@ -21,7 +22,7 @@ pub(super) type Life = (NodeId, Incarnation);
 #[derive(Default)]
 pub(super) struct Book {
     leases: HashMap<Life, Held>,
-    standings: HashMap<UserId, Standing>,
+    standings: IdMap<UserId, Standing>,
     incarnations: u64,
     versions: u64,
     /// Who came and went, to be noted when the book is closed.
@@ -30,9 +31,9 @@ pub(super) struct Book {
 
 struct Held {
     expires: Instant,
-    users: HashSet<UserId>,
+    users: IdSet<UserId>,
     /// Whom it has to answer for.
-    untold: HashSet<UserId>,
+    untold: IdSet<UserId>,
 }
 
 impl Book {
@@ -42,8 +43,8 @@ impl Book {
         let incarnation = Incarnation::new(self.incarnations);
         let held = Held {
             expires: now + LEASE_FOR,
-            users: HashSet::new(),
-            untold: HashSet::new(),
+            users: IdSet::default(),
+            untold: IdSet::default(),
         };
         self.leases.insert((node.clone(), incarnation), held);
         incarnation
@@ -191,7 +192,7 @@ impl Book {
         let Some(lease) = self.leases.remove(life) else {
             return Vec::new();
         };
-        let users: HashSet<UserId> = lease.users.union(&lease.untold).cloned().collect();
+        let users: IdSet<UserId> = lease.users.union(&lease.untold).cloned().collect();
         let reaped = users.into_iter().filter_map(|user| {
             let here =
                 |holding: &&Holding| (&holding.node, holding.incarnation) == (&life.0, life.1);

@@ -294,7 +294,7 @@ impl Inner {
         let (true, Some(graph)) = (self.teller.relays.is_online(viewer), graph) else {
             return true;
         };
-        let mut people: HashSet<UserId> = graph.friends.keys().cloned().collect();
+        let mut people: HashSet<UserId> = graph.friends.ids().cloned().collect();
         let sessions = self.roster(viewer).lock().sessions(viewer);
         for session in sessions {
             people.extend(self.watches.lock().seen_from(session));
@@ -309,7 +309,7 @@ impl Inner {
             }
         };
         for (person, standing) in people.iter().zip(standings) {
-            let friend = graph.friends.contains_key(person);
+            let friend = graph.friends.contains(person);
             let relation = if friend {
                 Relation::of_friends(viewer, &graph, person)
             } else {

@@ -161,13 +161,13 @@ mod tests {
             let (viewer, person) = (UserId::parse("v").unwrap(), UserId::parse("p").unwrap());
             let mut graph = Graph::default();
             if friend {
-                graph.friends.insert(person.clone(), "P".into());
+                graph.friends.insert(person.clone(), "P");
             }
             if blocked {
-                graph.blocked.insert(person.clone());
+                graph.blocked.insert(person.clone(), ());
             }
             if by {
-                graph.blocked_by.insert(person.clone());
+                graph.blocked_by.insert(person.clone(), ());
             }
             let open = |is| if is { Relation::Open } else { Relation::Hidden };
             let clear = !blocked && !by;

@@ -6,16 +6,13 @@
 //! by which time only the newest counts. A device whose socket is gone counts for the grace. A user to
 //! whom nothing is to happen has no entry in the queue and no timer.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use shared::id::{Timestamp, UserId};
 use tokio::time::Instant;
 
 use super::DeviceState;
-use crate::transport::SessionKey;
+use crate::{ids::IdMap, transport::SessionKey};
 use tracked::{Device, Link, Tracked};
 
 mod tracked;
@@ -33,7 +30,7 @@ pub(super) struct Pace {
 #[derive(Debug)]
 pub(super) struct Roster {
     pace: Pace,
-    users: HashMap<UserId, Tracked>,
+    users: IdMap<UserId, Tracked>,
     /// By the time something is due, each user at most once.
     queue: BTreeSet<(Instant, UserId)>,
 }
@@ -75,7 +72,7 @@ impl Roster {
     pub(super) fn new(pace: Pace) -> Self {
         Self {
             pace,
-            users: HashMap::new(),
+            users: IdMap::default(),
             queue: BTreeSet::new(),
         }
     }

@@ -1,9 +1,6 @@
 //! Telling of a change: to whom, and as each may see it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
 use shared::{
@@ -17,6 +14,7 @@ use crate::{
     bridge::{Bridge, BusMessage, PresenceNews},
     bus::Topic,
     friends::{FriendCache, Graph},
+    ids::IdMap,
     transport::{
         outbox::StateKey,
         relay::{Audience, Relays},
@@ -39,7 +37,7 @@ pub(super) struct Teller {
 
 /// The newest version that was told on this node, by user.
 #[derive(Default)]
-pub(super) struct Versions(HashMap<UserId, u64>);
+pub(super) struct Versions(IdMap<UserId, u64>);
 
 impl Versions {
     /// Whether nothing newer was told of a user; from now on, this was. What is told to one friend,
@@ -271,6 +269,6 @@ impl Teller {
 
 /// Who is told of the user whose graph this is.
 fn friends(graph: &Graph) -> impl Iterator<Item = &UserId> {
-    let friends = graph.friends.keys();
+    let friends = graph.friends.ids();
     friends.filter(|friend| graph.unblocked(friend))
 }

@@ -50,14 +50,14 @@ impl Presence {
     /// `unknown`, and told of when it does. What changes from here on is told.
     pub async fn snapshot(&self, user: &UserId, graph: &Graph) -> Vec<Friend> {
         self.0.be_noticed(user).await;
-        let ids: Vec<UserId> = graph.friends.keys().cloned().collect();
+        let ids: Vec<UserId> = graph.friends.ids().cloned().collect();
         let views = self.views(user, graph, &ids).await;
         self.0.owe_the_truth(user, &views);
         let friends = graph.friends.iter().zip(views);
         let mut friends: Vec<Friend> = friends
             .map(|((id, name), presence)| Friend {
                 id: id.clone(),
-                name: name.clone(),
+                name: name.to_string(),
                 presence,
             })
             .collect();
@@ -72,7 +72,7 @@ impl Presence {
         graph: &Graph,
         users: &[UserId],
     ) -> Vec<(UserId, PresenceView)> {
-        let visible = |user: &&UserId| *user == viewer || graph.friends.contains_key(*user);
+        let visible = |user: &&UserId| *user == viewer || graph.friends.contains(user);
         let users: Vec<UserId> = users.iter().filter(visible).cloned().collect();
         let views = self.views(viewer, graph, &users).await;
         users.into_iter().zip(views).collect()

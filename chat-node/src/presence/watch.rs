@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use shared::id::{RoomId, UserId};
 use smallvec::SmallVec;
 
-use crate::transport::SessionKey;
+use crate::{ids::IdMap, transport::SessionKey};
 
 /// The most rooms a session may have open at once.
 pub const MAX_WATCHES: usize = 4;
@@ -21,7 +21,7 @@ pub(super) struct Watches {
     rooms: HashMap<RoomId, Watched>,
     sessions: HashMap<SessionKey, SmallVec<[RoomId; MAX_WATCHES]>>,
     /// In which watched rooms a user is.
-    members: HashMap<UserId, SmallVec<[RoomId; 2]>>,
+    members: IdMap<UserId, SmallVec<[RoomId; 2]>>,
 }
 
 #[derive(Debug, Default)]

@@ -63,7 +63,7 @@ impl Room {
     pub(super) async fn tie(&self, user: &UserId, other: &UserId) -> Result<Tie, ErrorBody> {
         let graph = self.parts.graph(user).await?;
         Ok(Tie {
-            friends: graph.friends.contains_key(other),
+            friends: graph.friends.contains(other),
             unblocked: graph.unblocked(other),
         })
     }

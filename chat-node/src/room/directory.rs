@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix::{Addr, ArbiterHandle, prelude::SendError};
-use dashmap::{DashMap, Entry, mapref::one::RefMut};
+use dashmap::{Entry, mapref::one::RefMut};
 use shared::{
     id::{RoomId, Seq, UserId},
     protocol::{codec::SharedEvent, event::Event},
@@ -28,7 +28,10 @@ use super::{
     live::{Mail, Parts, Room},
     reconcile, rules,
 };
-use crate::transport::{outbox::StateKey, relay::Audience};
+use crate::{
+    ids::SharedIdMap,
+    transport::{outbox::StateKey, relay::Audience},
+};
 
 /// How many deserted lobbies are woken at once after a start.
 const WOKEN: u32 = 1_000;
@@ -39,7 +42,7 @@ const STARTS: usize = 3;
 pub(super) struct Directory {
     parts: Arc<Parts>,
     arbiters: Vec<ArbiterHandle>,
-    edges: DashMap<RoomId, Edge>,
+    edges: SharedIdMap<RoomId, Edge>,
     /// Asks for a look at what may have been missed.
     look: Arc<Notify>,
 }
@@ -112,7 +115,7 @@ impl Directory {
         let directory = Arc::new(Self {
             parts: Arc::new(parts),
             arbiters,
-            edges: DashMap::new(),
+            edges: SharedIdMap::default(),
             look: Arc::default(),
         });
         if let Some(first) = directory.arbiters.first() {

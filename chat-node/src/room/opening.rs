@@ -55,8 +55,7 @@ impl Room {
             let graph = self.parts.graph(&caller.user).await?;
             let friends_only = self.parts.policy.invite_friends_only;
             let stranger = others.iter().find(|other| {
-                !graph.unblocked(other)
-                    || (friends_only && !graph.friends.contains_key::<UserId>(other))
+                !graph.unblocked(other) || (friends_only && !graph.friends.contains(other))
             });
             if let Some(stranger) = stranger {
                 // The same words whether they are strangers or one blocked the other.

@@ -52,7 +52,7 @@ impl Room {
     /// other. `None` when nobody can say.
     pub(super) fn hidden_from(&self, user: &UserId) -> Option<Vec<UserId>> {
         let (state, graph) = (self.state()?, self.parts.friends.graph(user)?);
-        let apart = graph.blocked.iter().chain(&graph.blocked_by);
+        let apart = graph.blocked.ids().chain(graph.blocked_by.ids());
         let members = apart.filter(|other| state.member(other).is_some());
         Some(members.cloned().collect())
     }

@@ -9,7 +9,6 @@ use std::sync::{
 };
 
 use actix::Addr;
-use dashmap::DashMap;
 use parking_lot::Mutex;
 use shared::{
     auth::Claims,
@@ -19,7 +18,7 @@ use shared::{
 use smallvec::SmallVec;
 
 use super::{actor::Session, control::Close};
-use crate::bridge::SessionControl;
+use crate::{bridge::SessionControl, ids::SharedIdMap};
 
 /// A running session, for those who have something to do with it: its entry in the directory.
 #[derive(Debug)]
@@ -91,9 +90,9 @@ pub struct Sessions {
 
 #[derive(Debug)]
 struct Shared {
-    by_id: DashMap<SessionId, Arc<Handle>>,
-    by_user: DashMap<UserId, Handles>,
-    by_token: DashMap<Arc<str>, Handles>,
+    by_id: SharedIdMap<SessionId, Arc<Handle>>,
+    by_user: SharedIdMap<UserId, Handles>,
+    by_token: SharedIdMap<Arc<str>, Handles>,
     max_per_user: usize,
     draining: AtomicBool,
 }
@@ -103,9 +102,9 @@ impl Sessions {
     pub fn new(max_per_user: usize) -> Self {
         Self {
             shared: Arc::new(Shared {
-                by_id: DashMap::new(),
-                by_user: DashMap::new(),
-                by_token: DashMap::new(),
+                by_id: SharedIdMap::default(),
+                by_user: SharedIdMap::default(),
+                by_token: SharedIdMap::default(),
                 max_per_user,
                 draining: AtomicBool::new(false),
             }),
@@ -253,7 +252,7 @@ pub(super) fn away_for() -> u64 {
     rand::random_range(0..1000)
 }
 
-fn forget<K: Eq + std::hash::Hash>(map: &DashMap<K, Handles>, key: &K, handle: &Arc<Handle>) {
+fn forget<K: Eq + std::hash::Hash>(map: &SharedIdMap<K, Handles>, key: &K, handle: &Arc<Handle>) {
     map.remove_if_mut(key, |_, handles| {
         handles.retain(|other| !Arc::ptr_eq(other, handle));
         handles.is_empty()

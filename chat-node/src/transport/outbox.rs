@@ -223,14 +223,25 @@ impl Outbox {
         if self.items.is_empty() {
             self.take_states();
         }
-        while self.framed < self.waiting().len().min(MAX_SLICES / 2) {
-            self.frame();
+        match &mut self.items[self.gone..] {
+            // What most sockets get at a time: one object that is a frame.
+            [item] if self.framed == 0 && item.kind != Kind::Control && !item.is_compressed() => {
+                let payload = item.len();
+                self.bytes += item.open_frame(opcode(self.agreed.encoding), payload);
+                self.framed = 1;
+            }
+            _ => {
+                while self.framed < self.waiting().len().min(MAX_SLICES / 2) {
+                    self.frame();
+                }
+            }
         }
-        for (i, item) in self.waiting().iter().take(MAX_SLICES / 2).enumerate() {
-            let mut skip = if i == 0 { self.written } else { 0 };
+        let mut written = self.written;
+        for item in self.waiting().iter().take(MAX_SLICES / 2) {
             for part in [item.head(), &item.body] {
-                let rest = &part[skip.min(part.len())..];
-                skip = skip.saturating_sub(part.len());
+                let gone = written.min(part.len());
+                written -= gone;
+                let rest = &part[gone..];
                 if !rest.is_empty() {
                     slices.push(IoSlice::new(rest));
                 }
@@ -241,6 +252,14 @@ impl Outbox {
     /// `n` bytes of what [`Outbox::fill`] gave were written.
     pub fn consume(&mut self, mut n: usize) {
         self.bytes -= n;
+        if self.bytes == 0 {
+            // All of it, as nearly always.
+            self.answers = Answers::default();
+            self.framed = 0;
+            self.written = 0;
+            self.clear();
+            return;
+        }
         while n > 0 {
             let Some(first) = self.waiting().first() else {
                 break;
@@ -258,14 +277,21 @@ impl Outbox {
             self.framed -= 1;
             self.gone += 1;
         }
-        if self.gone == self.items.len() {
-            self.spared = (0, 0);
-            // An idle connection holds no buffer.
-            self.items = SmallVec::new();
-            self.gone = 0;
-        } else if self.gone >= MAX_GONE {
+        if self.gone >= MAX_GONE {
             self.items.drain(..self.gone);
             self.gone = 0;
+        }
+    }
+
+    /// Nothing waits in the reliable lane any more.
+    fn clear(&mut self) {
+        self.spared = (0, 0);
+        self.gone = 0;
+        if self.items.spilled() {
+            // An idle connection holds no buffer.
+            self.items = SmallVec::new();
+        } else {
+            self.items.clear();
         }
     }
 

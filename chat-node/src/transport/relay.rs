@@ -10,7 +10,7 @@ mod posts;
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll},
@@ -27,6 +27,7 @@ use self::posts::Post;
 pub use self::posts::{Audience, CONGESTED_AT, Relays};
 use super::{SessionKey, sink::Sink};
 use crate::{
+    ids::IdMap,
     room::{Reply, ReplyBody},
     worker::step_back,
 };
@@ -52,9 +53,9 @@ pub struct Relay {
 #[derive(Debug, Default)]
 struct Book {
     next: u64,
-    sinks: HashMap<SessionKey, Rc<Sink>>,
-    users: HashMap<UserId, SmallVec<[Rc<Sink>; 1]>>,
-    rooms: HashMap<RoomId, Vec<Rc<Sink>>>,
+    sinks: IdMap<SessionKey, Rc<Sink>>,
+    users: IdMap<UserId, SmallVec<[Rc<Sink>; 1]>>,
+    rooms: IdMap<RoomId, Vec<Rc<Sink>>>,
     dirty: Dirty,
 }
 

@@ -218,8 +218,12 @@ impl Sink {
                 }
                 return;
             }
-            let bytes = event.tail(stream.outbox.encoding()).len();
-            stream.ring.push(event.clone(), bytes)
+            let bytes = event.encoded(stream.outbox.encoding()).len();
+            let s = stream.ring.push(event.clone(), bytes);
+            if !self.takes() || stream.outbox.push_event(s, event).is_ok() {
+                return;
+            }
+            s
         };
         self.push(|outbox| outbox.push_event(s, event));
     }

@@ -151,14 +151,16 @@ impl TokenVerifier {
                 "longer than {MAX_TOKEN_BYTES} bytes"
             )));
         }
-        let header = decode_header(token).map_err(|error| refusal(&error))?;
-        // Before any key is touched: the header chooses among our keys, never among algorithms.
-        if header.alg != self.algorithm().as_jwt() {
-            return Err(TokenError::WrongAlgorithm);
-        }
         let data = match &self.shared.keys {
+            // Another algorithm in the header than that of the validation is refused before the
+            // key is touched.
             Keys::Secret(key) => decode::<Claims>(token, key, &self.shared.validation),
             Keys::Ring(ring) => {
+                let header = decode_header(token).map_err(|error| refusal(&error))?;
+                // The header chooses among our keys, never among algorithms.
+                if header.alg != self.algorithm().as_jwt() {
+                    return Err(TokenError::WrongAlgorithm);
+                }
                 let key = ring.find(header.kid.as_deref())?;
                 decode::<Claims>(token, &key, &self.shared.validation)
             }

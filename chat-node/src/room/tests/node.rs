@@ -83,12 +83,12 @@ impl People {
             .entry(user(by))
             .or_default()
             .blocked
-            .insert(user(whom));
+            .insert(user(whom), ());
         graphs
             .entry(user(whom))
             .or_default()
             .blocked_by
-            .insert(user(by));
+            .insert(user(by), ());
     }
 }
 

@@ -6,10 +6,9 @@ use shared::protocol::codec::Prefix;
 /// One object, or one control frame.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// Room for the frame's header or the separator, then the object's prefix.
+    /// Room for the frame's header or the separator, then the object's prefix, up to the end.
     head: [u8; HEAD],
     start: u8,
-    end: u8,
     pub(super) kind: Kind,
     /// A frame begins with this item.
     pub(super) opens: bool,
@@ -36,10 +35,10 @@ const HEAD: usize = HEADER + Prefix::MAX;
 impl Item {
     /// An event of which each recipient has a prefix of its own.
     pub(super) fn event(prefix: &Prefix, body: Bytes) -> Self {
-        let (bytes, len) = prefix.padded();
+        let (bytes, start) = prefix.padded();
         let mut item = Self::whole(body, Kind::Object);
         item.head[HEADER..].copy_from_slice(bytes);
-        item.end = (HEADER + len) as u8;
+        item.start = (HEADER + start) as u8;
         item
     }
 
@@ -47,8 +46,7 @@ impl Item {
     pub(super) fn whole(body: Bytes, kind: Kind) -> Self {
         Self {
             head: [0; HEAD],
-            start: HEADER as u8,
-            end: HEADER as u8,
+            start: HEAD as u8,
             kind,
             opens: kind == Kind::Control,
             inflated: 0,
@@ -65,11 +63,11 @@ impl Item {
     }
 
     pub(super) fn head(&self) -> &[u8] {
-        &self.head[usize::from(self.start)..usize::from(self.end)]
+        &self.head[usize::from(self.start)..]
     }
 
     pub(super) fn len(&self) -> usize {
-        usize::from(self.end - self.start) + self.body.len()
+        self.head().len() + self.body.len()
     }
 
     pub(super) fn put_before<const N: usize>(&mut self, bytes: [u8; N]) {
@@ -91,7 +89,7 @@ impl Item {
     /// Puts the head of a compressed object into a stored block, which the piece before it in the
     /// frame has begun already.
     pub(super) fn store_head(&mut self, first: bool) {
-        let length = u16::from(self.end - self.start);
+        let length = self.head().len() as u16;
         if first && length == 0 {
             return;
         }

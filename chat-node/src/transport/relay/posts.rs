@@ -9,7 +9,6 @@ use std::{
     task::Waker,
 };
 
-use dashmap::DashMap;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use shared::{
@@ -20,6 +19,7 @@ use smallvec::SmallVec;
 
 use super::super::{debt::Debt, outbox::StateKey};
 use crate::{
+    ids::SharedIdMap,
     overload::{Overload, Source},
     room::Reply,
 };
@@ -59,12 +59,13 @@ struct Shared {
     inboxes: Vec<Inbox>,
     /// How many sinks of each worker hear a user or a room, and how many are about to
     /// (an enrolment under way counts one), so that a post goes only where somebody listens.
-    users: DashMap<UserId, Counts>,
-    rooms: DashMap<RoomId, Counts>,
+    users: SharedIdMap<UserId, Counts>,
+    rooms: SharedIdMap<RoomId, Counts>,
     overload: Overload,
 }
 
-type Counts = SmallVec<[u32; 8]>;
+/// Four take no more place than the pointer to more.
+type Counts = SmallVec<[u32; 4]>;
 
 struct Inbox {
     waiting: metrics::Gauge,
@@ -118,8 +119,8 @@ impl Relays {
     pub fn new(workers: usize, overload: Overload) -> Self {
         Self(Arc::new(Shared {
             inboxes: (0..workers).map(Inbox::new).collect(),
-            users: DashMap::new(),
-            rooms: DashMap::new(),
+            users: SharedIdMap::default(),
+            rooms: SharedIdMap::default(),
             overload,
         }))
     }
@@ -316,7 +317,7 @@ impl Relays {
 impl Shared {
     fn count<K: Clone + Eq + std::hash::Hash>(
         &self,
-        map: &DashMap<K, Counts>,
+        map: &SharedIdMap<K, Counts>,
         key: &K,
         worker: usize,
         change: i32,

@@ -41,6 +41,11 @@ impl SharedEvent {
 
     /// What all recipients of an encoding share: everything after the [`Prefix`].
     pub fn tail(&self, encoding: Encoding) -> Bytes {
+        self.encoded(encoding).clone()
+    }
+
+    /// [`Self::tail`], for whoever only looks at it.
+    pub fn encoded(&self, encoding: Encoding) -> &Bytes {
         let cell = match encoding {
             Encoding::Json => &self.json,
             Encoding::MsgPack => &self.msgpack,
@@ -57,7 +62,6 @@ impl SharedEvent {
                 })
             }
         })
-        .clone()
     }
 
     /// What `make` makes of the tail (compresses it, say): when first asked for, and then shared by
@@ -72,15 +76,18 @@ impl SharedEvent {
             Encoding::Json => &twins.json,
             Encoding::MsgPack => &twins.msgpack,
         };
-        cell.get_or_init(|| make(&self.tail(encoding))).clone()
+        cell.get_or_init(|| make(self.encoded(encoding))).clone()
     }
 }
 
 /// The bytes before an event's shared tail: they open the object and carry the recipient's `s`.
+///
+/// One is made for every delivery, so it is written from its end: a number then takes no counting of
+/// its digits beforehand.
 #[derive(Debug, Clone, Copy)]
 pub struct Prefix {
     bytes: [u8; Prefix::MAX],
-    len: u8,
+    start: u8,
 }
 
 impl Prefix {
@@ -91,29 +98,29 @@ impl Prefix {
     pub fn new(encoding: Encoding, s: Option<u64>) -> Self {
         let mut prefix = Self {
             bytes: [0; Self::MAX],
-            len: 0,
+            start: Self::MAX as u8,
         };
         match (encoding, s) {
-            (Encoding::Json, None) => prefix.put(b"{"),
+            (Encoding::Json, None) => prefix.put(*b"{"),
             (Encoding::Json, Some(s)) => {
-                prefix.put(b"{\"s\":");
+                prefix.put(*b",");
                 prefix.put_decimal(s);
-                prefix.put(b",");
+                prefix.put(*b"{\"s\":");
             }
-            (Encoding::MsgPack, None) => prefix.put(&[0x82]),
+            (Encoding::MsgPack, None) => prefix.put([0x82]),
             (Encoding::MsgPack, Some(s)) => {
-                prefix.put(&[0x83, 0xa1, b's']);
                 match s {
-                    0..=0x7f => prefix.put(&[s as u8]),
+                    0..=0x7f => prefix.put([s as u8]),
                     0x80..=0xffff_ffff => {
-                        prefix.put(&[0xce]);
-                        prefix.put(&(s as u32).to_be_bytes());
+                        prefix.put((s as u32).to_be_bytes());
+                        prefix.put([0xce]);
                     }
                     _ => {
-                        prefix.put(&[0xcf]);
-                        prefix.put(&s.to_be_bytes());
+                        prefix.put(s.to_be_bytes());
+                        prefix.put([0xcf]);
                     }
                 }
+                prefix.put([0x83, 0xa1, b's']);
             }
         }
         prefix
@@ -121,28 +128,31 @@ impl Prefix {
 
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        &self.bytes[usize::from(self.start)..]
     }
 
-    /// The bytes with what follows them up to [`Self::MAX`], and how many count: one is made for
-    /// every delivery, and a copy of fixed size needs no call.
+    /// The bytes with what stands before them, [`Self::MAX`] in all, and where they start: a copy
+    /// of fixed size needs no call.
     pub fn padded(&self) -> (&[u8; Self::MAX], usize) {
-        (&self.bytes, usize::from(self.len))
+        (&self.bytes, usize::from(self.start))
     }
 
-    fn put<const N: usize>(&mut self, bytes: &[u8; N]) {
-        let start = usize::from(self.len);
-        self.bytes[start..start + N].copy_from_slice(bytes);
-        self.len += N as u8;
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        let start = usize::from(self.start) - N;
+        self.bytes[start..start + N].copy_from_slice(&bytes);
+        self.start = start as u8;
     }
 
     fn put_decimal(&mut self, mut n: u64) {
-        let digits = n.checked_ilog10().unwrap_or(0) as usize + 1;
-        let start = usize::from(self.len);
-        for digit in self.bytes[start..start + digits].iter_mut().rev() {
-            *digit = b'0' + (n % 10) as u8;
+        let mut start = usize::from(self.start);
+        loop {
+            start -= 1;
+            self.bytes[start] = b'0' + (n % 10) as u8;
             n /= 10;
+            if n == 0 {
+                break;
+            }
         }
-        self.len += digits as u8;
+        self.start = start as u8;
     }
 }
