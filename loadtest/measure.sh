@@ -19,9 +19,10 @@ SERVER=${SERVER:-target/release/fireside}
 LOADTEST=target/release/loadtest
 ON=(--server "$SERVER" --server-cpu "${SERVER_CPU:-0}" --load-cpu "${LOAD_CPU:-1}")
 
-PARTS=(fanout send latency idle storm presence mixed stalled hot channel flood handshakes)
+PARTS=(fanout deflate send latency idle storm presence mixed stalled hot channel flood handshakes)
 declare -A ABOUT=(
   [fanout]="CPU of a delivery beside the kernel's floor, both encodings"
+  [deflate]="CPU of a delivery with and without permessage-deflate, in turns"
   [send]="durable sends: 100 rooms, one room"
   [latency]="the last of 1,000, 100 and 2 at half load"
   [idle]="memory and CPU of idle sessions, 2,000 to 16,000"
@@ -34,11 +35,14 @@ declare -A ABOUT=(
   [flood]="typing and presence without measure, and overload"
   [handshakes]="a rush at the door of a full server"
   [door]="chat-lb beside HAProxy and nginx; needs both (not among the default parts)"
+  [instructions]="instructions of a delivery and of a start, under callgrind (not among the default parts)"
+  [pinning]="workers on CPUs of their own beside workers that roam, in turns (not among the default parts)"
+  [versus]="two builds in turns, SERVER and OTHER (not among the default parts)"
   [nodes]="two nodes beside one, and a node that was killed (not among the default parts)"
 )
 
 if [ "${1:-}" = list ] || [ "${1:-}" = --help ]; then
-  for part in "${PARTS[@]}"; do printf '%-11s %s\n' "$part" "${ABOUT[$part]}"; done
+  for part in "${PARTS[@]}" instructions pinning versus door nodes; do printf '%-11s %s\n' "$part" "${ABOUT[$part]}"; done
   exit 0
 fi
 
@@ -53,6 +57,10 @@ one() {
 part_fanout() {
   one fanout-json fanout --runs "$RUNS"
   one fanout-msgpack fanout --runs "$RUNS" --encoding msgpack
+}
+part_deflate() {
+  one deflate-json fanout --runs "$FEW" --deflate --text 200
+  one deflate-msgpack fanout --runs "$FEW" --deflate --text 200 --encoding msgpack
 }
 part_send() {
   one send-100-rooms send --runs "$RUNS" --seconds 6
@@ -71,6 +79,26 @@ part_stalled() { one stalled stalled --runs "$FEW"; }
 part_hot() { one hot hot --runs "$FEW"; }
 part_channel() { one channel channel --runs "$FEW"; }
 part_flood() { one flood flood --runs "$FEW"; }
+part_instructions() {
+  for members in 200 1000; do
+    "$LOADTEST" instructions --server "$SERVER" --members "$members" --deliveries 200000 | tee -a "$OUT/tables.txt"
+  done
+  "$LOADTEST" instructions --server "$SERVER" --of start | tee -a "$OUT/tables.txt"
+}
+# Two workers have both CPUs, and so has the load: compare the two with each other only.
+part_pinning() {
+  ON=(--server "$SERVER" --server loadtest/pinned --set workers=2)
+  one pinning-fanout fanout --runs "$RUNS"
+  one pinning-send send --runs "$RUNS" --seconds 6
+}
+# Such as one build with another allocator: the same source without the two lines of
+# standalone/src/main.rs that name it.
+part_versus() {
+  ON+=(--server "${OTHER:?the other build, as OTHER=…}")
+  one versus-fanout fanout --runs "$RUNS"
+  one versus-send send --runs "$RUNS" --seconds 6
+  one versus-idle idle --runs "$FEW" --seconds 5
+}
 # What a second node costs: rooms whose members are on different nodes, beside the same rooms on one
 # node. FIRESIDE_STAND_IN should name a MongoDB stand-in fast enough to measure anything but itself.
 part_nodes() {

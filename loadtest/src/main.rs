@@ -148,7 +148,7 @@ enum Task {
     ///
     /// In turns, each with one thread that serves. A run fails when a socket hears anything but what it said.
     Door(Door),
-    /// Count the instructions of a delivery with callgrind, in both encodings
+    /// Count the instructions of a delivery in both encodings, or of a start, with callgrind
     Instructions(Instructions),
     /// The process that `fanout` compares with: writes, and nothing else
     #[command(hide = true)]

@@ -8,7 +8,7 @@ use super::{Scenario, Stage, cpu, process};
 use crate::{
     measure::{Figure, Unit},
     swarm::{Crowd, Fault},
-    target::{Friends, Processes, Server, World},
+    target::{Cpu, Friends, Processes, Server, World},
 };
 
 /// Members of the three rooms that everybody is in.
@@ -41,6 +41,26 @@ pub struct Idle {
 }
 
 impl Idle {
+    /// So many sessions of people with ten friends, all opened in one step and not watched.
+    pub(super) fn of(sessions: usize) -> Self {
+        Self {
+            from: 0,
+            to: sessions,
+            friends: 10,
+            steps: 1,
+            seconds: 0.0,
+            users: Vec::new(),
+        }
+    }
+
+    /// The same with the sessions of the first people alone.
+    pub(super) fn first(&self, people: usize) -> Self {
+        Self {
+            users: self.users.iter().take(people).cloned().collect(),
+            ..self.clone()
+        }
+    }
+
     fn settle(&mut self, stage: &Stage, server: &Server) -> Result<World, Fault> {
         let friends = match self.friends {
             0 => Friends::Strangers,
@@ -84,11 +104,13 @@ impl Scenario for Idle {
         rest(&mut crowd, SETTLE)?;
         let at_few = rss(&process)?;
         let mut curve = vec![memory(few.len(), at_few)];
-        let (mut opening, mut took, mut at_all) = (Duration::ZERO, Duration::ZERO, at_few);
+        let (mut opening, mut took, mut at_all) = (Cpu::default(), Duration::ZERO, at_few);
         for step in others.chunks(others.len().div_ceil(self.steps.max(1)).max(1)) {
             let (before, since) = (cpu(&process)?, Instant::now());
             join(&mut crowd, step)?;
-            opening += cpu(&process)?.since(before).total();
+            let used = cpu(&process)?.since(before);
+            opening.user += used.user;
+            opening.system += used.system;
             took += since.elapsed();
             rest(&mut crowd, SETTLE)?;
             at_all = rss(&process)?;
@@ -98,6 +120,9 @@ impl Scenario for Idle {
         rest(&mut crowd, Duration::from_secs_f64(self.seconds))?;
         let idle = cpu(&process)?.since(before);
         let (opened, sessions) = (others.len() as f64, crowd.len() as f64);
+        let start = |name: &str, time: Duration| {
+            Figure::new(name, Unit::CpuMicros, time.as_secs_f64() * 1e6 / opened)
+        };
         let mut figures = vec![
             Figure::new(
                 "memory of a session",
@@ -110,11 +135,9 @@ impl Scenario for Idle {
                 Unit::Mebibytes,
                 mebibytes(at_all),
             ),
-            Figure::new(
-                "upgrade, token and start",
-                Unit::CpuMicros,
-                opening.as_secs_f64() * 1e6 / opened,
-            ),
+            start("upgrade, token and start", opening.total()),
+            start("upgrade, token and start, user", opening.user),
+            start("upgrade, token and start, system", opening.system),
             Figure::new("starts", Unit::PerSecond, opened / took.as_secs_f64()),
             Figure::new(
                 "a second of an idle session",

@@ -1,26 +1,32 @@
-//! Instructions of the server's own code for a delivery, counted by callgrind. Unlike time, the
-//! count is the same on a busy machine.
+//! Instructions of the server's own code for a delivery or for a start, counted by callgrind. Unlike
+//! time, the count is the same on a busy machine.
 
 use std::{fs, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use shared::protocol::codec::Encoding;
 
-use super::{Fanout, Scenario as _, Stage};
+use super::{Fanout, Idle, Scenario, Stage};
 use crate::{
     measure::{Figure, Progress, Report, Unit},
     swarm::Fault,
     target::{Launch, Server},
 };
 
-/// The server runs under callgrind twice, for few and for many deliveries; what the second run
-/// took more, by the deliveries it had more, is the cost of one.
+/// The server runs under callgrind twice, for few deliveries or starts and for many; what the second
+/// run took more, by what it had more of them, is the cost of one.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct Instructions {
     /// The server program, with debug symbols if the profile is to be read
     #[arg(long, value_name = "PROGRAM")]
     server: PathBuf,
+    /// What is counted
+    #[arg(long, value_enum, default_value = "delivery")]
+    of: Of,
+    /// How many people start a session in the second run, each with ten friends and three rooms
+    #[arg(long, default_value_t = 1_100)]
+    starts: usize,
     /// How many members the room has
     #[arg(long, default_value_t = 200)]
     members: usize,
@@ -38,19 +44,25 @@ pub struct Instructions {
     json: bool,
 }
 
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Of {
+    /// One event to one member of a room, in both encodings.
+    Delivery,
+    /// Upgrade, token, start, and the end that follows.
+    Start,
+}
+
 impl Instructions {
-    /// Counts in both encodings and prints the report.
+    /// Counts and prints the report.
     ///
     /// # Errors
     /// valgrind is not installed, or the server failed.
     pub fn run(&self) -> Result<(), Fault> {
         let mut report = Report::begin("instructions", Encoding::Json);
-        for (name, encoding) in [("JSON", Encoding::Json), ("MessagePack", Encoding::MsgPack)] {
-            let few = self.count(encoding, self.deliveries / 10)?;
-            let many = self.count(encoding, self.deliveries / 10 + self.deliveries)?;
-            let each = many.saturating_sub(few) as f64 / self.deliveries as f64;
-            let name = format!("instructions a delivery, {name}");
-            report.add("server", [Figure::new(name, Unit::Count, each)]);
+        match self.of {
+            Of::Delivery => self.deliveries(&mut report)?,
+            Of::Start => self.starts(&mut report)?,
         }
         if self.json {
             println!("{}", report.json());
@@ -60,9 +72,63 @@ impl Instructions {
         Ok(())
     }
 
-    fn count(&self, encoding: Encoding, deliveries: u64) -> Result<u64, Fault> {
+    fn deliveries(&self, report: &mut Report) -> Result<(), Fault> {
+        for (name, encoding) in [("JSON", Encoding::Json), ("MessagePack", Encoding::MsgPack)] {
+            let count = |deliveries| {
+                let mut room = Fanout::of(self.members, self.in_flight, deliveries);
+                let what = format!("{deliveries} deliveries");
+                self.count(encoding, &what, None, &mut room)
+            };
+            let few = count(self.deliveries / 10)?;
+            let many = count(self.deliveries / 10 + self.deliveries)?;
+            let each = many.saturating_sub(few) as f64 / self.deliveries as f64;
+            let name = format!("instructions a delivery, {name}");
+            report.add("server", [Figure::new(name, Unit::Count, each)]);
+        }
+        Ok(())
+    }
+
+    fn starts(&self, report: &mut Report) -> Result<(), Fault> {
+        let mut idle = Idle::of(self.starts);
         let progress = Progress::begin();
-        progress.step(format!("{deliveries} deliveries under callgrind"));
+        progress.step("preparing");
+        let launch = Launch {
+            program: self.server.clone(),
+            ..Launch::default()
+        };
+        let server = Server::start(&launch)?;
+        idle.prepare(&stage(Encoding::Json, &progress), &server)?;
+        let data = server.stop()?;
+        progress.end();
+        let data = data.as_ref().map(Server::data_of);
+        let few = self.starts / 11;
+        let mut count = |sessions| {
+            let what = format!("{sessions} starts");
+            self.count(
+                Encoding::Json,
+                &what,
+                data.clone(),
+                &mut idle.first(sessions),
+            )
+        };
+        let more = count(self.starts)?.saturating_sub(count(few)?);
+        let each = more as f64 / (self.starts - few) as f64;
+        report.add(
+            "server",
+            [Figure::new("instructions a start", Unit::Count, each)],
+        );
+        Ok(())
+    }
+
+    fn count(
+        &self,
+        encoding: Encoding,
+        what: &str,
+        data: Option<PathBuf>,
+        scenario: &mut dyn Scenario,
+    ) -> Result<u64, Fault> {
+        let progress = Progress::begin();
+        progress.step(format!("{what} under callgrind"));
         let scratch = tempfile::tempdir().map_err(fault)?;
         let out = scratch.path().join("callgrind.out");
         let under = ["valgrind", "--tool=callgrind", "--quiet"].map(str::to_owned);
@@ -71,17 +137,11 @@ impl Instructions {
             program: self.server.clone(),
             under: under.into_iter().chain([file]).collect(),
             settings: vec![("FIRESIDE_WORKERS".into(), "1".into())],
+            data,
             ..Launch::default()
         })
         .map_err(|error| Fault::Target(format!("{error} (is valgrind installed?)")))?;
-        let stage = Stage {
-            encoding,
-            deflate: false,
-            server_cpu: None,
-            program: PathBuf::new(),
-            progress: progress.clone(),
-        };
-        Fanout::of(self.members, self.in_flight, deliveries).run(&stage, &mut server)?;
+        scenario.run(&stage(encoding, &progress), &mut server)?;
         server.stop()?;
         progress.end();
         let profile = fs::read_to_string(&out).map_err(fault)?;
@@ -89,6 +149,16 @@ impl Instructions {
             fs::copy(&out, keep).map_err(fault)?;
         }
         total(&profile).ok_or_else(|| Fault::Target("callgrind left no total".into()))
+    }
+}
+
+fn stage(encoding: Encoding, progress: &Progress) -> Stage {
+    Stage {
+        encoding,
+        deflate: false,
+        server_cpu: None,
+        program: PathBuf::new(),
+        progress: progress.clone(),
     }
 }
 
