@@ -42,7 +42,7 @@ declare -A ABOUT=(
 )
 
 if [ "${1:-}" = list ] || [ "${1:-}" = --help ]; then
-  for part in "${PARTS[@]}" instructions pinning versus door nodes; do printf '%-11s %s\n' "$part" "${ABOUT[$part]}"; done
+  for part in "${PARTS[@]}" instructions pinning versus door nodes; do printf '%-12s %s\n' "$part" "${ABOUT[$part]}"; done
   exit 0
 fi
 
@@ -123,7 +123,7 @@ chosen=("${@:-}")
 for part in "${chosen[@]}"; do
   declare -F "part_$part" >/dev/null || { echo "there is no part \"$part\": $0 list" >&2; exit 2; }
 done
-cargo build --release --locked -p standalone -p loadtest
+cargo build --release --locked --workspace --bins
 # A descriptor a session, here and in the server.
 ulimit -n "$(ulimit -Hn)" || true
 mkdir -p "$OUT"

@@ -102,7 +102,7 @@ impl Instructions {
         progress.end();
         let data = data.as_ref().map(Server::data_of);
         let few = self.starts / 11;
-        let mut count = |sessions| {
+        let count = |sessions| {
             let what = format!("{sessions} starts");
             self.count(
                 Encoding::Json,
