@@ -39,6 +39,9 @@ const ROOMS: usize = 3;
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How much of a record a failure shows of each.
+const LAST: usize = 40;
+
 const SETTINGS: &[(&str, &str)] = &[
     ("FIRESIDE_LOG", "info,access=warn"),
     ("FIRESIDE_WORKERS", "1"),
@@ -210,10 +213,30 @@ impl Street {
                 .look(|lines| recovery::of(lines, since, PEOPLE * ENCODINGS.len()));
             match waits {
                 Ok(took) => return took,
-                Err(who) => assert!(Instant::now() < deadline, "not served again: {who:?}"),
+                Err(who) => {
+                    let said = || format!("not served again: {who:?}\n{}", self.last_of(&who));
+                    assert!(Instant::now() < deadline, "{}", said());
+                }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// What happened to these last.
+    fn last_of(&self, who: &[String]) -> String {
+        self.recorder.look(|lines| {
+            let mut text = String::new();
+            for name in who {
+                let of = lines.iter().filter(|line| line.c == *name);
+                let last: Vec<_> = of.rev().take(LAST).collect();
+                for line in last.into_iter().rev() {
+                    let line = serde_json::to_string(line).unwrap_or_default();
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+            }
+            text
+        })
     }
 
     /// Ends it: everybody gets their answers and sees everything, the same logs are read through each
