@@ -13,10 +13,6 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use shared::{id::RoomId, protocol::codec::Encoding};
 use tokio::time::{Instant, timeout};
 
-/// How long a node has to let somebody in before another is tried.
-const LET_IN: Duration = Duration::from_secs(4);
-/// How long sends may go without an answer before the client takes its node for dead.
-const ANSWERED: Duration = Duration::from_secs(5);
 /// The pause between two acts, on average.
 const PACE: Duration = Duration::from_millis(300);
 /// How many sends may be under way, so that a fault meets sends in every state.
@@ -41,6 +37,7 @@ pub(crate) struct Resident {
     in_square: bool,
     random: StdRng,
     said: usize,
+    patience: Duration,
 }
 
 /// What it takes to be a resident.
@@ -52,6 +49,8 @@ pub(crate) struct Papers {
     pub(crate) rooms: Vec<RoomId>,
     pub(crate) square: Option<RoomId>,
     pub(crate) seed: u64,
+    /// How long it may take to be let in, and sends may go without an answer, before another node is tried.
+    pub(crate) patience: Duration,
 }
 
 impl Resident {
@@ -70,6 +69,7 @@ impl Resident {
             in_square: false,
             random: StdRng::seed_from_u64(papers.seed),
             said: 0,
+            patience: papers.patience,
         }
     }
 
@@ -84,7 +84,7 @@ impl Resident {
             }
             if self.device.in_flight() == 0 {
                 answered = Instant::now();
-            } else if answered.elapsed() > ANSWERED {
+            } else if answered.elapsed() > self.patience {
                 // As an app does that pings in vain.
                 self.device.drop_socket();
                 self.at = (self.at + 1) % self.nodes.len();
@@ -133,7 +133,7 @@ impl Resident {
     async fn come_in(&mut self) {
         for _ in 0..self.nodes.len() {
             self.device.aim(self.connector(self.at));
-            if let Ok(Ok(())) = timeout(LET_IN, self.device.connect()).await {
+            if let Ok(Ok(())) = timeout(self.patience, self.device.connect()).await {
                 return;
             }
             self.device.drop_socket();

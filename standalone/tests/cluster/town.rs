@@ -236,6 +236,7 @@ async fn people(cluster: &Cluster, recorder: &Recorder, seed: u64) -> Vec<Reside
                     nodes,
                     rooms,
                     square: visitor.then(|| square.clone()),
+                    patience: Duration::from_secs(5),
                     seed: seed.wrapping_add((n * 4 + m * 2 + d) as u64),
                 };
                 residents.push(Resident::new(papers, recorder));
