@@ -355,16 +355,21 @@ impl Device {
         Ok(())
     }
 
-    /// Reads a room's whole log through `room.sync`, outside what it holds itself.
-    pub async fn read_log(&mut self, room: &RoomId) -> Result<(Epoch, Vec<Entry>), WireError> {
+    /// Reads a room's whole log through `room.sync`, outside what it holds itself: its epoch, the first
+    /// entry that is kept, and all from there on.
+    pub async fn read_log(&mut self, room: &RoomId) -> Result<(Epoch, Seq, Vec<Entry>), WireError> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut first = Seq::FIRST;
         loop {
             let after = entries.last().map_or(Seq::ZERO, |e| e.seq);
             let body = json!({"room": room, "after": after, "limit": 500});
             let page: Synced = self.ask("room.sync", &body).await?;
+            if entries.is_empty() {
+                first = page.first.unwrap_or(Seq::FIRST);
+            }
             entries.extend(page.entries);
             if !page.more {
-                return Ok((page.epoch, entries));
+                return Ok((page.epoch, first, entries));
             }
         }
     }

@@ -75,13 +75,14 @@ pub async fn read_logs(
     recorder: &Recorder,
 ) -> anyhow::Result<()> {
     for room in rooms {
-        let (epoch, entries) = device.read_log(room).await?;
+        let (epoch, first, entries) = device.read_log(room).await?;
         let room = room.clone();
         recorder.note(
             "",
             Happened::Log {
                 room,
                 epoch,
+                first,
                 entries,
             },
         );

@@ -150,6 +150,9 @@ pub enum Happened {
         after: Seq,
         /// The client has to drop what it holds.
         reset: bool,
+        /// The first entry that is still kept, when what was asked for began earlier.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first: Option<Seq>,
         /// The entries of the answer.
         entries: Vec<Entry>,
     },
@@ -166,9 +169,21 @@ pub enum Happened {
         room: RoomId,
         /// The identity of the log.
         epoch: Epoch,
-        /// Its entries from 1 on.
+        /// The first entry that is still kept: what came before it has expired.
+        #[serde(default = "from_the_first", skip_serializing_if = "is_the_first")]
+        first: Seq,
+        /// Its entries from there on.
         entries: Vec<Entry>,
     },
+}
+
+fn from_the_first() -> Seq {
+    Seq::FIRST
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_the_first(seq: &Seq) -> bool {
+    *seq == Seq::FIRST
 }
 
 /// Writes a record as things happen; clones write to the same record.

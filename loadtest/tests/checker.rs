@@ -163,6 +163,7 @@ impl Model {
                         epoch: epoch(),
                         after: Seq::new(have),
                         reset: false,
+                        first: None,
                         entries,
                     },
                 );
@@ -385,6 +386,7 @@ impl Model {
                 what: Happened::Log {
                     room: room(r),
                     epoch: epoch(),
+                    first: Seq::FIRST,
                     entries: self.logs[r].clone(),
                 },
             });
@@ -934,5 +936,77 @@ fn the_program_judges_by_its_exit_code() {
             .position(|line| matches!(line.what, Happened::Entry { .. }))
             .unwrap();
         lines.remove(position);
+    }
+}
+
+/// Everything before `first` has expired: it is gone from the logs, and who comes late is told so.
+fn expire(lines: &mut [Line], first: u64) {
+    for line in lines {
+        match &mut line.what {
+            Happened::Log {
+                first: begins,
+                entries,
+                ..
+            } => {
+                *begins = Seq::new(first.min(entries.len() as u64));
+                entries.retain(|entry| entry.seq >= *begins);
+            }
+            Happened::Synced {
+                after,
+                first: begins,
+                entries,
+                ..
+            } if after.get() + 1 < first => {
+                let head = entries.last().map_or(0, |entry| entry.seq.get());
+                if head >= first {
+                    *begins = Some(Seq::new(first));
+                    entries.retain(|entry| entry.seq.get() >= first);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_expired_beginning_is_no_hole(steps in steps(), first in 1..40_u64) {
+        let mut lines = history(&steps);
+        expire(&mut lines, first);
+        let verdict = check(&lines);
+        prop_assert!(verdict.holds(), "{verdict}");
+    }
+
+    /// A log that lacks what it should keep, or that begins later than it says.
+    #[test]
+    fn holes_behind_an_expired_beginning_are_found(
+        steps in steps(), first in 2..20_u64, at in any::<prop::sample::Index>(), beginning in any::<bool>(),
+    ) {
+        let mut lines = history(&steps);
+        expire(&mut lines, first);
+        let lacks = with_log(&mut lines, &room(0), |log| {
+            // Not the newest: a log may end there.
+            let kept = log.len().saturating_sub(1);
+            (kept > 0).then(|| log.remove(if beginning { 0 } else { at.index(kept) }))
+        });
+        prop_assume!(lacks.is_some());
+        let verdict = check(&lines);
+        let broken = verdict.violations.iter().any(|found| found.rule == Rule::LogBroken);
+        prop_assert!(broken, "{verdict}");
+    }
+
+    /// An answer to `room.sync` that begins later than the first entry that is kept.
+    #[test]
+    fn a_sync_that_leaves_out_what_is_kept_is_found(steps in steps(), first in 1..6_u64) {
+        let mut lines = history(&steps);
+        expire(&mut lines, first);
+        let shortened = lines.iter_mut().find_map(|line| match &mut line.what {
+            Happened::Synced { entries, .. } if entries.len() > 1 => Some(entries.remove(0)),
+            _ => None,
+        });
+        prop_assume!(shortened.is_some());
+        let verdict = check(&lines);
+        let hole = verdict.violations.iter().any(|found| found.rule == Rule::Hole);
+        prop_assert!(hole, "{verdict}");
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn judge(lines: &[Line], logs: &Logs, verdict: &mut Verdict) {
             continue;
         };
         match log.at(*seq) {
+            None if log.has_expired(*seq) => {}
             None => verdict.breach(Rule::Lost, format!("{name} is not there")),
             Some(entry) if entry.user != *user || entry.ts != *ts => {
                 verdict.breach(Rule::WrongAck, format!("{name} is {entry:?}"));

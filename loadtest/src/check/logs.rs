@@ -24,13 +24,15 @@ pub(super) struct Logs {
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) epoch: Epoch,
+    /// What came before it has expired.
+    pub(super) first: Seq,
     entries: Vec<Entry>,
     /// Messages that were deleted.
     deleted: HashSet<Seq>,
 }
 
 impl Log {
-    fn new(epoch: Epoch, entries: Vec<Entry>) -> Self {
+    fn new(epoch: Epoch, first: Seq, entries: Vec<Entry>) -> Self {
         let deleted = entries.iter().filter_map(|entry| match &entry.body {
             EntryBody::Delete { target } => Some(*target),
             _ => None,
@@ -38,8 +40,14 @@ impl Log {
         Self {
             deleted: deleted.collect(),
             epoch,
+            first,
             entries,
         }
+    }
+
+    /// Whether an entry is older than what is kept. The newest entry always is kept.
+    pub(super) fn has_expired(&self, seq: Seq) -> bool {
+        seq < self.first
     }
 
     /// Whether the entry's words are gone: a deleted message's, or those of an edit of one.
@@ -52,12 +60,12 @@ impl Log {
     }
 
     pub(super) fn at(&self, seq: Seq) -> Option<&Entry> {
-        let index = usize::try_from(seq.get()).ok()?.checked_sub(1)?;
+        let index = usize::try_from(seq.get().checked_sub(self.first.get())?).ok()?;
         self.entries.get(index)
     }
 
     pub(super) fn head(&self) -> Seq {
-        Seq::new(self.entries.len() as u64)
+        Seq::new(self.first.get() + self.entries.len() as u64 - 1)
     }
 }
 
@@ -75,13 +83,15 @@ pub(super) fn read(lines: &[Line], verdict: &mut Verdict) -> Logs {
         let Happened::Log {
             room,
             epoch,
+            first,
             entries,
         } = &line.what
         else {
             continue;
         };
-        if let Some(first) = logs.rooms.get(room) {
-            if first.epoch != *epoch || first.entries != *entries {
+        if let Some(other) = logs.rooms.get(room) {
+            let same = (&other.epoch, other.first, &other.entries) == (epoch, *first, entries);
+            if !same {
                 verdict.breach(
                     Rule::LogBroken,
                     format!("{room}: two readings of the log differ"),
@@ -89,11 +99,15 @@ pub(super) fn read(lines: &[Line], verdict: &mut Verdict) -> Logs {
             }
             continue;
         }
-        for (index, entry) in entries.iter().enumerate() {
-            if entry.seq.get() != index as u64 + 1 {
+        if *first == Seq::ZERO {
+            verdict.breach(Rule::Record, format!("{room}: its log begins at 0"));
+            continue;
+        }
+        for (place, entry) in (first.get()..).zip(entries) {
+            if entry.seq.get() != place {
                 verdict.breach(
                     Rule::LogBroken,
-                    format!("{room}: entry {} stands at place {}", entry.seq, index + 1),
+                    format!("{room}: entry {} stands at place {place}", entry.seq),
                 );
                 break;
             }
@@ -114,7 +128,7 @@ pub(super) fn read(lines: &[Line], verdict: &mut Verdict) -> Logs {
         }
         verdict.seen.logs += 1;
         verdict.seen.entries += entries.len();
-        let log = Log::new(epoch.clone(), entries.clone());
+        let log = Log::new(epoch.clone(), *first, entries.clone());
         verdict.seen.deleted += log.deleted.len();
         for entry in entries.iter().filter(|entry| log.is_blank(entry)) {
             if blanked(entry) != *entry {

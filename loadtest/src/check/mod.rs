@@ -3,12 +3,15 @@
 //! What it holds a server to, in the words of the delivery promise:
 //! 1. an acknowledged message is in the log, exactly once, at the acknowledged seq, with its text,
 //!    or without any once it was deleted; so is the entry of an edit or a deletion;
-//! 2. a log is dense from 1, and every surface reads the same log;
+//! 2. a log is dense from 1, or from the first entry that the operator keeps, and every surface reads the
+//!    same log;
 //! 3. all tries of one nonce come to one seq, and only the first of them is not a `dup`;
 //! 4. nothing refused as "not stored" is in the log, and nothing nobody sent;
 //! 5. each client sees each entry of its rooms, in order, equal to the log (what was deleted since:
 //!    as it was sent, the same for all, or blank), not twice in one session; a hole is lawful only across a session's end, and only when `room.sync` fills it;
 //! 6. the positions `s` of a session are consecutive across its resumes.
+//!
+//! What has expired nobody needs to have seen or to find; what was seen of it is held to what was sent.
 
 mod acts;
 mod logs;

@@ -97,6 +97,9 @@ fn judge_one(key: &SendKey, sent: &Sent, logs: &Logs, verdict: &mut Verdict) {
     let stands = logs.messages.get(key).and_then(|seq| log.at(*seq));
     for ack in &sent.acks {
         let Some(entry) = stands else {
+            if log.has_expired(ack.seq) {
+                continue;
+            }
             let what = format!("{name} was acknowledged at {} and is not there", ack.seq);
             verdict.breach(Rule::Lost, what);
             continue;

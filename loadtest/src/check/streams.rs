@@ -138,10 +138,19 @@ impl Client {
                 epoch,
                 after,
                 reset,
+                first,
                 entries,
             } => {
                 verdict.seen.synced += entries.len();
-                self.synced(name, room, epoch, *after, *reset, entries, verdict);
+                self.synced(
+                    name,
+                    room,
+                    epoch,
+                    (*after, *first),
+                    *reset,
+                    entries,
+                    verdict,
+                );
                 for entry in entries {
                     self.hold_to_log(name, room, entry, truth, verdict);
                 }
@@ -211,7 +220,7 @@ impl Client {
         name: &str,
         room: &RoomId,
         epoch: &Epoch,
-        after: Seq,
+        (after, first): (Seq, Option<Seq>),
         reset: bool,
         entries: &[Entry],
         verdict: &mut Verdict,
@@ -228,7 +237,8 @@ impl Client {
             };
             *place = Place::at(&mark);
         }
-        let mut expected = after;
+        // What has expired between is not missing.
+        let mut expected = first.map_or(after, |first| after.max(first.before()));
         for entry in entries {
             if !reset && entry.seq != expected.next() {
                 let what = format!("{name}: sync of {room}: {} follows {expected}", entry.seq);
@@ -266,6 +276,8 @@ impl Client {
                 let what = format!("{name}: {room} {} differs from the log", entry.seq);
                 verdict.breach(Rule::Altered, what);
             }
+            // Clients saw it before it expired: they are held to what was sent, and to each other.
+            None if log.has_expired(entry.seq) => truth.recall_expired(name, room, entry, verdict),
             None => {
                 let what = format!("{name}: {room} {} is not in the log", entry.seq);
                 verdict.breach(Rule::Lost, what);
@@ -282,7 +294,8 @@ impl Client {
             if !place.member {
                 continue;
             }
-            let missing = (place.from.get() + 1..=log.head().get())
+            let from = place.from.next().max(log.first);
+            let missing = (from.get()..=log.head().get())
                 .map(Seq::new)
                 .filter(|seq| !place.seen.contains(seq));
             let missing: Vec<_> = missing.take(5).map(Seq::get).collect();
@@ -295,6 +308,13 @@ impl Client {
 }
 
 impl Truth<'_> {
+    /// An entry that has expired. What was deleted before it did is blank to whoever read it then.
+    fn recall_expired(&mut self, name: &str, room: &RoomId, entry: &Entry, verdict: &mut Verdict) {
+        if blanked(entry) != *entry {
+            self.recall(name, room, entry, verdict);
+        }
+    }
+
     /// An entry that is blank by now and had words when it was seen.
     fn recall(&mut self, name: &str, room: &RoomId, entry: &Entry, verdict: &mut Verdict) {
         if let EntryBody::Message(message) = &entry.body {

@@ -95,6 +95,7 @@ impl Device {
                     epoch: page.epoch.clone(),
                     after,
                     reset: page.reset,
+                    first: page.first,
                     entries: page.entries.clone(),
                 });
                 let Some(held) = self.rooms.get_mut(&room) else {

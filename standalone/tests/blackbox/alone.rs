@@ -12,7 +12,10 @@ use std::{
 
 use loadtest::{Device, Recorder, check, drive::read_logs, record::Happened};
 use reqwest::Method;
-use shared::protocol::{reply::Synced, room::Entry};
+use shared::{
+    id::Seq,
+    protocol::{reply::Synced, room::Entry},
+};
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
@@ -90,6 +93,7 @@ async fn twenty_kills_lose_and_double_nothing_that_was_acknowledged() {
             Happened::Log {
                 room: room.clone(),
                 epoch,
+                first: Seq::FIRST,
                 entries,
             },
         );
