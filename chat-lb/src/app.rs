@@ -11,12 +11,13 @@ use shared::{
     redis::RedisLink,
     revoked::RedisRevoked,
 };
+use tokio::time::sleep;
 
 use crate::{
     door::{Certificate, Door, DoorParts},
     gateway::{Gateway, GatewayParts},
     live::Live,
-    nodes::{Pool, PoolKind, Source, follow},
+    nodes::{Pool, PoolKind, Relocation, Source, follow},
     settings::LbSettings,
     token::{Tokens, follow_revocations},
 };
@@ -61,6 +62,16 @@ pub async fn run(settings: LbSettings, program: Program) -> anyhow::Result<ExitR
     let check = program.lifecycle().check("nodes");
     actix_rt::spawn(report(nodes.clone(), stores.clone(), check));
 
+    let token = settings.service_token.clone();
+    let relocation = token.map(|token| Relocation::new(nodes.clone(), token));
+    match (&relocation, settings.health.relocations) {
+        (_, 0) => {}
+        (Some(relocation), most) => {
+            actix_rt::spawn(relocation.clone().run(most as usize));
+        }
+        (None, _) => tracing::info!("without `service_token` nobody is moved to a node that comes"),
+    }
+
     let auth = Auth {
         verifier,
         revocations,
@@ -97,10 +108,16 @@ pub async fn run(settings: LbSettings, program: Program) -> anyhow::Result<ExitR
 
     let grace = settings.server.shutdown_grace;
     let drain = move || async move {
+        // They come back through another balancer; whoever is left at the deadline does so then.
+        if let Some(relocation) = relocation {
+            actix_rt::spawn(async move {
+                sleep(grace / 4).await;
+                relocation.empty(grace / 2).await;
+            });
+        }
         door.shut(grace).await;
-        // Nodes move people; whoever is left at the deadline comes back through another balancer.
         while nodes.tunnels() > 0 {
-            tokio::time::sleep(REPORT_EVERY).await;
+            sleep(REPORT_EVERY).await;
         }
         door.stop();
     };
@@ -117,6 +134,6 @@ async fn report(nodes: Arc<Pool>, stores: Arc<Pool>, check: Check) {
         } else {
             check.fail("no chat node is ready");
         }
-        tokio::time::sleep(REPORT_EVERY).await;
+        sleep(REPORT_EVERY).await;
     }
 }

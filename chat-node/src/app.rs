@@ -8,7 +8,11 @@ use shared::{
     id::{NodeId, Timestamp},
     lifecycle::{Check, Lifecycle, Phase},
 };
-use tokio::{sync::Mutex, task::JoinHandle};
+use tokio::{
+    sync::Mutex,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::backends::{Backends, Closing};
@@ -41,6 +45,8 @@ const PROBE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long presence has to give its lease back.
 const PARTING: Duration = Duration::from_secs(2);
+/// How long before the end of its grace a drain stops waiting for sessions to be fetched.
+const MARGIN: Duration = Duration::from_secs(3);
 /// How long clients that come during a drain are told to wait.
 const COME_BACK: Duration = Duration::from_secs(2);
 
@@ -285,15 +291,32 @@ impl Node {
 
     /// Moves sessions away and lets what is under way finish, for up to `grace`.
     pub async fn drain(&self, grace: Duration) {
-        // Sessions first: whoever is told to come back must find nobody home here.
         let sessions = &self.surroundings.sessions;
         let server = self.server.lock().await.take();
-        let http = async {
-            if let Some(server) = server {
-                server.stop(grace).await;
+        if self.surroundings.bridge.alone() {
+            // Sessions first: whoever is told to come back must find nobody home here.
+            let http = async {
+                if let Some(server) = server {
+                    server.stop(grace).await;
+                }
+            };
+            tokio::join!(http, sessions.drain(grace / 2, true));
+        } else {
+            let cut = Instant::now() + grace.saturating_sub(MARGIN.min(grace / 4));
+            sessions.drain(grace / 2, false).await;
+            // Others fetch them. Whoever does not come for as long as friends would not notice is not
+            // waited for.
+            let until = cut.min(Instant::now() + self.settings.presence.presence_grace);
+            if timeout_at(until, sessions.gone()).await.is_err() {
+                let left = sessions.len();
+                tracing::info!(left, "sessions were not fetched by another node");
             }
-        };
-        tokio::join!(http, sessions.drain(grace / 2));
+            // Until now a balancer was told that nobody is taken in; to find nobody here it would take
+            // for a failure.
+            if let Some(server) = server {
+                server.stop(MARGIN.min(grace / 4)).await;
+            }
+        }
         self.rooms.drained().await;
     }
 

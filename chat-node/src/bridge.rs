@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bus::{Bus, BusError, Topic},
     room::Rooms,
+    session::Passage,
 };
 
 mod inbound;
@@ -65,6 +66,13 @@ pub trait SessionControl: Send + Sync + 'static {
 
     /// Ends the sessions of a user that had begun by then, at the wish of the game's backend.
     fn disconnect(&self, user: &UserId, begun_at_or_before: Timestamp);
+
+    /// Another node says something of a session that moves.
+    fn passage(&self, passage: Passage);
+
+    /// Sends the sockets of a user away, because the user belongs on another node; answers how many. They
+    /// close with `rebalance`.
+    fn relocate(&self, user: &UserId) -> usize;
 }
 
 /// The way out to other nodes. Share it behind an [`Arc`].

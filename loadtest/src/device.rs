@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use shared::{
     id::{Epoch, Nonce, RoomId, Seq, SessionId, UserId},
     protocol::{
+        presence::PresenceView,
         reply::{Appended, RoomReply, Synced},
         room::{Entry, RoomView},
     },
@@ -52,6 +53,10 @@ pub struct Device {
     acked: usize,
     newest: Option<(RoomId, Seq)>,
     trim: bool,
+    /// How others were shown last.
+    shown: HashMap<UserId, PresenceView>,
+    /// Those who were shown otherwise since that was asked last.
+    changed: Vec<(UserId, PresenceView)>,
 }
 
 /// What a device holds of a room.
@@ -111,6 +116,8 @@ impl Device {
             acked: 0,
             newest: None,
             trim: true,
+            shown: HashMap::new(),
+            changed: Vec::new(),
         }
     }
 
@@ -159,6 +166,11 @@ impl Device {
     /// How many sends were acknowledged.
     pub fn acked(&self) -> usize {
         self.acked
+    }
+
+    /// Others who were shown otherwise than before since the last call, in order.
+    pub fn take_changes(&mut self) -> Vec<(UserId, PresenceView)> {
+        std::mem::take(&mut self.changed)
     }
 
     /// Deletes the message that was acknowledged last, once; `false` when there is none.

@@ -416,6 +416,7 @@ impl Worker {
         headers::forward(&mut onward, &told);
         let wanted = socket::Wanted {
             target: target(asked.request.uri()),
+            user,
             headers: onward,
             on_client: hyper::upgrade::on(&mut asked.request),
             place,

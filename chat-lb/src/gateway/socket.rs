@@ -16,7 +16,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use metrics::counter;
-use shared::{codes::ErrorCode, problem::Problem};
+use shared::{codes::ErrorCode, id::UserId, problem::Problem};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -93,6 +93,7 @@ fn is_key(key: &[u8]) -> bool {
 /// What an upgrade is to be given.
 pub(super) struct Wanted {
     pub(super) target: String,
+    pub(super) user: UserId,
     /// As the node is to get them.
     pub(super) headers: HeaderMap,
     pub(super) on_client: OnUpgrade,
@@ -124,7 +125,7 @@ pub(super) async fn open(
         .headers
         .insert(UPGRADE, HeaderValue::from_static("websocket"));
     for node in nodes.iter().take(TRIES) {
-        let place = node.tunnels().enter();
+        let place = node.tunnels().enter(&wanted.user);
         match ask(node, &wanted).await {
             Asked::Taken(taken) => {
                 node.worked();

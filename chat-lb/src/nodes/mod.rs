@@ -2,12 +2,14 @@
 //!
 //! [`discovery`] says which there are, a prober for each asks it every so often whether it is ready,
 //! [`health`] makes of that, and of what happens to clients, whether it is fit, and a [`Pool`] puts
-//! those that are into an order for whoever asks. Nothing here waits: a choice reads a table.
+//! those that are into an order for whoever asks. Nothing here waits: a choice reads a table. Those who are
+//! where they do not belong any more are moved by [`relocation`].
 
 mod discovery;
 mod health;
 mod pool;
 mod probe;
+mod relocation;
 mod roll;
 mod settings;
 mod tunnels;
@@ -15,6 +17,7 @@ mod tunnels;
 pub use discovery::{Source, follow};
 pub use health::{Fitness, Health, Probe, Thresholds};
 pub use pool::{Backend, BackendView, Pool, PoolKind, Request};
+pub use relocation::Relocation;
 pub use roll::{InvalidPlace, Place, Roll};
 pub use settings::{DiscoverySettings, HealthSettings};
 pub use tunnels::{TunnelPlace, Tunnels};
@@ -33,6 +36,11 @@ pub const METRICS: &[Metric] = &[
         "fireside_lb_tunnels_cut_total",
         "WebSockets cut because their node was gone",
     ),
+    Metric::counter(
+        "fireside_lb_relocations_total",
+        "People whom a node was asked to let go, because they belong elsewhere or the balancer ends",
+    )
+    .by(&["outcome"]),
     Metric::counter(
         "fireside_lb_backend_failures_total",
         "Connections to a back end that failed, and answers that did not come",

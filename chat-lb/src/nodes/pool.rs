@@ -11,6 +11,7 @@ use std::{
 use metrics::{counter, gauge};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
+use shared::id::UserId;
 
 use super::{Fitness, Health, Place, Probe, Thresholds, Tunnels};
 use crate::pin::{self, Key, Target};
@@ -216,6 +217,26 @@ struct Table {
     leaving: Vec<Arc<Backend>>,
 }
 
+impl Table {
+    /// Those that are named, as placement sees them: with the wanted part of their weight.
+    fn targets(&self, now: Instant, wanted: fn(Fitness) -> f64) -> Vec<Target> {
+        let target = |backend: &Arc<Backend>| Target {
+            key: backend.key,
+            weight: wanted(backend.health.lock().fitness(now))
+                * f64::from(backend.weight.load(Relaxed)),
+            load: backend.tunnels.len(),
+        };
+        self.listed.iter().map(target).collect()
+    }
+}
+
+fn part_of_the_fit(fitness: Fitness) -> f64 {
+    match fitness {
+        Fitness::Fit(part) => part,
+        Fitness::Ejected | Fitness::Down => 0.0,
+    }
+}
+
 impl Pool {
     /// Nobody is known yet.
     pub fn new(kind: PoolKind, thresholds: Thresholds, load_bound: f64) -> Self {
@@ -308,6 +329,44 @@ impl Pool {
         all.map(|backend| backend.tunnels.len()).sum()
     }
 
+    /// Up to so many of those who are where they do not belong, by the nodes where they are: they would be
+    /// sent to another that is fit and not full. Each is answered once.
+    pub fn astray(&self, most: usize) -> Vec<(Arc<Backend>, Vec<UserId>)> {
+        let table = self.table.read().clone();
+        let targets = table.targets(Instant::now(), part_of_the_fit);
+        let full = |place: usize| pin::is_full(&targets, place, self.load_bound);
+        let mut left = most;
+        let mut astray = Vec::new();
+        // One that is not fit sends people away by itself, or they are cut.
+        for (at, backend) in table.listed.iter().enumerate() {
+            if left == 0 || targets[at].weight <= 0.0 {
+                continue;
+            }
+            let users = backend.tunnels.choose(left, |user| {
+                let belongs = pin::first(Key::of(user.as_str()), &targets);
+                belongs.is_some_and(|place| place != at && !full(place))
+            });
+            left -= users.len();
+            if !users.is_empty() {
+                astray.push((backend.clone(), users));
+            }
+        }
+        astray
+    }
+
+    /// Up to so many people, by the nodes where they are. Each is answered once.
+    pub fn anybody(&self, most: usize) -> Vec<(Arc<Backend>, Vec<UserId>)> {
+        let table = self.table.read().clone();
+        let mut left = most;
+        let all = table.listed.iter().chain(&table.leaving);
+        let chosen = all.map(|backend| {
+            let users = backend.tunnels.choose(left, |_| true);
+            left -= users.len();
+            (backend.clone(), users)
+        });
+        chosen.filter(|(_, users)| !users.is_empty()).collect()
+    }
+
     /// Everybody, those that are leaving too.
     pub fn view(&self) -> Vec<BackendView> {
         let table = self.table.read().clone();
@@ -332,23 +391,10 @@ impl Pool {
     fn order(&self, by: impl Fn(&[Target]) -> Vec<usize>) -> Vec<Arc<Backend>> {
         let table = self.table.read().clone();
         let now = Instant::now();
-        let targets = |wanted: fn(Fitness) -> f64| -> Vec<Target> {
-            let target = |backend: &Arc<Backend>| Target {
-                key: backend.key,
-                weight: wanted(backend.health.lock().fitness(now))
-                    * f64::from(backend.weight.load(Relaxed)),
-                load: backend.tunnels.len(),
-            };
-            table.listed.iter().map(target).collect()
-        };
-        let fit = targets(|fitness| {
-            if let Fitness::Fit(part) = fitness {
-                part
-            } else {
-                0.0
-            }
+        let fit = table.targets(now, part_of_the_fit);
+        let ejected = table.targets(now, |fitness| {
+            f64::from(u8::from(fitness == Fitness::Ejected))
         });
-        let ejected = targets(|fitness| f64::from(u8::from(fitness == Fitness::Ejected)));
         let order = by(&fit).into_iter().chain(by(&ejected));
         order.map(|place| table.listed[place].clone()).collect()
     }

@@ -80,6 +80,9 @@ pub struct HealthSettings {
     /// In what time a back end that joined or came back rises to its full share; 0s: at once
     #[arg(long, value_parser = duration, default_value = "30s")]
     pub slow_start: Duration,
+    /// How many people a second are moved to the node they belong to, after one came; 0: nobody is
+    #[arg(long, default_value_t = 50)]
+    pub relocations: u32,
     /// How many times its share of the WebSockets a node may have before newcomers are sent to the next
     #[arg(long, default_value_t = 1.25)]
     pub load_bound: f64,

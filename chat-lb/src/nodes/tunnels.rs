@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
+use shared::id::UserId;
 use tokio::task::AbortHandle;
 
 /// The tunnels to one node. Bound: those that were let in.
@@ -15,8 +16,16 @@ pub struct Tunnels {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
+    tunnels: HashMap<u64, Tunnel>,
+}
+
+#[derive(Debug)]
+struct Tunnel {
+    user: UserId,
     /// None where the tunnel is not yet a task: its upgrade is under way.
-    tasks: HashMap<u64, Option<AbortHandle>>,
+    task: Option<AbortHandle>,
+    /// The node was asked to let it go.
+    asked: bool,
 }
 
 /// A tunnel's place among them; free again when this is dropped.
@@ -28,11 +37,16 @@ pub struct TunnelPlace {
 
 impl Tunnels {
     /// Takes a place, from the decision on: many who come at once see each other.
-    pub fn enter(self: &Arc<Self>) -> TunnelPlace {
+    pub fn enter(self: &Arc<Self>, user: &UserId) -> TunnelPlace {
         let mut open = self.open.lock();
         let number = open.next;
         open.next += 1;
-        open.tasks.insert(number, None);
+        let tunnel = Tunnel {
+            user: user.clone(),
+            task: None,
+            asked: false,
+        };
+        open.tunnels.insert(number, tunnel);
         gauge!("fireside_lb_tunnels").increment(1.0);
         TunnelPlace {
             tunnels: self.clone(),
@@ -42,7 +56,7 @@ impl Tunnels {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.open.lock().tasks.len()
+        self.open.lock().tunnels.len()
     }
 
     /// Whether there are none.
@@ -50,12 +64,32 @@ impl Tunnels {
         self.len() == 0
     }
 
+    /// Up to so many whom the node is to be asked to let go now: those that are `wanted`, each once.
+    pub fn choose(&self, most: usize, wanted: impl Fn(&UserId) -> bool) -> Vec<UserId> {
+        let mut open = self.open.lock();
+        let mut users = Vec::new();
+        for tunnel in open.tunnels.values_mut() {
+            if users.len() == most {
+                break;
+            }
+            // One whose upgrade is under way has only just been given a place.
+            if !tunnel.asked && tunnel.task.is_some() && wanted(&tunnel.user) {
+                tunnel.asked = true;
+                users.push(tunnel.user.clone());
+            }
+        }
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
     /// Ends all that are open; says how many.
     pub fn cut(&self) -> usize {
         // Dropped outside the lock, which a tunnel that ends takes.
         let tasks: Vec<AbortHandle> = {
             let mut open = self.open.lock();
-            open.tasks.values_mut().filter_map(Option::take).collect()
+            let tunnels = open.tunnels.values_mut();
+            tunnels.filter_map(|tunnel| tunnel.task.take()).collect()
         };
         for task in &tasks {
             task.abort();
@@ -80,15 +114,15 @@ impl TunnelPlace {
 impl Tunnels {
     /// From now on the tunnel of this number is the task, which holds its place.
     pub fn attach(&self, number: u64, task: AbortHandle) {
-        if let Some(place) = self.open.lock().tasks.get_mut(&number) {
-            *place = Some(task);
+        if let Some(tunnel) = self.open.lock().tunnels.get_mut(&number) {
+            tunnel.task = Some(task);
         }
     }
 }
 
 impl Drop for TunnelPlace {
     fn drop(&mut self) {
-        self.tunnels.open.lock().tasks.remove(&self.number);
+        self.tunnels.open.lock().tunnels.remove(&self.number);
         gauge!("fireside_lb_tunnels").decrement(1.0);
     }
 }
@@ -100,7 +134,8 @@ mod tests {
     #[tokio::test]
     async fn places_come_back_and_a_cut_ends_the_tasks() {
         let tunnels = Arc::new(Tunnels::default());
-        let (one, two) = (tunnels.enter(), tunnels.enter());
+        let user = |name| UserId::parse(name).unwrap();
+        let (one, two) = (tunnels.enter(&user("a")), tunnels.enter(&user("b")));
         assert_eq!(tunnels.len(), 2);
         drop(one);
         assert_eq!(tunnels.len(), 1);
@@ -109,7 +144,12 @@ mod tests {
             std::future::pending::<()>().await;
             drop(two);
         });
+        assert!(tunnels.choose(9, |_| true).is_empty(), "it is no task yet");
         tunnels.attach(number, task.abort_handle());
+        assert!(tunnels.choose(9, |who| *who == user("a")).is_empty());
+        assert!(tunnels.choose(0, |_| true).is_empty());
+        assert_eq!(tunnels.choose(9, |_| true), [user("b")]);
+        assert!(tunnels.choose(9, |_| true).is_empty(), "it was asked");
         assert_eq!(tunnels.cut(), 1);
         assert!(task.await.unwrap_err().is_cancelled());
         assert!(tunnels.is_empty());

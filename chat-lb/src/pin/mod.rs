@@ -71,17 +71,20 @@ pub fn first(user: Key, targets: &[Target]) -> Option<usize> {
 /// The places of the targets for a new socket: [`ranked`], those that have their share and `factor` of
 /// it already behind all others.
 pub fn for_connect(user: Key, targets: &[Target], factor: f64) -> Vec<usize> {
-    let weights: f64 = targets.iter().map(|target| target.weight.max(0.0)).sum();
-    let sockets: usize = targets.iter().map(|target| target.load).sum();
-    let is_full = |place: &usize| {
-        let target = &targets[*place];
-        let share = (sockets + 1) as f64 * target.weight / weights;
-        target.load >= ((share * factor).ceil() as usize).max(BOUND_FLOOR)
-    };
+    let is_full = |place: &usize| is_full(targets, *place, factor);
     let (full, mut order): (Vec<usize>, Vec<usize>) =
         ranked(user, targets).into_iter().partition(is_full);
     order.extend(full);
     order
+}
+
+/// Whether one of the targets has its share and `factor` of it already.
+pub fn is_full(targets: &[Target], place: usize, factor: f64) -> bool {
+    let weights: f64 = targets.iter().map(|target| target.weight.max(0.0)).sum();
+    let sockets: usize = targets.iter().map(|target| target.load).sum();
+    let target = &targets[place];
+    let share = (sockets + 1) as f64 * target.weight / weights;
+    target.load >= ((share * factor).ceil() as usize).max(BOUND_FLOOR)
 }
 
 /// Smaller is better: exponentially distributed with the weight as its rate, so the least of several

@@ -101,6 +101,7 @@ impl Inbound {
             BusMessage::Presence(news) => self.presence.hear(&news),
             BusMessage::Store(event) => self.store_events.heard(event),
             BusMessage::Disconnect { user, at } => self.sessions.disconnect(&user, at),
+            BusMessage::Passage(passage) => self.sessions.passage(passage),
             BusMessage::Lost => self.rooms.restored(),
         }
     }

@@ -10,6 +10,7 @@ use shared::{
 
 use crate::presence::DeviceState;
 pub use crate::room::RoomNews;
+use crate::session::Passage;
 
 /// A message between nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,8 @@ pub enum BusMessage {
         #[serde(default = "Timestamp::now")]
         at: Timestamp,
     },
+    /// A session moves from one node to another.
+    Passage(Passage),
 }
 
 /// A user's presence as a node found it, true (invisible shows): projected where it is heard.
@@ -79,6 +82,7 @@ impl BusMessage {
             Self::Presence(_) => "presence",
             Self::Store(_) => "store",
             Self::Disconnect { .. } => "disconnect",
+            Self::Passage(_) => "passage",
             Self::Lost => "lost",
         }
     }
@@ -147,6 +151,22 @@ mod tests {
                 at: Timestamp::from_millis(7),
             },
             BusMessage::Lost,
+            BusMessage::Passage(
+                serde_json::from_value(json!({"user": "a", "sid": "s:1", "claim": u64::MAX,
+                    "step": {"wanted": {"s": 7, "heads": [["r", 3]]}}}))
+                .unwrap(),
+            ),
+            BusMessage::Passage(
+                serde_json::from_value(json!({"user": "a", "sid": "s:1", "claim": 1,
+                    "step": {"complete": {"pieces": 2, "luggage": {"device": null, "begun": 5,
+                        "state": {"availability": "busy"}, "rooms": ["r"], "open": []}}}}))
+                .unwrap(),
+            ),
+            BusMessage::Passage(
+                serde_json::from_value(json!({"user": "a", "sid": "s:1", "claim": 1,
+                    "step": "taken"}))
+                .unwrap(),
+            ),
         ];
         for message in messages {
             let payload = message.encode().unwrap();

@@ -95,6 +95,15 @@ impl SessionControl for Heard {
     fn disconnect(&self, user: &UserId, _: Timestamp) {
         self.closed.lock().push(format!("disconnect {user}"));
     }
+
+    fn passage(&self, passage: crate::session::Passage) {
+        self.closed.lock().push(format!("passage {}", passage.sid));
+    }
+
+    fn relocate(&self, user: &UserId) -> usize {
+        self.closed.lock().push(format!("relocate {user}"));
+        1
+    }
 }
 
 impl Link {

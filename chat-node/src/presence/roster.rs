@@ -137,6 +137,13 @@ impl Roster {
         tracked.is_some_and(|tracked| tracked.devices.iter().any(|d| d.session == session))
     }
 
+    /// What a session's device says of itself.
+    pub(super) fn device(&self, session: SessionKey, user: &UserId) -> Option<DeviceState> {
+        let devices = &self.users.get(user)?.devices;
+        let device = devices.iter().find(|device| device.session == session)?;
+        Some(device.state.clone())
+    }
+
     /// The devices here, merged.
     pub(super) fn held(&self, user: &UserId) -> Option<DeviceState> {
         self.users.get(user)?.held()

@@ -15,7 +15,7 @@ use std::{
 
 use parking_lot::Mutex;
 use shared::{
-    id::{Timestamp, UserId},
+    id::{RoomId, Timestamp, UserId},
     protocol::presence::PresenceView,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -110,9 +110,33 @@ impl Presence {
     pub fn resumed(&self, session: SessionKey, user: &UserId) {
         self.0
             .with_roster(user, |roster, now| roster.resumed(session, user, now));
+        self.missed(user);
+    }
+
+    /// A user is shown what may have been missed while a session had no socket.
+    pub fn missed(&self, user: &UserId) {
         let missed = i64::try_from(MISSED.as_millis()).unwrap_or(i64::MAX);
         self.0
             .catch_up(user, Some(Timestamp::now().plus_millis(-missed)));
+    }
+
+    /// What a session's device says of itself.
+    pub fn device(&self, session: SessionKey, user: &UserId) -> Option<DeviceState> {
+        self.0.roster(user).lock().device(session, user)
+    }
+
+    /// The rooms a session has open.
+    pub fn opened(&self, session: SessionKey) -> Vec<RoomId> {
+        self.0.watches.lock().opened(session)
+    }
+
+    /// Whether another node may have sessions of the user that count.
+    pub async fn is_elsewhere(&self, user: &UserId) -> bool {
+        let standings = self.0.teller.store.read(std::slice::from_ref(user)).await;
+        standings.map_or(true, |standings| {
+            let mut held = standings.iter().flat_map(|standing| &standing.held);
+            held.any(|held| held.node != *self.0.teller.bridge.node())
+        })
     }
 
     /// A device's state changed.

@@ -46,6 +46,11 @@ impl Presence {
         project(Relation::Own, &known)
     }
 
+    /// Returns when the store knows that the user is here, or soon after.
+    pub async fn noticed(&self, user: &UserId) {
+        self.0.be_noticed(user).await;
+    }
+
     /// The user's friends by name, as the user may see them. When the store does not answer they are
     /// `unknown`, and told of when it does. What changes from here on is told.
     pub async fn snapshot(&self, user: &UserId, graph: &Graph) -> Vec<Friend> {

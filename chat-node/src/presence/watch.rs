@@ -96,6 +96,12 @@ impl Watches {
         ended.collect()
     }
 
+    /// The rooms the session has open.
+    pub(super) fn opened(&self, session: SessionKey) -> Vec<RoomId> {
+        let open = self.sessions.get(&session).into_iter().flatten();
+        open.cloned().collect()
+    }
+
     /// The session has ended.
     pub(super) fn end(&mut self, session: SessionKey) -> Topics {
         let open = self.sessions.get(&session).cloned().unwrap_or_default();

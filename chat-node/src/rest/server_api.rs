@@ -102,6 +102,13 @@ pub(super) struct Refused {
     code: ErrorCode,
 }
 
+/// People who were let go.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Relocated {
+    /// How many sockets were told so.
+    sockets: usize,
+}
+
 /// Events of the store.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Events {
@@ -293,6 +300,25 @@ pub(super) async fn disconnect(
     let user = user.into_inner();
     rest.parts.events.disconnect(&user);
     HttpResponse::NoContent().finish()
+}
+
+/// Lets people go who belong on another node: their sockets here close with 4009
+#[utoipa::path(post, path = "/v1/server/relocate", tag = "server", security(("service" = [])), request_body = People,
+    responses((status = 200, body = Relocated), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem)))]
+pub(super) async fn relocate(
+    _: Service,
+    body: web::Json<People>,
+    rest: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    if !(1..=MAX_ASKED).contains(&body.users.len()) {
+        let allowed = format!("has 1 to {MAX_ASKED} elements");
+        return Err(Problem::invalid(format!("users {allowed}")).field("users", allowed));
+    }
+    let sessions = &rest.parts.sessions;
+    let users = body.users.iter();
+    let sockets = users.map(|user| sessions.relocate(user)).sum();
+    Ok(HttpResponse::Ok().json(Relocated { sockets }))
 }
 
 /// Takes events of the store in, each once

@@ -100,6 +100,9 @@ pub(super) enum Mail {
     /// Somebody here begins to hear the room who has everything up to there. Answers whether
     /// whatever comes after it will be delivered.
     Begin(Seq, oneshot::Sender<bool>),
+    /// A session that hears the room here goes on elsewhere, where what comes after that is delivered.
+    /// Answers whether all up to it was delivered here.
+    Reach(Seq, oneshot::Sender<bool>),
     /// What somebody may see.
     Authorize(Caller, oneshot::Sender<Result<Access, ErrorBody>>),
     /// A session has the room open and is to see its members' presence.
@@ -183,6 +186,10 @@ impl Room {
                 Mail::Doubt => self.place.behind = true,
                 Mail::Begin(head, answer) => {
                     let _ = answer.send(self.place.covers(head));
+                }
+                Mail::Reach(head, answer) => {
+                    let reached = self.reach(head).await;
+                    let _ = answer.send(reached);
                 }
                 Mail::Authorize(caller, answer) => {
                     let access = self.access(&caller).await;

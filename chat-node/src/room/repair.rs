@@ -43,6 +43,17 @@ impl Room {
         })
     }
 
+    /// Makes sure that everything up to `head` was delivered here; answers whether it was.
+    pub(super) async fn reach(&mut self, head: Seq) -> bool {
+        let has = |room: &Self| room.place.delivered.is_some_and(|seq| seq >= head);
+        if !has(self) {
+            self.place.behind = true;
+            let _ = self.caught_up().await;
+        }
+        // Of a room that is gone there is nothing more to deliver.
+        has(self) || self.absent()
+    }
+
     async fn catch_up(&mut self) -> Result<(), HistoryError> {
         if matches!(self.place.known, Known::Absent) {
             self.place.known = Known::Nothing;

@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use actix::ArbiterHandle;
 use futures_util::future::join_all;
 use shared::{
-    id::{RoomId, UserId},
+    id::{RoomId, Seq, UserId},
     protocol::{command::Command, reply::ErrorBody, room::RoomView},
 };
 use tokio::sync::oneshot;
@@ -210,6 +210,33 @@ impl Rooms {
             }
         }
         Err(rules::unavailable())
+    }
+
+    /// How far a session that goes on here has to have been delivered each room elsewhere, to have
+    /// everything: up to these views, but where nobody has spoken for so long that it has.
+    pub fn heads(&self, views: &[RoomView]) -> Vec<(RoomId, Seq)> {
+        let lately = self.0.parts().now().plus_millis(-LATELY);
+        let stirred = |view: &&RoomView| {
+            let last = view.last.as_ref();
+            view.peer.is_none() || last.is_none_or(|last| last.ts >= lately)
+        };
+        let stirred = views.iter().filter(stirred);
+        stirred.map(|view| (view.id.clone(), view.head)).collect()
+    }
+
+    /// Makes sure that the relays of this node were handed everything up to these heads; answers
+    /// whether they were.
+    pub async fn reach(&self, heads: &[(RoomId, Seq)]) -> bool {
+        let behind = heads.iter().filter(|(room, head)| {
+            let delivered = self.0.delivered(room);
+            delivered.is_none_or(|delivered| delivered < *head)
+        });
+        let reached = behind.map(|(room, head)| async move {
+            let (to, answer) = oneshot::channel();
+            let posted = self.0.post(room, Mail::Reach(*head, to), false);
+            posted.is_ok() && answer.await.unwrap_or(false)
+        });
+        join_all(reached).await.into_iter().all(|reached| reached)
     }
 
     /// What a view has need not be delivered; what comes after it must be. Answers whether it is.

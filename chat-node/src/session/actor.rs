@@ -79,6 +79,8 @@ pub(super) enum Phase {
     Handing(Handover),
     /// Runs, with or without a socket.
     Live,
+    /// Was given to another node, which has not said yet that it goes on there.
+    Departed,
     /// Is over; goes when its socket has gone.
     Ended,
 }
@@ -196,7 +198,7 @@ impl Session {
         let free = match self.phase {
             Phase::Greeting | Phase::Live => self.pending.is_empty() && !self.sink.owes_enough(),
             // Somebody else's turn; or nothing left to do but hear the client's close.
-            Phase::Starting | Phase::Handing(_) => false,
+            Phase::Starting | Phase::Handing(_) | Phase::Departed => false,
             Phase::Ended => true,
         };
         (free || self.sink.closing()) && self.sink.attached() && !self.socket.peer_closed

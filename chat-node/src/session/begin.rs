@@ -134,7 +134,13 @@ impl Session {
             rooms,
         } = snapshot;
         let sid = SessionId::generate();
-        let handle = Handle::new(sid.clone(), &self.claims, device, ctx.address());
+        let handle = Handle::new(
+            sid.clone(),
+            &self.claims,
+            device,
+            Timestamp::now(),
+            ctx.address(),
+        );
         let displaced = self.around.sessions.insert(&handle);
         gauge!("fireside_sessions").increment(1.0);
         self.handle = Some(handle);
@@ -201,7 +207,8 @@ async fn snapshot(
     let mut residence = Residence::new(&around, sink.key(), &user);
     residence.hear().await;
     relay.subscribe(&sink, around.rooms.memberships(&user).await?);
-    let (graph, rooms) = tokio::join!(residence.appear(state), around.rooms.begin(&user));
+    residence.appear(state);
+    let (graph, rooms) = tokio::join!(residence.befriend(), around.rooms.begin(&user));
     let rooms = rooms?;
     let presence = around.presence.own(&user).await;
     // Last, with no wait behind it: states are not held, so a change told while something else is

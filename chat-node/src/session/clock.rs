@@ -10,6 +10,8 @@ use crate::transport::wheel::Tick;
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// How long one that has stopped reading has to read it: it would rather know than be cut off.
 pub(super) const LONG_LINGER: Duration = Duration::from_secs(30);
+/// How long a session that was given to another node waits until it is fetched.
+const LENT: Duration = Duration::from_secs(10);
 /// The furthest the wheel is asked to look: it turns once in a little more.
 const HORIZON: Duration = Duration::from_mins(1);
 
@@ -82,6 +84,11 @@ impl Clock {
     /// The socket is gone.
     pub(super) fn detach(&mut self, now: Tick, settings: &SessionSettings) {
         self.mode = Mode::Detached(now.after(settings.session_ttl));
+    }
+
+    /// The session was given to another node.
+    pub(super) fn lend(&mut self, now: Tick) {
+        self.mode = Mode::Detached(now.after(LENT));
     }
 
     /// The token ends in `expires_in`.

@@ -159,7 +159,7 @@ impl Session {
                 &ErrorBody::new(ErrorCode::Conflict, "a session runs on this socket already"),
             ),
             Command::SessionStart(body) => return self.start(id, body, ctx),
-            Command::SessionResume(body) => return self.resume(id, &body),
+            Command::SessionResume(body) => return self.resume(id, &body, ctx),
             other if !begun => {
                 let text = format!("{}: start or resume a session first", other.op());
                 self.invalid(id, &text);

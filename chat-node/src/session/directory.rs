@@ -1,11 +1,14 @@
 //! Every session of this node, by its id, by its user and by its token.
 
-use std::sync::{
-    Arc,
-    atomic::{
-        AtomicBool,
-        Ordering::{Relaxed, SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
+    time::Duration,
 };
 
 use actix::Addr;
@@ -17,7 +20,7 @@ use shared::{
 };
 use smallvec::SmallVec;
 
-use super::{actor::Session, control::Close};
+use super::{Passage, actor::Session, arrival::Inquiries, control::Close, departure::Depart};
 use crate::{bridge::SessionControl, ids::SharedIdMap};
 
 /// A running session, for those who have something to do with it: its entry in the directory.
@@ -53,6 +56,7 @@ impl Handle {
         sid: SessionId,
         claims: &Claims,
         device: Option<DeviceId>,
+        begun: Timestamp,
         address: Addr<Session>,
     ) -> Arc<Self> {
         let token = Mutex::new(Token::of(claims));
@@ -60,11 +64,16 @@ impl Handle {
             sid,
             user: claims.sub.clone(),
             device,
-            begun: Timestamp::now(),
+            begun,
             token,
             attached: AtomicBool::new(true),
             address,
         })
+    }
+
+    /// When it began.
+    pub(super) fn begun(&self) -> Timestamp {
+        self.begun
     }
 
     /// Whether the session has a socket now.
@@ -93,6 +102,8 @@ struct Shared {
     by_id: SharedIdMap<SessionId, Arc<Handle>>,
     by_user: SharedIdMap<UserId, Handles>,
     by_token: SharedIdMap<Arc<str>, Handles>,
+    /// Those who ask other nodes for a session.
+    inquiries: Inquiries,
     max_per_user: usize,
     draining: AtomicBool,
 }
@@ -105,6 +116,7 @@ impl Sessions {
                 by_id: SharedIdMap::default(),
                 by_user: SharedIdMap::default(),
                 by_token: SharedIdMap::default(),
+                inquiries: Inquiries::default(),
                 max_per_user,
                 draining: AtomicBool::new(false),
             }),
@@ -130,10 +142,10 @@ impl Sessions {
     }
 
     /// Sends every socket away with 4001, evenly over `grace`, so that they do not all connect
-    /// elsewhere at once. Returns when the last has been told; who comes after that is sent away
-    /// at once.
-    pub async fn drain(&self, grace: std::time::Duration) {
-        const STEP: std::time::Duration = std::time::Duration::from_millis(100);
+    /// elsewhere at once; `alone`, they are told to wait until there is a process again. Returns when the last
+    /// has been told; who comes after that is sent away at once.
+    pub async fn drain(&self, grace: Duration, alone: bool) {
+        const STEP: Duration = Duration::from_millis(100);
         // Before the sessions are counted: one that is not among them finds this set.
         self.shared.draining.store(true, SeqCst);
         let mut left: Vec<Arc<Handle>> = self
@@ -146,12 +158,23 @@ impl Sessions {
         let at_once = left.len().div_ceil(steps).max(1);
         while !left.is_empty() {
             for handle in left.drain(left.len().saturating_sub(at_once)..) {
-                handle.close(Close::keep(CloseCode::Draining).after(away_for()));
+                handle.close(Close::keep(CloseCode::Draining).after(away_for(alone)));
             }
             if !left.is_empty() {
                 tokio::time::sleep(STEP).await;
             }
         }
+    }
+
+    /// Returns when every session has gone.
+    pub async fn gone(&self) {
+        while !self.is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub(super) fn inquiries(&self) -> &Inquiries {
+        &self.shared.inquiries
     }
 
     /// Whether sockets are sent away.
@@ -244,12 +267,32 @@ impl SessionControl for Sessions {
             }
         }
     }
+
+    fn passage(&self, passage: Passage) {
+        if !passage.step.is_for_who_has_it() {
+            return self.shared.inquiries.hear(passage);
+        }
+        let found = self.find(&passage.sid);
+        if let Some(handle) = found.filter(|handle| handle.user == passage.user) {
+            // As rare as control, and as small.
+            handle.address.do_send(Depart(passage));
+        }
+    }
+
+    fn relocate(&self, user: &UserId) -> usize {
+        let handles = self.handles(user);
+        let attached = handles
+            .iter()
+            .filter(|handle| handle.attached.load(Relaxed));
+        let close = |handle: &Arc<Handle>| handle.close(Close::keep(CloseCode::Rebalance));
+        attached.map(close).count()
+    }
 }
 
-/// How long a client that is sent away should wait, in ms: one that comes back at once may still
-/// find this process on its way down.
-pub(super) fn away_for() -> u64 {
-    rand::random_range(0..1000)
+/// How long a client that is sent away should wait, in ms: one that comes back at once to a server that
+/// is `alone` may still find this process on its way down. Where there are others they take it in.
+pub(super) fn away_for(alone: bool) -> u64 {
+    rand::random_range(0..if alone { 1000 } else { 50 })
 }
 
 fn forget<K: Eq + std::hash::Hash>(map: &SharedIdMap<K, Handles>, key: &K, handle: &Arc<Handle>) {
@@ -279,7 +322,8 @@ mod tests {
         // An address whose actor was never started: enough to stand in a directory.
         let address = Context::<Session>::new().address_of();
         let device = device.map(|device| DeviceId::parse(device).unwrap());
-        Handle::new(SessionId::generate(), &claims, device, address)
+        let begun = Timestamp::from_millis(1);
+        Handle::new(SessionId::generate(), &claims, device, begun, address)
     }
 
     trait AddressOf {

@@ -25,8 +25,17 @@ use crate::transport::{framing::Inbound, sink::Flush};
 
 impl Session {
     /// `session.resume` on a fresh socket.
-    pub(super) fn resume(&mut self, id: Option<u64>, body: &SessionResume) -> Flow {
+    pub(super) fn resume(
+        &mut self,
+        id: Option<u64>,
+        body: &SessionResume,
+        ctx: &mut Context<Self>,
+    ) -> Flow {
         let found = self.around.sessions.find(&body.sid);
+        if found.is_none() && !self.around.bridge.alone() {
+            self.seek(id, body, ctx);
+            return Flow::Next;
+        }
         // Somebody else's session is as lost as none at all.
         let Some(to) = found.filter(|handle| handle.user == self.claims.sub) else {
             self.lost(id);
@@ -36,7 +45,7 @@ impl Session {
         Flow::Next
     }
 
-    fn lost(&mut self, id: Option<u64>) {
+    pub(super) fn lost(&mut self, id: Option<u64>) {
         counter!("fireside_resumes_total", "outcome" => "lost").increment(1);
         let error = ErrorBody::new(
             ErrorCode::SessionLost,
@@ -138,6 +147,21 @@ impl Session {
         true
     }
 
+    /// Lets go of the socket, if there is one, because another is taking its place.
+    pub(super) fn part_with_socket(&mut self) {
+        if self.sink.overflowed() {
+            self.sink.abandon();
+        }
+        // Behind a close there is no place for last words.
+        let code = (!self.sink.closing()).then_some(CloseCode::Replaced);
+        if let Some((stream, waited)) = self.sink.detach() {
+            if let Some(code) = code {
+                counter!("fireside_closes_total", "code" => code.word()).increment(1);
+            }
+            farewell(stream, waited, code, self.seat.take());
+        }
+    }
+
     /// Takes the socket over, unless it cannot be: then the parcel comes back.
     fn adopt(&mut self, parcel: Parcel) -> Option<Parcel> {
         let Some(handle) = self
@@ -151,17 +175,7 @@ impl Session {
             return Some(parcel);
         }
         let (id, s) = (parcel.id, parcel.s);
-        if self.sink.overflowed() {
-            self.sink.abandon();
-        }
-        // Behind a close there is no place for last words.
-        let code = (!self.sink.closing()).then_some(CloseCode::Replaced);
-        if let Some((stream, waited)) = self.sink.detach() {
-            if let Some(code) = code {
-                counter!("fireside_closes_total", "code" => code.word()).increment(1);
-            }
-            farewell(stream, waited, code, self.seat.take());
-        }
+        self.part_with_socket();
         if !self.attach(parcel) {
             self.detached();
             return None;

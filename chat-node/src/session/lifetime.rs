@@ -38,7 +38,12 @@ impl Session {
                 Due::Greeting | Due::Silence => self.close(CloseCode::HeartbeatLost, None),
                 Due::Expiry => self.close(CloseCode::TokenExpired, None),
                 Due::Linger => self.lose_socket(),
-                Due::Detached => self.end(),
+                Due::Detached => {
+                    if let Some(handle) = &self.handle {
+                        self.note_unfetched(&handle.sid);
+                    }
+                    self.end();
+                }
             }
             // Nothing else is due of a socket or a session that has just ended.
             break;
@@ -84,7 +89,8 @@ impl Session {
     /// before it came.
     pub(super) fn leave_if_draining(&mut self) {
         if self.around.sessions.draining() {
-            self.close(CloseCode::Draining, Some(away_for()));
+            let away = away_for(self.around.bridge.alone());
+            self.close(CloseCode::Draining, Some(away));
         }
     }
 
@@ -94,7 +100,7 @@ impl Session {
         self.forget_socket();
         match self.phase {
             Phase::Live => self.detached(),
-            Phase::Starting | Phase::Ended => {}
+            Phase::Starting | Phase::Departed | Phase::Ended => {}
             Phase::Greeting | Phase::Handing(_) => self.phase = Phase::Ended,
         }
     }

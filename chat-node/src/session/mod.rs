@@ -3,7 +3,9 @@
 //! An upgrade hands over a bare socket ([`Surroundings::greet`]); an actor greets it and waits for
 //! `session.start` or `session.resume`. A start makes the snapshot (`begin`) and enters the
 //! session into the directory ([`Sessions`]); a resume moves the socket, perhaps to another
-//! worker, into the session that is meant (`handover`). From then on the actor turns frames into
+//! worker, into the session that is meant (`handover`), or fetches that session from the node that has
+//! it (`arrival`, there `departure`; what they say is a [`Passage`], and `splice` joins the two halves of
+//! the stream). From then on the actor turns frames into
 //! commands (`commands`) and hands those about rooms over (`mailroom`); answers and events come
 //! back through the relay of its worker into its sink.
 //!
@@ -14,23 +16,28 @@
 //! Sessions never touch history or bus. An idle one holds no buffer and no timer.
 
 mod actor;
+mod arrival;
 mod begin;
 mod clock;
 mod commands;
 mod control;
+mod departure;
 mod directory;
 mod farewell;
 mod handover;
 mod lifetime;
 mod mailroom;
+mod passage;
 mod residence;
 mod seat;
 mod settings;
+mod splice;
 mod surroundings;
 
 use shared::telemetry::Metric;
 
 pub use directory::Sessions;
+pub use passage::{Luggage, Passage, Step};
 pub use settings::SessionSettings;
 pub use surroundings::Surroundings;
 
@@ -53,6 +60,16 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "fireside_resumes_total",
         "Resumes of sessions: resumed or lost",
+    )
+    .by(&["outcome"]),
+    Metric::counter(
+        "fireside_sessions_sought_total",
+        "Resumes of sessions that were not here: taken from another node, or why not",
+    )
+    .by(&["outcome"]),
+    Metric::counter(
+        "fireside_sessions_departed_total",
+        "Sessions that another node wanted: taken there, refused, or unfetched",
     )
     .by(&["outcome"]),
     Metric::counter(

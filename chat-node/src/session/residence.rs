@@ -11,20 +11,18 @@ use super::Surroundings;
 use crate::{friends::Graph, presence::DeviceState, transport::SessionKey};
 
 /// Held from the start of a session to its end.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 pub(super) struct Residence {
     around: Arc<Surroundings>,
     key: SessionKey,
     user: UserId,
-    progress: Progress,
+    topic_heard: bool,
+    friends_kept: bool,
+    present: bool,
     detached: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Progress {
-    Begun,
-    TopicHeard,
-    Present,
-    FriendsKept,
 }
 
 impl Residence {
@@ -33,22 +31,28 @@ impl Residence {
             around: around.clone(),
             key,
             user: user.clone(),
-            progress: Progress::Begun,
+            topic_heard: false,
+            friends_kept: false,
+            present: false,
             detached: false,
         }
     }
 
     /// From here on what other nodes say to the user arrives.
     pub(super) async fn hear(&mut self) {
-        self.progress = Progress::TopicHeard;
+        self.topic_heard = true;
         self.around.bridge.online(&self.user).await;
     }
 
-    /// The device counts from here on, and the user's friends are known.
-    pub(super) async fn appear(&mut self, state: DeviceState) -> Arc<Graph> {
-        self.progress = Progress::Present;
+    /// The device counts from here on.
+    pub(super) fn appear(&mut self, state: DeviceState) {
+        self.present = true;
         self.around.presence.connected(self.key, &self.user, state);
-        self.progress = Progress::FriendsKept;
+    }
+
+    /// The user's friends are known from here on.
+    pub(super) async fn befriend(&mut self) -> Arc<Graph> {
+        self.friends_kept = true;
         self.around.friends.online(&self.user).await
     }
 
@@ -74,13 +78,13 @@ impl Drop for Residence {
         if self.detached {
             gauge!("fireside_sessions_detached").decrement(1.0);
         }
-        if self.progress >= Progress::Present {
+        if self.present {
             self.around.presence.ended(self.key, &self.user);
         }
-        if self.progress >= Progress::FriendsKept {
+        if self.friends_kept {
             self.around.friends.offline(&self.user);
         }
-        if self.progress >= Progress::TopicHeard {
+        if self.topic_heard {
             self.around.bridge.offline(&self.user);
         }
     }

@@ -22,6 +22,9 @@ pub struct SessionSettings {
     /// How long a session outlives its socket
     #[arg(long, value_parser = duration, default_value = "2m")]
     pub session_ttl: Duration,
+    /// How long a session that is resumed here and is on another node may take between two signs of life
+    #[arg(long, value_parser = duration, default_value = "2s")]
+    pub handover_timeout: Duration,
     /// The most sessions of one user; the oldest gives way (close 4406)
     #[arg(long, default_value_t = 16)]
     pub max_sessions_per_user: usize,
@@ -72,6 +75,7 @@ impl Default for SessionSettings {
             greeting_timeout: Duration::from_secs(10),
             session_start_timeout: Duration::from_secs(10),
             session_ttl: Duration::from_mins(2),
+            handover_timeout: Duration::from_secs(2),
             max_sessions_per_user: 16,
             max_frame: ByteSize::kib(16),
             busy_after: Duration::from_secs(2),

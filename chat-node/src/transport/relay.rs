@@ -230,6 +230,9 @@ impl Relay {
                     self.part(&sink, &room);
                 }
             }
+            Post::Passed(to) => {
+                let _ = to.send(());
+            }
             Post::Forget { room } => {
                 let sinks = self
                     .book

@@ -24,6 +24,14 @@ pub struct Ring {
 pub struct Lost;
 
 impl Ring {
+    /// An empty ring of a client that has everything up to `s`.
+    pub fn after_position(s: u64) -> Self {
+        Self {
+            last: s,
+            ..Self::default()
+        }
+    }
+
     /// Position of the newest event; 0 before the first.
     pub fn last(&self) -> u64 {
         self.last
@@ -104,6 +112,10 @@ mod tests {
         assert_eq!(positions(&ring, 5), Ok(vec![]));
         assert_eq!(ring.push(event(), 10), 6);
         assert_eq!(positions(&ring, 5), Ok(vec![6]));
+        let mut later = Ring::after_position(6);
+        assert_eq!(later.push(event(), 10), 7);
+        assert_eq!(positions(&later, 6), Ok(vec![7]));
+        assert_eq!(positions(&later, 5), Err(Lost));
     }
 
     #[test]

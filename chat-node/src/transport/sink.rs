@@ -200,6 +200,40 @@ impl Sink {
         }
     }
 
+    /// What was held, to be put into [`Sink::go_on`]: nothing is held from here on.
+    pub fn take_held(&self) -> Vec<Arc<SharedEvent>> {
+        self.left.take();
+        self.stream.borrow_mut().held.take().unwrap_or_default()
+    }
+
+    /// The stream of another sink goes on here, whose client has everything up to `s`: these follow it,
+    /// and are queued. Answers how many there were.
+    ///
+    /// # Errors
+    /// [`Lost`] when they are more than a ring holds.
+    pub fn go_on(&self, s: u64, events: Vec<Arc<SharedEvent>>) -> Result<u64, Lost> {
+        {
+            let stream = &mut *self.stream.borrow_mut();
+            let encoding = stream.outbox.encoding();
+            stream.ring = Ring::after_position(s);
+            for event in events {
+                let bytes = event.tail(encoding).len();
+                stream.ring.push(event, bytes);
+            }
+        }
+        let count = self.events_after(s)?.len() as u64;
+        if self.attached() {
+            self.replay_after(s)?;
+        }
+        Ok(count)
+    }
+
+    /// The rooms it hears, direct-message rooms apart.
+    pub fn rooms(&self) -> Vec<RoomId> {
+        let rooms = self.rooms.borrow();
+        rooms.iter().map(|(room, _)| room.clone()).collect()
+    }
+
     /// Drops what was held: the session did not start.
     pub fn discard(&self) {
         self.stream.borrow_mut().held = None;

@@ -19,6 +19,7 @@ use chat_node::{
     rest::{Rest, RestParts, RestSettings},
     room::{RoomSettings, Rooms, RoomsParts},
     server::{Bound, Configure, ConnectionSettings, Server},
+    session::Passage,
     transport::relay::Relays,
     upgrade::{UpgradeSettings, Upgrades},
     worker::Worker,
@@ -78,6 +79,15 @@ impl SessionControl for Ended {
 
     fn disconnect(&self, user: &UserId, _: Timestamp) {
         self.0.lock().push(format!("disconnected {user}"));
+    }
+
+    fn passage(&self, passage: Passage) {
+        self.0.lock().push(format!("passage {}", passage.sid));
+    }
+
+    fn relocate(&self, user: &UserId) -> usize {
+        self.0.lock().push(format!("relocated {user}"));
+        1
     }
 }
 

@@ -160,7 +160,7 @@ async fn who_comes_during_a_drain_is_sent_away_too() {
     let (ann, session) = rig.start("ann").await;
     drop(ann);
     let (mut fresh, mut again) = (rig.socket("bob").await, rig.socket("ann").await);
-    rig.surroundings.sessions.drain(Duration::ZERO).await;
+    rig.surroundings.sessions.drain(Duration::ZERO, true).await;
     fresh.start(&SessionStart::default()).await.unwrap();
     fresh.closed_with(CloseCode::Draining).await.unwrap();
     again.resume(&session.sid, 0).await.unwrap();
@@ -175,7 +175,10 @@ async fn a_drain_sends_sockets_away_one_after_the_other() {
         clients.push(rig.start(&format!("u{n}")).await);
     }
     let begun = Instant::now();
-    let drain = rig.surroundings.sessions.drain(Duration::from_secs(1));
+    let drain = rig
+        .surroundings
+        .sessions
+        .drain(Duration::from_secs(1), true);
     let leave = async {
         let mut times = Vec::new();
         for (client, _) in &mut clients {

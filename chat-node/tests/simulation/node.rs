@@ -68,6 +68,12 @@ impl SessionControl for Undisturbed {
     fn close_by_user(&self, _: &UserId, _: shared::id::Timestamp) {}
 
     fn disconnect(&self, _: &UserId, _: shared::id::Timestamp) {}
+
+    fn passage(&self, _: chat_node::session::Passage) {}
+
+    fn relocate(&self, _: &UserId) -> usize {
+        0
+    }
 }
 
 /// Nobody is limited in a schedule.

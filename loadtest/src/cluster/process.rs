@@ -170,6 +170,11 @@ impl ServerProcess {
         }
     }
 
+    /// SIGTERM, without waiting for what comes of it.
+    pub fn ask_to_end(&self) -> Result<(), Failure> {
+        self.signal(Signal::SIGTERM)
+    }
+
     /// SIGSTOP: its connections stay, and nothing answers.
     pub fn pause(&self) -> Result<(), Failure> {
         self.signal(Signal::SIGSTOP)

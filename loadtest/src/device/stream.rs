@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shared::{
     codes::ErrorCode,
-    id::{Nonce, RoomId, SessionId},
+    id::{Nonce, RoomId, SessionId, UserId},
     protocol::{
         event::Event,
+        presence::PresenceView,
         reply::{Appended, ErrorBody, Resumed, Started, Synced},
         room::RoomView,
     },
@@ -32,8 +33,12 @@ impl Device {
             sid: started.sid.clone(),
             rooms: marks,
         });
-        self.user = Some(started.me.id);
+        self.user = Some(started.me.id.clone());
         self.session = Some((started.sid, 0));
+        self.show(started.me.id, started.me.presence);
+        for friend in started.friends {
+            self.show(friend.id, friend.presence);
+        }
         for view in &started.rooms {
             self.place(view);
         }
@@ -229,6 +234,19 @@ impl Device {
                     mark: mark(&room),
                 });
             }
+            Some(Event::Presence {
+                user,
+                status,
+                activity,
+                last_seen,
+            }) => {
+                let view = PresenceView {
+                    status,
+                    activity,
+                    last_seen,
+                };
+                self.show(user, view);
+            }
             Some(Event::RoomRemoved { room }) => {
                 self.rooms.remove(&room);
                 self.note(Happened::Removed { s, room });
@@ -259,6 +277,14 @@ impl Device {
             socket.post("session.ack", &json!({"s": s})).await?;
         }
         Ok(())
+    }
+
+    /// Somebody is shown like this.
+    fn show(&mut self, user: UserId, view: PresenceView) {
+        if self.shown.get(&user) != Some(&view) {
+            self.shown.insert(user.clone(), view.clone());
+            self.changed.push((user, view));
+        }
     }
 
     pub(super) fn place(&mut self, view: &RoomView) {

@@ -12,4 +12,5 @@ mod faults;
 mod presence;
 mod recovery;
 mod resident;
+mod rolling;
 mod town;

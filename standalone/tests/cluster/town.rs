@@ -177,7 +177,7 @@ impl Town {
 }
 
 /// Writes a record that breaks the promise to where it can be looked at.
-fn keep(lines: &[Line]) {
+pub(crate) fn keep(lines: &[Line]) {
     let name = format!("record-{}.jsonl", Timestamp::now().as_millis());
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let text: Vec<String> = lines

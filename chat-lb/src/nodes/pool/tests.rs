@@ -91,7 +91,7 @@ fn who_joins_begins_with_little() {
 #[tokio::test]
 async fn who_is_named_no_more_keeps_its_tunnels_until_it_is_gone() {
     let (pool, backends) = pool(&["a", "b"]);
-    let place = backends[0].tunnels().enter();
+    let place = backends[0].tunnels().enter(&UserId::parse("ann").unwrap());
     let number = place.number();
     let task = tokio::spawn(async move {
         std::future::pending::<()>().await;
@@ -130,4 +130,70 @@ fn the_store_that_has_least_to_do_is_asked() {
     asked.sort_unstable();
     asked.dedup();
     assert_eq!(asked, ["a", "b", "c"], "idle ones take turns");
+}
+
+/// Opens a socket of a user where the user is sent now.
+fn open(pool: &Pool, user: &UserId) {
+    let node = pool.for_connect(Key::of(user.as_str()))[0].clone();
+    let place = node.tunnels().enter(user);
+    let (number, tunnels) = (place.number(), place.tunnels());
+    let task = tokio::spawn(async move {
+        std::future::pending::<()>().await;
+        drop(place);
+    });
+    tunnels.attach(number, task.abort_handle());
+}
+
+#[tokio::test]
+async fn who_belongs_to_a_node_that_comes_is_moved_there_and_nobody_else() {
+    let pool = Pool::new(
+        PoolKind::Nodes,
+        Thresholds {
+            slow_start: Duration::ZERO,
+            ..THRESHOLDS
+        },
+        1.25,
+    );
+    for backend in pool.replace(&places(&["a", "b"])) {
+        backend.probed(Probe::Ready);
+    }
+    let users: Vec<UserId> = (0..60)
+        .map(|n| UserId::parse(&format!("u{n}")).unwrap())
+        .collect();
+    for user in &users {
+        open(&pool, user);
+    }
+    assert!(pool.astray(99).is_empty(), "everybody is at home");
+    let fresh = pool.replace(&places(&["a", "b", "c"]));
+    assert!(pool.astray(99).is_empty(), "it is not ready");
+    for _ in 0..2 {
+        fresh[0].probed(Probe::Ready);
+    }
+    let belongs = |user: &UserId| pool.of_user(Key::of(user.as_str()))[0].name().to_owned();
+    let mut of_c: Vec<UserId> = users
+        .iter()
+        .filter(|u| belongs(u) == "c")
+        .cloned()
+        .collect();
+    of_c.sort_unstable();
+    assert!((5..40).contains(&of_c.len()));
+    // Not more at once than may be, and each once.
+    let mut moved = Vec::new();
+    while let Some(users) = Some(pool.astray(4)).filter(|some| !some.is_empty()) {
+        let users: Vec<UserId> = users.into_iter().flat_map(|(_, users)| users).collect();
+        assert!(users.len() <= 4);
+        moved.extend(users);
+    }
+    moved.sort_unstable();
+    assert_eq!(moved, of_c);
+    // A node that is not fit sends its people away by itself.
+    fresh[0].probed(Probe::Unready);
+    for user in &of_c {
+        open(&pool, user);
+    }
+    assert!(pool.astray(99).is_empty());
+    // When the balancer ends, it is everybody's turn who was not asked.
+    let left: usize = pool.anybody(999).iter().map(|(_, users)| users.len()).sum();
+    assert_eq!(left, 60);
+    assert!(pool.anybody(999).is_empty());
 }

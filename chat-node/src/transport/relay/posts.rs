@@ -16,6 +16,7 @@ use shared::{
     protocol::codec::SharedEvent,
 };
 use smallvec::SmallVec;
+use tokio::sync::oneshot;
 
 use super::super::{debt::Debt, outbox::StateKey};
 use crate::{
@@ -101,6 +102,7 @@ pub(super) enum Post {
         debt: Debt,
         reply: Reply,
     },
+    Passed(oneshot::Sender<()>),
 }
 
 impl Inbox {
@@ -197,6 +199,14 @@ impl Relays {
     /// has gone.
     pub fn reply(&self, debt: Debt, reply: Reply) {
         self.post(debt.to.session.worker(), Post::Reply { debt, reply });
+    }
+
+    /// Returns when the relay of a worker has handled all that was posted to it before.
+    pub async fn passed(&self, worker: usize) {
+        let (to, passed) = oneshot::channel();
+        self.post(worker, Post::Passed(to));
+        // A relay that is gone has nothing in it.
+        let _ = passed.await;
     }
 
     /// Whether the user has a session on this node.
