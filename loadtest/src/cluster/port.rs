@@ -14,11 +14,14 @@ const COUNT: u16 = 18_000;
 /// A port of 127.0.0.1 nobody listens on, and that this process gave to nobody else.
 pub fn free_port() -> io::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Processes that test at the same time begin at different places.
-    let start = (std::process::id() % 1_000) as u16 * 16;
+    // Processes that test at the same time begin at places far from each other, even if their numbers
+    // are neighbours (Fibonacci hashing): a port that two give out is a server of one test in the
+    // other's cluster.
+    let scattered = std::process::id().wrapping_mul(2_654_435_769);
+    let start = ((u64::from(scattered) * u64::from(COUNT)) >> 32) as u16;
     for _ in 0..COUNT {
         let n = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
-        let port = FIRST + (start % COUNT + n) % COUNT;
+        let port = FIRST + (start + n) % COUNT;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return Ok(port);
         }
