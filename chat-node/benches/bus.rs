@@ -34,6 +34,7 @@ fn message() -> BusMessage {
         room: RoomId::parse("r-0123456789").unwrap(),
         users: None,
         entries: vec![entry],
+        followed: Vec::new(),
     })
 }
 

@@ -65,6 +65,7 @@ fn rooms(c: &mut Criterion) {
             reply_to: None,
             mentions: Vec::new(),
             data: None,
+            traceparent: None,
         });
         let policy = Policy {
             dm_friends_only: false,

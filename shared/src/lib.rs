@@ -5,7 +5,7 @@
 //! one table of error and close codes, and [`problem`] is how REST says them; [`events`] is what the
 //! store tells chat nodes. The rest is what running a service takes: [`program`] (the start and the
 //! end of each), [`settings`], [`auth`], [`limits`], [`network`], [`listener`], [`openapi`],
-//! [`origin`], [`telemetry`], [`lifecycle`], [`text`]; and where there are several: [`revoked`], `redis`, `nodes`.
+//! [`origin`], [`telemetry`], [`trace`], [`lifecycle`], [`text`]; and where there are several: [`revoked`], `redis`, `nodes`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -30,5 +30,6 @@ pub mod revoked;
 pub mod settings;
 pub mod telemetry;
 pub mod text;
+pub mod trace;
 #[cfg(feature = "web-client")]
 pub mod web_client;

@@ -19,6 +19,7 @@ use actix_web::rt::{self, System};
 use crate::lifecycle::{ExitReason, Lifecycle};
 use crate::settings::{Loader, ServerSettings, Settings, Sources};
 use crate::telemetry::{AdminServer, LiveView, LogSettings, Metric, Metrics, TelemetryError};
+use crate::trace;
 
 /// The settings of a program: those of its parts, and two sections that every program has.
 pub trait ProgramSettings: Settings {
@@ -70,7 +71,11 @@ where
     F: FnOnce(T, Program) -> W,
     W: Future<Output = Result<ExitReason, E>>,
 {
-    let loaded = match loader.load::<T>(Sources::process()) {
+    let sources = Sources::process();
+    if let Some(code) = trace::command::run(&sources.arguments) {
+        return code;
+    }
+    let loaded = match loader.load::<T>(sources) {
         Ok(loaded) => loaded,
         Err(error) => return error.report(),
     };
@@ -82,6 +87,11 @@ where
         tracing::warn!("{warning}");
     }
     let ended = System::new().block_on(async {
+        let listen = loaded.settings.server().listen;
+        trace::start(
+            &loaded.settings.log().trace,
+            format!("{} {listen}", loader.name()),
+        );
         let program = Program::start(loader, loaded.settings.server(), tables);
         let program = program.map_err(|error| error.to_string())?;
         let ended = work(loaded.settings, program).await;

@@ -282,6 +282,7 @@ impl Worker {
         }
         cors::let_read(origin.as_ref(), &mut response);
 
+        trace.done(started);
         gateway.counts.requests.fetch_add(1, Relaxed);
         let elapsed = started.elapsed();
         counter!("fireside_http_requests_total", "method" => method, "route" => word,

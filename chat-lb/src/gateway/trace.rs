@@ -1,6 +1,8 @@
 //! W3C trace context: the trace a request belongs to, and our place in it.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Instant};
+
+use shared::trace::TraceContext;
 
 /// A trace, and the name of our part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +31,7 @@ impl Trace {
         Self {
             id,
             span,
-            flags: 0,
+            flags: u8::from(shared::trace::follow(None).is_some()),
             continued: false,
         }
     }
@@ -42,6 +44,14 @@ impl Trace {
     /// Whether somebody before us began it, so that their `tracestate` goes with it.
     pub fn continued(&self) -> bool {
         self.continued
+    }
+
+    /// Tells what this balancer did, where the trace is followed.
+    pub fn done(&self, began: Instant) {
+        let own = TraceContext::parse(&self.traceparent());
+        if let Some(own) = shared::trace::follow(own) {
+            shared::trace::first_step(own, "door", began);
+        }
     }
 
     /// As whoever is behind us is told.

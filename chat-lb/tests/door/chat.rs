@@ -38,21 +38,28 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// Two nodes with a door before them.
-struct House {
+pub(crate) struct House {
     cluster: Cluster,
-    door: Program,
-    rest: Rest,
+    pub(crate) door: Program,
+    pub(crate) rest: Rest,
 }
 
 impl House {
     async fn build() -> Self {
+        Self::build_with(&[]).await
+    }
+
+    /// With these settings of all of them, too.
+    pub(crate) async fn build_with(settings: &[(&str, &str)]) -> Self {
         let plan = ClusterPlan {
             nodes: 2,
             links: false,
             shares: true,
             ..ClusterPlan::default()
         };
-        let cluster = Cluster::start(&plan.set(SETTINGS)).await.unwrap();
+        let cluster = Cluster::start(&plan.set(SETTINGS).set(settings))
+            .await
+            .unwrap();
         let mut door = cluster.balancer().unwrap();
         door.start().await.unwrap();
         let rest = Rest::new(door.origin()).unwrap();
@@ -63,6 +70,10 @@ impl House {
         };
         house.until_fit(2).await;
         house
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Program> {
+        self.cluster.nodes().iter().map(|node| &node.program)
     }
 
     async fn until_fit(&self, wanted: usize) {
@@ -97,14 +108,14 @@ impl House {
             .encoding(encoding)
     }
 
-    async fn session(&self, who: &Account, encoding: Encoding) -> WsClient {
+    pub(crate) async fn session(&self, who: &Account, encoding: Encoding) -> WsClient {
         let mut socket = self.connector(who, encoding).connect().await.unwrap();
         socket.start(&SessionStart::default()).await.unwrap();
         socket
     }
 
     /// Two people whom the door puts on two nodes, found by trying.
-    async fn apart(&self, name: &str) -> [Account; 2] {
+    pub(crate) async fn apart(&self, name: &str) -> [Account; 2] {
         let mut seen: Vec<(String, Account)> = Vec::new();
         for n in 0..64 {
             let who = self.person(&format!("{name}{n}")).await;

@@ -8,3 +8,4 @@ mod recorded;
 mod refused;
 mod rig;
 mod tls;
+mod trace;

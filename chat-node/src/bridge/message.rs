@@ -121,6 +121,7 @@ mod tests {
                 room: room.clone(),
                 users: None,
                 entries,
+                followed: Vec::new(),
             }),
             BusMessage::Room(RoomNews::Typing {
                 room: room.clone(),

@@ -11,6 +11,7 @@ use shared::{
         reply::{Appended, ReadReply, Synced},
         room::Message,
     },
+    trace::TraceContext,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -175,7 +176,9 @@ pub(super) async fn send(
     rest: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
     let nonce = idempotency_key(&request)?;
-    let command = body.into_inner().command(room.into_inner(), nonce);
+    let command = body
+        .into_inner()
+        .command(room.into_inner(), nonce, &request);
     rest.admit(&person.user, &command)?;
     say(&rest, person.caller(), command).await
 }
@@ -200,7 +203,11 @@ pub(super) async fn read(
 }
 
 impl NewMessage {
-    pub(super) fn command(self, room: RoomId, nonce: Nonce) -> Command {
+    /// As a command, in the trace that the request belongs to.
+    pub(super) fn command(self, room: RoomId, nonce: Nonce, request: &HttpRequest) -> Command {
+        let traceparent = request.headers().get("traceparent");
+        let traceparent = traceparent.and_then(|value| TraceContext::parse(value.to_str().ok()?));
+        let traceparent = traceparent.map(Box::new);
         Command::MessageSend(MessageSend {
             room,
             nonce,
@@ -208,6 +215,7 @@ impl NewMessage {
             reply_to: self.reply_to,
             mentions: self.mentions,
             data: self.data,
+            traceparent,
         })
     }
 }

@@ -158,7 +158,7 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, Problem> {
     let nonce = messages::idempotency_key(&request)?;
     let body = body.into_inner();
-    let command = body.message.command(room.into_inner(), nonce);
+    let command = body.message.command(room.into_inner(), nonce, &request);
     messages::say(&rest, acting(body.acting)?, command).await
 }
 

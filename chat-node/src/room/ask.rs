@@ -6,9 +6,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
-use shared::protocol::command::{Command, MessageEdit, MessageSend};
+use shared::{
+    protocol::command::{Command, MessageEdit, MessageSend},
+    trace::{self, TraceContext},
+};
 use tokio::sync::Notify;
 
 use super::{Caller, Reply, ReplyTo, RoomCommand, rules};
@@ -20,6 +24,8 @@ pub(super) struct Ask {
     pub(super) caller: Caller,
     pub(super) command: Command,
     pub(super) answer: Answer,
+    /// A message that is followed: where, and since when it is here.
+    pub(super) followed: Option<Box<(TraceContext, Instant)>>,
 }
 
 /// The duty to answer. Dropped unanswered (the room died, or its thread ended), it answers
@@ -48,8 +54,13 @@ impl Ask {
             let mut seen = HashSet::with_capacity(mentions.len());
             mentions.retain(|user| seen.insert(user.clone()));
         }
+        let followed = match &command.command {
+            Command::MessageSend(send) => trace::follow(send.traceparent.as_deref().copied()),
+            _ => None,
+        };
         owed.count.fetch_add(1, Ordering::AcqRel);
         Self {
+            followed: followed.map(|context| Box::new((context, Instant::now()))),
             caller: command.caller,
             command: command.command,
             answer: Answer {

@@ -296,6 +296,7 @@ mod tests {
             reply_to: None,
             mentions: Vec::new(),
             data: None,
+            traceparent: None,
         })
     }
 

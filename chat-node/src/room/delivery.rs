@@ -1,7 +1,11 @@
 //! Entries to the relays, in order and without a hole: what another node's message shows to be
 //! missing, or what a failed append left in doubt, is read from history before anything newer.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use shared::{
@@ -11,10 +15,11 @@ use shared::{
         event::Event,
         room::{Entry, EntryBody, MemberAction, RoomView},
     },
+    trace,
 };
 
 use super::{
-    RoomNews,
+    Followed, RoomNews,
     live::{Mail, Room},
     place::Known,
     state::RoomState,
@@ -32,17 +37,23 @@ impl Room {
     }
 
     /// Delivers what this node appended, and tells the other nodes.
-    pub(super) async fn deliver_own(&mut self, entries: Vec<Entry>) {
-        if self.parts.bridge.alone() {
-            return self.deliver(entries).await;
-        }
-        let news = entries.clone();
+    pub(super) async fn deliver_own(&mut self, entries: Vec<Entry>, mut followed: Vec<Followed>) {
+        let (began, before) = (Instant::now(), self.place.delivered);
+        let alone = self.parts.bridge.alone();
+        let news = if alone { Vec::new() } else { entries.clone() };
         self.deliver(entries).await;
-        self.tell(news);
+        self.delivered(&followed, before, began);
+        if alone {
+            return;
+        }
+        for entry in &mut followed {
+            entry.at = trace::now_micros();
+        }
+        self.tell(news, followed);
     }
 
     /// Tells the other nodes what stands.
-    pub(super) fn tell(&self, entries: Vec<Entry>) {
+    pub(super) fn tell(&self, entries: Vec<Entry>, followed: Vec<Followed>) {
         if entries.is_empty() || self.parts.bridge.alone() {
             return;
         }
@@ -54,6 +65,7 @@ impl Room {
             room: self.id.clone(),
             users: self.state().and_then(RoomState::pair),
             entries,
+            followed,
         });
         for (user, seq) in added {
             self.parts.tell(RoomNews::Added {
@@ -98,6 +110,18 @@ impl Room {
                 .publish(&audience, &Arc::new(SharedEvent::new(event)));
             if let Some(user) = expelled {
                 self.see_off(&user);
+            }
+        }
+    }
+
+    /// Tells of what is followed and was delivered since. What was before, such as by way of the other topic
+    /// of two people, was told of then.
+    fn delivered(&self, followed: &[Followed], before: Option<Seq>, began: Instant) {
+        for entry in followed {
+            let until = self.place.delivered;
+            if before.is_none_or(|b| entry.seq > b) && until.is_some_and(|d| entry.seq <= d) {
+                let of = Some((&self.id, entry.seq));
+                trace::step(entry.context, "delivery", began, of);
             }
         }
     }
@@ -202,7 +226,16 @@ impl Room {
     /// Takes in what another node said.
     pub(super) async fn hear(&mut self, news: RoomNews) {
         match news {
-            RoomNews::Entries { entries, .. } => {
+            RoomNews::Entries {
+                entries, followed, ..
+            } => {
+                let (began, before) = (Instant::now(), self.place.delivered);
+                let mut followed = followed;
+                for entry in &mut followed {
+                    let took = Duration::from_micros(trace::now_micros().saturating_sub(entry.at));
+                    let of = Some((&self.id, entry.seq));
+                    entry.context = trace::step_at(entry.context, "bus", entry.at, took, of);
+                }
                 self.place.heard();
                 // What is next in the log is delivered whether history answers now or not.
                 if matches!(self.place.known, Known::Nothing) && self.caught_up().await.is_err() {
@@ -210,6 +243,7 @@ impl Room {
                 }
                 self.deliver(entries).await;
                 let _ = self.caught_up().await;
+                self.delivered(&followed, before, began);
             }
             RoomNews::Added { user, seq, .. } => {
                 // Told already, if this room heard the entry itself.

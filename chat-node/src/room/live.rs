@@ -17,12 +17,13 @@ use shared::{
         room::RoomKind,
     },
     telemetry::Sparing,
+    trace::{self, TraceContext},
 };
 use smallvec::SmallVec;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Access, Caller, Clock, ReplyBody, RoomNews, RoomSettings,
+    Access, Caller, Clock, Followed, ReplyBody, RoomNews, RoomSettings,
     ask::{Ask, Owed},
     batch::Batch,
     delivery::heard,
@@ -349,12 +350,16 @@ impl Room {
         };
         self.parts.gauges.batch_entries.record(batch.len() as f64);
         let history = self.parts.history.clone();
+        let began = Instant::now();
         match history.append(&self.id, head, batch.entries()).await {
             Ok(outcomes) => {
                 let (asks, entries) = batch.stood(&outcomes);
                 // First the answers, so that a sender's `ok` is ahead of the echo.
-                let mut slow = Vec::new();
+                let (mut slow, mut followed) = (Vec::new(), Vec::new());
                 for (ask, stands) in asks {
+                    if let Some((context, since)) = ask.followed.as_deref().copied() {
+                        followed.push(self.stored(context, stands.seq, since, began));
+                    }
                     if answers_room(&ask.command) {
                         slow.push((ask, stands));
                     } else {
@@ -362,7 +367,7 @@ impl Room {
                         ask.answer.give(Ok(ReplyBody::Appended(stands)));
                     }
                 }
-                self.deliver_own(entries).await;
+                self.deliver_own(entries, followed).await;
                 for (ask, stands) in slow {
                     self.confirm(ask, stands);
                 }
@@ -383,6 +388,27 @@ impl Room {
                 self.place.unsure(head);
                 refuse(batch, &rules::unavailable());
             }
+        }
+    }
+
+    /// Tells of a message that is followed and stands now: it came `since` then, and its append `began` then.
+    fn stored(
+        &self,
+        context: TraceContext,
+        seq: Seq,
+        since: std::time::Instant,
+        began: Instant,
+    ) -> Followed {
+        let of = Some((&self.id, seq));
+        let waited = began.into_std().saturating_duration_since(since);
+        let now = trace::now_micros();
+        let at = now.saturating_sub(since.elapsed().as_micros() as u64);
+        let context = trace::step_at(context, "room", at, waited, of);
+        trace::step(context, "store", began.into_std(), of);
+        Followed {
+            seq,
+            context,
+            at: now,
         }
     }
 

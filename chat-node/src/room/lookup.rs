@@ -35,6 +35,7 @@ impl Room {
             caller,
             command,
             answer,
+            followed: _,
         } = ask;
         match &command {
             Command::RoomGet(_) => self.show(caller, None, answer),

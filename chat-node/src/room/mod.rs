@@ -52,7 +52,7 @@ mod view;
 
 pub use gauges::METRICS;
 pub use lookup::MAX_SYNC_BYTES;
-pub use news::RoomNews;
+pub use news::{Followed, RoomNews};
 pub use rooms::{Rooms, RoomsParts};
 pub use settings::RoomSettings;
 

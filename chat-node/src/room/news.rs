@@ -5,10 +5,22 @@ use serde::{Deserialize, Serialize};
 use shared::{
     id::{RoomId, Seq, UserId},
     protocol::room::Entry,
+    trace::TraceContext,
 };
 use smallvec::{SmallVec, smallvec};
 
 use crate::bus::Topic;
+
+/// An entry that is followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// Which.
+    pub seq: Seq,
+    /// Where.
+    pub context: TraceContext,
+    /// When it was said to other nodes, in microseconds since 1970.
+    pub at: u64,
+}
 
 /// News of a room.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +34,9 @@ pub enum RoomNews {
         users: Option<[UserId; 2]>,
         /// The entries.
         entries: Vec<Entry>,
+        /// Those of them that are followed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        followed: Vec<Followed>,
     },
     /// Somebody came in, whose sessions may be on nodes that do not hear the room yet.
     Added {

@@ -150,7 +150,7 @@ impl Room {
             ts,
             body,
         });
-        self.deliver_own(entries.collect()).await;
+        self.deliver_own(entries.collect(), Vec::new()).await;
         Ok(())
     }
 }

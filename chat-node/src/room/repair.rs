@@ -83,7 +83,7 @@ impl Room {
             }
             let untold = self.place.read(&entries);
             self.deliver(entries).await;
-            self.tell(untold);
+            self.tell(untold, Vec::new());
             if !full && !self.place.behind {
                 break;
             }

@@ -327,6 +327,7 @@ fn misplaced(payload: &Bytes, plant: Plant) -> Option<Bytes> {
         room,
         users,
         mut entries,
+        followed,
     })) = BusMessage::decode(payload)
     else {
         return None;
@@ -338,6 +339,7 @@ fn misplaced(payload: &Bytes, plant: Plant) -> Option<Bytes> {
         room,
         users,
         entries,
+        followed,
     };
     BusMessage::Room(news).encode().ok()
 }

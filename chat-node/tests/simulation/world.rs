@@ -461,6 +461,7 @@ impl World {
                 reply_to: None,
                 mentions: Vec::new(),
                 data: None,
+                traceparent: None,
             });
             match self.ask(user, send).await {
                 Ok(ReplyBody::Appended(at)) => {

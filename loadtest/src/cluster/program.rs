@@ -70,6 +70,11 @@ impl Program {
         &self.address
     }
 
+    /// `host:port` of what only operators reach.
+    pub fn admin_address(&self) -> &str {
+        &self.admin.base()["http://".len()..]
+    }
+
     /// Where it runs.
     pub fn place(&self) -> &Place {
         &self.place
@@ -196,7 +201,7 @@ impl Program {
     }
 
     fn command(&self) -> Command {
-        self.command_on(&self.address, &self.admin.base()["http://".len()..])
+        self.command_on(&self.address, self.admin_address())
     }
 
     fn command_on(&self, address: &str, admin: &str) -> Command {

@@ -8,7 +8,10 @@ use super::{
     presence::{Activity, Status},
     room::{Role, RoomKind},
 };
-use crate::id::{DeviceId, Epoch, Nonce, RoomId, Seq, SessionId, Timestamp, UserId};
+use crate::{
+    id::{DeviceId, Epoch, Nonce, RoomId, Seq, SessionId, Timestamp, UserId},
+    trace::TraceContext,
+};
 
 /// Why a command could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -312,6 +315,14 @@ pub struct MessageSend {
     /// Up to 4 KiB of JSON of the client's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
+    /// The trace that it is a part of, for a server that follows messages (W3C trace context). What is none is
+    /// ignored.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::trace::lenient"
+    )]
+    pub traceparent: Option<Box<TraceContext>>,
 }
 
 /// Body of `message.edit`.

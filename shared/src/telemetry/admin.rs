@@ -1,5 +1,6 @@
 //! The listener for operators: health, readiness, metrics, and what a program shows of itself.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -7,12 +8,13 @@ use std::sync::{Arc, OnceLock};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError as _, web};
 use serde_json::{Value, json};
 
 use super::Metrics;
 use crate::lifecycle::Lifecycle;
 use crate::problem;
+use crate::trace::{self, Wanted};
 
 /// What `/live` answers: the state of a program in its own words, as of now. Nothing until it says
 /// something. Clones are the same.
@@ -50,7 +52,7 @@ pub fn public_readiness(lifecycle: Lifecycle) -> impl Fn(&mut web::ServiceConfig
     }
 }
 
-/// The routes `/healthz`, `/readyz`, `/metrics` and `/live`, for an application's `configure`.
+/// The routes `/healthz`, `/readyz`, `/metrics`, `/live` and `/trace`, for an application's `configure`.
 pub fn admin_routes(
     lifecycle: Lifecycle,
     metrics: Metrics,
@@ -64,7 +66,8 @@ pub fn admin_routes(
             .service(web::resource("/healthz").route(web::get().to(health)))
             .service(web::resource("/readyz").route(web::get().to(readiness)))
             .service(web::resource("/metrics").route(web::get().to(exposition)))
-            .service(web::resource("/live").route(web::get().to(live_view)));
+            .service(web::resource("/live").route(web::get().to(live_view)))
+            .service(web::resource("/trace").route(web::get().to(remembered)));
     }
 }
 
@@ -152,6 +155,30 @@ async fn live_view(live: web::Data<LiveView>) -> HttpResponse {
             .json(view()),
         None => problem::not_found().await,
     }
+}
+
+/// What is remembered of messages that were followed: `?id=TRACE`, or `?room=ROOM&seq=SEQ`.
+async fn remembered(request: HttpRequest) -> HttpResponse {
+    // Not by its type: what is untagged reads no numbers out of a query.
+    let Ok(query) = web::Query::<HashMap<String, String>>::from_query(request.query_string())
+    else {
+        return problem::Problem::invalid("not a query").error_response();
+    };
+    let seq = query.get("seq").and_then(|seq| seq.parse().ok());
+    let wanted = match (query.get("id"), query.get("room"), seq) {
+        (Some(id), ..) => Wanted::Trace { id: id.clone() },
+        (None, Some(room), Some(seq)) => Wanted::Entry {
+            room: room.clone(),
+            seq,
+        },
+        _ => {
+            let said = "give `id`, or `room` and `seq`";
+            return problem::Problem::invalid(said).error_response();
+        }
+    };
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(trace::recall(&wanted))
 }
 
 async fn exposition(metrics: web::Data<Metrics>) -> HttpResponse {

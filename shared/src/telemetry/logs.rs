@@ -7,6 +7,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::TelemetryError;
 use crate::settings::{Report, Settings};
+use crate::trace::TraceSettings;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -17,7 +18,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The settings of the log.
+/// The settings of the log, and of what is followed beside it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LogSettings {
     /// What is logged: a level, or levels by module such as `info,access=warn,chat_node=debug`
@@ -26,6 +27,9 @@ pub struct LogSettings {
     /// How log lines look
     #[arg(long, value_enum, default_value = "pretty")]
     pub log_format: LogFormat,
+    /// Which messages are followed.
+    #[command(flatten)]
+    pub trace: TraceSettings,
 }
 
 impl Settings for LogSettings {
@@ -33,6 +37,7 @@ impl Settings for LogSettings {
         if let Err(error) = EnvFilter::try_new(&self.log) {
             report.require(false, "log", error.to_string());
         }
+        self.trace.validate(report);
     }
 }
 
@@ -80,6 +85,7 @@ mod tests {
         let settings = |log: &str| LogSettings {
             log: log.into(),
             log_format: LogFormat::Pretty,
+            trace: TraceSettings::default(),
         };
         settings("info,access=warn").validate(&mut report);
         assert!(report.complaints().is_empty());

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::process::{self, PROCESS_METRICS};
 use super::{HTTP_METRICS, Metric, MetricKind, TelemetryError};
+use crate::trace::TRACE_METRICS;
 
 /// How often histograms are folded, so that they stay small when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -25,7 +26,7 @@ pub const BUILD_METRICS: &[Metric] = &[Metric::gauge(
 .by(&["service", "version"])];
 
 /// The tables every service has.
-const OWN_TABLES: &[&[Metric]] = &[PROCESS_METRICS, HTTP_METRICS, BUILD_METRICS];
+const OWN_TABLES: &[&[Metric]] = &[PROCESS_METRICS, HTTP_METRICS, BUILD_METRICS, TRACE_METRICS];
 
 static INSTALLED: OnceLock<Metrics> = OnceLock::new();
 static INSTALLING: Mutex<()> = Mutex::new(());

@@ -26,6 +26,7 @@ use shared::{
             Role, RoomChange, RoomKind, RoomView, UserRef,
         },
     },
+    trace::TraceContext,
 };
 
 /// One golden vector.
@@ -306,6 +307,7 @@ pub(crate) fn commands() -> Vec<(Vector, Command)> {
                 reply_to: None,
                 mentions: vec![],
                 data: None,
+                traceparent: None,
             }),
         ),
         (
@@ -317,6 +319,10 @@ pub(crate) fn commands() -> Vec<(Vector, Command)> {
                 reply_to: Some(Seq::new(400)),
                 mentions: vec![user("bob")],
                 data: Some(json!({"loadout": [1, -2, 2.5, null, true, {"k": "v"}]})),
+                traceparent: TraceContext::parse(
+                    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                )
+                .map(Box::new),
             }),
         ),
         (

@@ -120,6 +120,7 @@ fn send(text: &str) -> MessageSend {
         reply_to: None,
         mentions: Vec::new(),
         data: None,
+        traceparent: None,
     }
 }
 

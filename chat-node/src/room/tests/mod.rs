@@ -68,6 +68,7 @@ fn say(room: &RoomId, nonce: &str) -> Command {
         reply_to: None,
         mentions: Vec::new(),
         data: None,
+        traceparent: None,
     })
 }
 

@@ -415,6 +415,7 @@ impl World {
             reply_to: None,
             mentions: Vec::new(),
             data: None,
+            traceparent: None,
         });
         self.mail(node, Mail::Ask(say.user, command));
     }
