@@ -185,8 +185,8 @@ fn nginx(
     process: &ServerProcess,
 ) -> Result<Command, Failure> {
     let folder = process.data();
-    // Each has two ends.
-    let most = plan.tunnels * 2 + 128;
+    // Each has two ends, and those of the tunnels before may not be gone yet.
+    let most = plan.tunnels * 4 + 128;
     let here = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|what| format!("  {what}_temp_path {here}/{what};\n"))
