@@ -59,8 +59,8 @@ part_fanout() {
   one fanout-msgpack fanout --runs "$RUNS" --encoding msgpack
 }
 part_deflate() {
-  one deflate-json fanout --runs "$FEW" --deflate --text 200
-  one deflate-msgpack fanout --runs "$FEW" --deflate --text 200 --encoding msgpack
+  one compared/deflate-json fanout --runs "$FEW" --deflate --text 200
+  one compared/deflate-msgpack fanout --runs "$FEW" --deflate --text 200 --encoding msgpack
 }
 part_send() {
   one send-100-rooms send --runs "$RUNS" --seconds 6
@@ -88,16 +88,16 @@ part_instructions() {
 # Two workers have both CPUs, and so has the load: compare the two with each other only.
 part_pinning() {
   ON=(--server "$SERVER" --server loadtest/pinned --set workers=2)
-  one pinning-fanout fanout --runs "$RUNS"
-  one pinning-send send --runs "$RUNS" --seconds 6
+  one compared/pinning-fanout fanout --runs "$RUNS"
+  one compared/pinning-send send --runs "$RUNS" --seconds 6
 }
 # Such as one build with another allocator: the same source without the two lines of
 # standalone/src/main.rs that name it.
 part_versus() {
   ON+=(--server "${OTHER:?the other build, as OTHER=…}")
-  one versus-fanout fanout --runs "$RUNS"
-  one versus-send send --runs "$RUNS" --seconds 6
-  one versus-idle idle --runs "$FEW" --seconds 5
+  one compared/versus-fanout fanout --runs "$RUNS"
+  one compared/versus-send send --runs "$RUNS" --seconds 6
+  one compared/versus-idle idle --runs "$FEW" --seconds 5
 }
 # What a second node costs: rooms whose members are on different nodes, beside the same rooms on one
 # node. FIRESIDE_STAND_IN should name a MongoDB stand-in fast enough to measure anything but itself.
@@ -114,7 +114,7 @@ part_nodes() {
 part_door() {
   cargo build --release --locked --workspace --bins
   ON=(--server-cpu "${SERVER_CPU:-0}" --load-cpu "${LOAD_CPU:-1}")
-  one door door --runs "$RUNS"
+  one compared/door door --runs "$RUNS"
 }
 part_handshakes() { one handshakes handshakes --runs "$FEW"; }
 
@@ -126,7 +126,8 @@ done
 cargo build --release --locked --workspace --bins
 # A descriptor a session, here and in the server.
 ulimit -n "$(ulimit -Hn)" || true
-mkdir -p "$OUT"
+# Comparisons stand apart: the graphs are of one server.
+mkdir -p "$OUT/compared"
 : >"$OUT/tables.txt"
 began=$SECONDS
 failed=()
@@ -141,5 +142,5 @@ for part in "${chosen[@]}"; do
     printf '== %s: FAILED after %d s\n' "$part" $((SECONDS - at))
   fi
 done
-"$LOADTEST" graph "$OUT"/*.json --out "$OUT"
+if compgen -G "$OUT/*.json" >/dev/null; then "$LOADTEST" graph "$OUT"/*.json --out "$OUT"; fi
 [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
