@@ -1,4 +1,5 @@
-//! What runs beside the requests: the relays of the outbox, and the sweep of what has ended.
+//! What runs beside the requests: the relays of the outbox, the telling of what many are told, and
+//! the sweep of what has ended.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{error::StoreError, outbox::EventTarget, store::Store};
+use crate::{announcements, error::StoreError, outbox::EventTarget, store::Store};
 
 /// How often what has ended is swept away.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -43,7 +44,7 @@ impl Store {
         }
     }
 
-    /// Starts the delivery of events to `targets`, and the sweep. To be called once, and before
+    /// Starts the delivery of events to `targets`, and all that runs besides. To be called once, and before
     /// the store is used: what happens earlier, nobody is told.
     pub fn start(&self, targets: Vec<EventTarget>) -> Background {
         let (stop, stopped) = watch::channel(false);
@@ -51,6 +52,7 @@ impl Store {
         for relay in self.outbox().open(targets, self.database()) {
             tasks.spawn(relay.run(stopped.clone()));
         }
+        tasks.spawn(announcements::tell(self.clone(), stopped.clone()));
         tasks.spawn(sweep(self.clone(), stopped));
         Background { stop, tasks }
     }

@@ -4,7 +4,7 @@
 //! answer. The domain is [`Store`]: `accounts/` (registering, logging in, sessions, revocation),
 //! `users/` (profiles, names, search), `friends/` (requests, friendships, blocks), and of the shop
 //! `catalogue/` (games, search, reviews), `shelf/` (wishlist, cart, library), `orders/` (buying, gifts,
-//! refunds), `notices` (what people are told of all that), and `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`).
+//! refunds), `notices` (what people are told of all that; many of them by `announcements`), and `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`).
 //! Each of its methods is one transaction, on SQLite or PostgreSQL (`database`, `entity/`, `migration/`).
 //!
 //! What changes is told to the chat nodes: the transaction that makes a change also writes its
@@ -20,6 +20,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod accounts;
+mod announcements;
 mod app;
 mod background;
 mod catalogue;

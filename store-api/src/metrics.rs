@@ -49,6 +49,10 @@ pub const METRICS: &[Metric] = &[
         "Password hashes waiting for their turn",
     ),
     Metric::gauge(
+        "fireside_store_announcements_pending",
+        "Changes of which somebody is still to be told, as of the last sweep",
+    ),
+    Metric::gauge(
         "fireside_store_outbox_pending",
         "Events not yet taken, as of the last sweep",
     )

@@ -10,6 +10,7 @@ use shared::{
     events::{StoreEvent, StoreEventKind},
     id::{Timestamp, UserId},
 };
+use tokio::sync::{Notify, futures::Notified};
 use ulid::Ulid;
 
 use crate::{
@@ -34,6 +35,7 @@ struct Inner {
     hasher: Hasher,
     tokens: Tokens,
     outbox: Outbox,
+    announced: Notify,
     limits: StoreLimits,
     card_codes: CardCodes,
     clock: Clock,
@@ -53,6 +55,7 @@ impl Store {
             hasher,
             tokens,
             outbox: Outbox::default(),
+            announced: Notify::new(),
             limits,
             card_codes,
             clock,
@@ -111,6 +114,16 @@ impl Store {
         self.0.database.commit(tx).await?;
         self.0.outbox.wake();
         Ok(())
+    }
+
+    /// Has what was announced told soon; called after the commit.
+    pub(crate) fn herald(&self) {
+        self.0.announced.notify_one();
+    }
+
+    /// Waits until something was announced.
+    pub(crate) fn announced(&self) -> Notified<'_> {
+        self.0.announced.notified()
     }
 
     /// How many statements this store has read its database by, outside transactions.

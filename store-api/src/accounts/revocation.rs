@@ -152,6 +152,7 @@ impl Store {
         self.forget_old_keys().await?;
         self.forget_old_searches().await?;
         self.forget_old_notices().await?;
+        self.count_announcements().await?;
         self.expire_gifts().await
     }
 }

@@ -4,6 +4,7 @@
 //! price. A game without a price in a country is not there for those who buy in it.
 
 pub use draft::{CATEGORIES, GameText, MediumText, SaleText};
+pub(crate) use drops::PriceDrop;
 pub(crate) use list::{EFFECTIVE_PRICE, cards};
 pub use list::{GameCard, GameFilter, Sort};
 pub use page::{GamePage, Medium};

@@ -158,6 +158,7 @@ impl Store {
         let tx = self.database().begin().await?;
         let put = self.write_game(&tx, publisher, &draft).await?;
         self.commit(tx).await?;
+        self.herald();
         Ok(put)
     }
 
@@ -220,6 +221,7 @@ impl Store {
         }
         if faults.is_empty() {
             self.commit(tx).await?;
+            self.herald();
             Ok(imported)
         } else {
             tx.rollback().await?;
@@ -327,7 +329,7 @@ impl Store {
             .await?;
         }
         hang(tx, &[(row.id.as_str(), draft)], created).await?;
-        self.tell_of_drops(tx, (&row.id, &draft.title), &before)
+        self.announce_drops(tx, (&row.id, &draft.title), &before)
             .await?;
         Ok((row.id, created))
     }

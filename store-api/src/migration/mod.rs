@@ -12,6 +12,7 @@ mod m0006_ledger;
 mod m0007_catalogue;
 mod m0008_shelf;
 mod m0009_gifts;
+mod m0010_announcements;
 
 /// Any number would do, as long as every store on one database uses the same.
 const MIGRATION_LOCK: i64 = 0x4669_7265_0001;
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_catalogue::Migration),
             Box::new(m0008_shelf::Migration),
             Box::new(m0009_gifts::Migration),
+            Box::new(m0010_announcements::Migration),
         ]
     }
 }

@@ -11,6 +11,7 @@ use std::{
 
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use reqwest::{Method, StatusCode, header::HeaderMap};
+use sea_orm::{ConnectionTrait as _, Database};
 use serde_json::{Value, json};
 use shared::{
     auth::{SigningKey, TokenIssuer},
@@ -325,6 +326,26 @@ impl TestApp {
         &self.running.as_ref().unwrap().store
     }
 
+    /// Does things in the database itself: what would be thousands of requests, or comes from
+    /// another version of the store.
+    pub async fn write(&self, statements: &[&str]) {
+        let url = match &self.settings.database_url {
+            Some(url) => url.expose().clone(),
+            None => format!("sqlite:{}", self.data_dir.path().join("store.db").display()),
+        };
+        let database = Database::connect(url).await.unwrap();
+        for statement in statements {
+            database.execute_unprepared(statement).await.unwrap();
+        }
+        database.close().await.unwrap();
+    }
+
+    /// So many people who wish for a game.
+    pub async fn wishers(&self, game: &str, how_many: usize) {
+        let [people, wishes] = crowd(game, how_many);
+        self.write(&[&people, &wishes]).await;
+    }
+
     /// Somebody of this role.
     pub async fn user_as(&self, name: &str, role: Role) -> User {
         let user = self.user(name).await;
@@ -482,6 +503,21 @@ impl TestApp {
             .find(|item| item["user"]["id"] == b.id.as_str())?;
         Some(item["state"].as_str().unwrap().to_owned())
     }
+}
+
+/// Statements that make so many people, each of whom wishes for a game.
+pub fn crowd(game: &str, how_many: usize) -> [String; 2] {
+    [
+        format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {how_many}) \
+             INSERT INTO users (id, name, name_key, created_at) \
+             SELECT 'wisher-' || i, 'Wisher ' || i, 'wisher ' || i, 0 FROM n"
+        ),
+        format!(
+            "INSERT INTO marks (user_id, list, game, since) \
+             SELECT id, 'wishlist', '{game}', 0 FROM users WHERE id LIKE 'wisher-%'"
+        ),
+    ]
 }
 
 /// A game as its publisher says it.

@@ -1,6 +1,7 @@
 //! The other end of the event delivery: what a chat node would be told, as it comes over the wire.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU16, Ordering},
@@ -99,6 +100,25 @@ impl Node {
             .await
             .unwrap_or_else(|_| panic!("not among {:#?}", self.events()));
         (event, begun.elapsed())
+    }
+
+    /// Waits for so many events of a kind, each of them counted once, however long they take.
+    pub async fn wait_for_all(
+        &self,
+        how_many: usize,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Vec<Value> {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        loop {
+            let mut events = self.events();
+            let mut seen = HashSet::new();
+            events.retain(|event| wanted(event) && seen.insert(event["id"].to_string()));
+            if events.len() >= how_many {
+                return events;
+            }
+            assert!(Instant::now() < deadline, "{} of {how_many}", events.len());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Waits until a delivery was answered with an error.

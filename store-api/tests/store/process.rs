@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, FromQueryResult, Statement};
 use serde_json::{Value, json};
 
-use crate::app::{PASSWORD, SERVICE_TOKEN, client};
+use crate::app::{PASSWORD, SERVICE_TOKEN, client, crowd, game};
 
 struct Program {
     child: Child,
@@ -152,6 +152,67 @@ async fn money_that_was_answered_survives_a_kill_and_no_other_is_made() {
         (answered * 100..=6000).contains(&balance),
         "{answered}: {balance}"
     );
+}
+
+#[derive(FromQueryResult)]
+struct Count {
+    count: i64,
+}
+
+/// The number that a statement gives.
+async fn count(database: &DatabaseConnection, text: &str) -> i64 {
+    let statement = Statement::from_string(database.get_database_backend(), text);
+    let row = database.query_one_raw(statement).await.unwrap().unwrap();
+    Count::from_query_result(&row, "").unwrap().count
+}
+
+#[tokio::test]
+async fn many_are_told_once_however_often_it_is_killed() {
+    const WISHERS: i64 = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let token = [("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN)];
+    let mut program = Program::start(dir.path(), &token);
+    let send = async |request: reqwest::RequestBuilder, body: Value| -> Value {
+        let answer = request.bearer_auth(SERVICE_TOKEN).json(&body).send();
+        answer.await.unwrap().json().await.unwrap()
+    };
+    let house = client().post(format!("{}/v1/publishers", program.url));
+    let house = send(house, json!({"name": "Oak"})).await;
+    let path = format!(
+        "/v1/publishers/{}/games/star",
+        house["id"].as_str().unwrap()
+    );
+    let put = client().put(format!("{}{path}", program.url));
+    let star = send(put, game(|_| ())).await;
+    let url = format!("sqlite:{}", dir.path().join("store.db").display());
+    let database = Database::connect(&url).await.unwrap();
+    for statement in crowd(star["id"].as_str().unwrap(), WISHERS as usize) {
+        database.execute_unprepared(&statement).await.unwrap();
+    }
+    let put = client().put(format!("{}{path}", program.url));
+    send(put, game(|game| game["prices"] = json!({"US": 1}))).await;
+    let mut told = 0;
+    while told < WISHERS {
+        // Killed whenever some more were told, until all are.
+        let before = told;
+        while told == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            told = count(&database, "SELECT COUNT(*) AS count FROM notices").await;
+        }
+        program.child.kill().unwrap();
+        program = Program::start(dir.path(), &token);
+    }
+    let left = "SELECT COUNT(*) AS count FROM announcements";
+    while count(&database, left).await > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for text in [
+        "SELECT COUNT(*) AS count FROM notices WHERE topic = 'price_dropped'",
+        "SELECT COUNT(DISTINCT user_id) AS count FROM notices",
+    ] {
+        assert_eq!(count(&database, text).await, WISHERS, "{text}");
+    }
+    database.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use futures_util::future::join_all;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::{auth::SigningKey, settings::Secret};
 use store_api::Store;
 
 use crate::{
     app::{Backend, PASSWORD, TestApp, User, run},
+    notices::{is_price, told_of_a_price},
     postgres,
 };
 
@@ -177,4 +178,24 @@ async fn processes_that_start_together_make_one_schema() {
         store.unwrap().close().await;
     }
     postgres::drop(&url).await;
+}
+
+#[test]
+fn two_processes_tell_many_of_a_price_and_each_once() {
+    run(Backend::Postgres, async |app: TestApp| {
+        let twin = app.twin().await;
+        let publisher = app.publisher("Oak").await;
+        let node = app.nodes[0].clone();
+        let star = app.game(&publisher, "star", |_| ()).await;
+        app.wishers(&star, 600).await;
+        // From both, one after the other: each wakes its own.
+        for (store, price, told) in [(&app, 900, 600), (&twin, 800, 1200), (&app, 700, 1800)] {
+            let change = |game: &mut Value| game["prices"] = json!({"US": price});
+            store.game(&publisher, "star", change).await;
+            let events = node.wait_for_all(told, is_price).await;
+            assert_eq!(told_of_a_price(&events[told - 600..]).len(), 600);
+        }
+        twin.end().await;
+        app
+    });
 }
