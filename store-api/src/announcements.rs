@@ -21,6 +21,7 @@ use crate::{
     catalogue::PriceDrop,
     error::StoreError,
     notices::News,
+    orders::Bought,
     sql::{self, values},
     store::Store,
 };
@@ -38,6 +39,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) enum Announcement {
     /// A game costs less than before.
     PriceDrop(PriceDrop),
+    /// Somebody bought games, of which their friends may hear.
+    Bought(Bought),
 }
 
 /// How far the telling of an announcement is.
@@ -93,6 +96,7 @@ impl Announcement {
     ) -> Result<Told, StoreError> {
         match self {
             Self::PriceDrop(drop) => store.wishers_to_tell(tx, drop, progress).await,
+            Self::Bought(bought) => store.friends_to_tell(tx, bought, progress).await,
         }
     }
 }

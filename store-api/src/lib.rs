@@ -2,7 +2,8 @@
 //!
 //! A request comes in through [`Routes`] (`http/`), whose handlers only read it and spell the
 //! answer. The domain is [`Store`]: `accounts/` (registering, logging in, sessions, revocation),
-//! `users/` (profiles, names, search), `friends/` (requests, friendships, blocks), and of the shop
+//! `users/` (profiles, names, search), `friends/` (requests, friendships, blocks), `privacy` (who sees
+//! what of whom), `guest_book`, and of the shop
 //! `catalogue/` (games, search, reviews), `shelf/` (wishlist, cart, library), `orders/` (buying, gifts,
 //! refunds), `notices` (what people are told of all that; many of them by `announcements`), and `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`).
 //! Each of its methods is one transaction, on SQLite or PostgreSQL (`database`, `entity/`, `migration/`).
@@ -14,8 +15,8 @@
 //! [`Store::active_revocations`] are what a node asks in return.
 //!
 //! Invariants: nobody else writes these tables; the store never calls a chat node but to deliver
-//! events; what one person may not know of another (a block above all) is decided here, in
-//! `friends/relation.rs`, and nowhere else.
+//! events; what one person may not know of another is decided here and nowhere else: blocks in
+//! `friends/relation.rs`, everything else in `privacy`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -30,6 +31,7 @@ mod database;
 mod entity;
 mod error;
 mod friends;
+mod guest_book;
 mod health;
 mod http;
 mod idempotency;
@@ -41,6 +43,7 @@ mod notices;
 mod orders;
 mod outbox;
 mod paging;
+mod privacy;
 mod shelf;
 mod sql;
 mod store;
@@ -58,6 +61,7 @@ pub use command::{Books, command};
 pub use config::{ServiceSettings, StoreSettings};
 pub use error::{LineFault, StoreError, Violation};
 pub use friends::{Blocked, Friend, FriendGraph, Relation};
+pub use guest_book::GuestBookEntry;
 pub use http::{HttpOptions, RateLimits, Routes, openapi};
 pub use idempotency::{Answered, IdempotencyKey};
 pub use ledger::{LedgerFault, LedgerReport};
@@ -69,7 +73,8 @@ pub use orders::{Gift, GiftOrder, GiftSide, GiftState, Order, OrderLine, Purchas
 pub use outbox::NodeSink;
 pub use outbox::{DeliveryError, EventSink, EventTarget};
 pub use paging::{DEFAULT_PAGE, MAX_PAGE, Page, PageRequest};
-pub use shelf::{LibraryChange, List, Marked, OwnedGame};
+pub use privacy::{Audience, Privacy, Section};
+pub use shelf::{LibraryChange, List, Marked, OwnedGame, ShownGame};
 pub use store::{Clock, Store};
 pub use users::{Change, OwnProfile, Profile, ProfileChange};
 pub use wallet::{CardOrder, IssuedCards, Redeemed, Wallet, WalletEntry};

@@ -38,6 +38,10 @@ pub(crate) enum Topic {
     GiftTakenBack,
     /// A game on the reader's wishlist costs less than before.
     PriceDropped,
+    /// A friend of the reader's bought a game on the reader's wishlist.
+    FriendBought,
+    /// Somebody wrote in the reader's guest book.
+    GuestBookEntry,
 }
 
 impl Topic {
@@ -51,6 +55,8 @@ impl Topic {
             Self::GiftExpired => "gift_expired",
             Self::GiftTakenBack => "gift_taken_back",
             Self::PriceDropped => "price_dropped",
+            Self::FriendBought => "friend_bought",
+            Self::GuestBookEntry => "guest_book_entry",
         }
     }
 }

@@ -193,7 +193,7 @@ pub(super) fn line(
 }
 
 /// Text of several lines, and at most so many characters.
-pub(super) fn prose(field: &'static str, text: &str, most: usize) -> Result<String, Violation> {
+pub(crate) fn prose(field: &'static str, text: &str, most: usize) -> Result<String, Violation> {
     // Before any work on it.
     let too_long = Violation::new(field, "too_long", "longer than it may be");
     if text.len() > 4 * most + 64 {

@@ -3,6 +3,7 @@
 //! A price is that of a country, and of a moment: a sale that is on takes the place of the full
 //! price. A game without a price in a country is not there for those who buy in it.
 
+pub(crate) use draft::prose;
 pub use draft::{CATEGORIES, GameText, MediumText, SaleText};
 pub(crate) use drops::PriceDrop;
 pub(crate) use list::{EFFECTIVE_PRICE, cards};

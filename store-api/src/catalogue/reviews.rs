@@ -10,6 +10,7 @@ use super::draft::prose;
 use crate::{
     error::{StoreError, Violation},
     paging::{Page, PageRequest},
+    privacy::{Section, shown},
     sql::{self, values},
     store::{Store, lock_users, stored_id},
 };
@@ -39,8 +40,8 @@ pub struct Review {
     pub text: String,
     /// How many it helped.
     pub helpful: u64,
-    /// How long the author has played, in seconds.
-    pub played_seconds: u64,
+    /// How long the author has played, in seconds, if they show it to the viewer.
+    pub played_seconds: Option<u64>,
     /// When it was written.
     pub created_at: Timestamp,
     /// When it was changed last.
@@ -63,7 +64,7 @@ struct Row {
     stars: i64,
     text: String,
     helpful: i64,
-    played_seconds: i64,
+    played_seconds: Option<i64>,
     created_at: i64,
     updated_at: i64,
 }
@@ -204,15 +205,18 @@ impl Store {
         Ok(())
     }
 
-    /// The reviews of the game of this id or name.
+    /// The reviews of the game of this id or name, as `viewer` sees them. A review is for everybody,
+    /// whoever sees the library of its author.
     pub async fn reviews(
         &self,
+        viewer: Option<&UserId>,
         game: &str,
         sort: ReviewSort,
         page: &PageRequest,
     ) -> Result<Page<Review>, StoreError> {
         let column = sort.column();
-        let mut values = values![game, game];
+        let viewer = viewer.map_or("", UserId::as_str);
+        let mut values = values![viewer, viewer, game, game];
         let mut after = String::new();
         if !page.after().is_empty() {
             let malformed = Violation::new("cursor", "malformed", "not a cursor of this list");
@@ -225,10 +229,12 @@ impl Store {
         let rows: Vec<Row> = sql::all(
             self.database().reader(),
             &format!(
-                "SELECT r.author, u.name, r.stars, r.text, r.helpful, COALESCE(l.played_seconds, 0) AS played_seconds, \
+                "SELECT r.author, u.name, r.stars, r.text, r.helpful, \
+                 CASE WHEN {} THEN COALESCE(l.played_seconds, 0) END AS played_seconds, \
                  r.created_at, r.updated_at FROM reviews r JOIN users u ON u.id = r.author \
                  LEFT JOIN library l ON l.user_id = r.author AND l.game = r.game \
-                 WHERE r.game = (SELECT g.id FROM games g WHERE g.id = ? OR g.slug = ?){after} ORDER BY {column} DESC, r.author LIMIT ?"
+                 WHERE r.game = (SELECT g.id FROM games g WHERE g.id = ? OR g.slug = ?){after} ORDER BY {column} DESC, r.author LIMIT ?",
+                shown(Section::PlayTime, "r.author")
             ),
             values,
         )
@@ -284,7 +290,7 @@ fn read(row: Row) -> Result<Review, StoreError> {
         stars: u8::try_from(row.stars).unwrap_or(0),
         text: row.text,
         helpful: row.helpful.unsigned_abs(),
-        played_seconds: row.played_seconds.unsigned_abs(),
+        played_seconds: row.played_seconds.map(i64::unsigned_abs),
         created_at: Timestamp::from_millis(row.created_at),
         updated_at: Timestamp::from_millis(row.updated_at),
     })

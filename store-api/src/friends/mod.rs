@@ -10,6 +10,7 @@ use sea_orm::{
 use shared::{events::StoreEventKind, id::UserId};
 
 pub use graph::FriendGraph;
+pub(crate) use list::profiles;
 pub use list::{Blocked, Friend};
 pub(crate) use relation::Act;
 use relation::Pair;

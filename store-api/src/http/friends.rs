@@ -15,6 +15,7 @@ use crate::{
     friends::Relation,
     paging::{Page, PageRequest},
     store::Store,
+    users::Profile,
 };
 
 /// What two people are to each other now.
@@ -72,6 +73,15 @@ pub(super) struct UserPage {
     /// For the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+}
+
+impl From<Page<Profile>> for UserPage {
+    fn from(page: Page<Profile>) -> Self {
+        Self {
+            items: page.items.into_iter().map(UserBody::from).collect(),
+            next: page.next,
+        }
+    }
 }
 
 /// Which friends.
@@ -137,7 +147,8 @@ pub(super) async fn friends(
     Ok(HttpResponse::Ok().json(FriendPage { items, next }))
 }
 
-/// Friends that the caller and somebody else have in common.
+/// Friends that the caller and somebody else have in common, without those who keep it from all whose
+/// friends they are; none if the other does.
 #[utoipa::path(get, path = "/v1/friends/{user_id}/mutual", tag = "friends", security(("bearer" = [])), params(("user_id" = String, Path), PageQuery), responses(
     (status = 200, body = UserPage), (status = 401, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn mutual(
@@ -146,11 +157,10 @@ pub(super) async fn mutual(
     other: web::Path<UserId>,
     query: web::Query<PageQuery>,
 ) -> Answer {
-    let Page { items, next } = store
+    let page = store
         .mutual_friends(person.id(), &other, &query.request()?)
         .await?;
-    let items = items.into_iter().map(UserBody::from).collect();
-    Ok(HttpResponse::Ok().json(UserPage { items, next }))
+    Ok(HttpResponse::Ok().json(UserPage::from(page)))
 }
 
 /// Blocks somebody; whatever is between the two ends. The other is not told.

@@ -125,6 +125,30 @@ pub(super) async fn withdraw(
     Ok(HttpResponse::NoContent().finish())
 }
 
+/// Everything the store holds of the caller, as one document: an object whose fields are lists, times in
+/// milliseconds since the epoch, money in minor units.
+///
+/// It is made anew each time, so it counts as a guess at a password does.
+#[utoipa::path(get, path = "/v1/me/export", operation_id = "export", tag = "me", security(("bearer" = [])), responses(
+    (status = 200, body = Object, description = "`account`, `friends`, `orders`, `notices` …", example = json!({"exported_at": 1_700_000_000_000_i64, "account": [{"id": "01J0", "name": "Ann"}]})),
+    (status = 401, body = Problem), (status = 429, body = Problem)))]
+pub(super) async fn export(
+    request: HttpRequest,
+    store: Store,
+    person: Person,
+    from: Address,
+) -> Answer {
+    guess(&request, &person, &from)?;
+    let document = store.export(person.id()).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header(("cache-control", "no-store"))
+        .insert_header((
+            "content-disposition",
+            "attachment; filename=\"fireside.json\"",
+        ))
+        .json(document))
+}
+
 /// Whoever holds a stolen access token must not try passwords with it without end.
 fn guess(request: &HttpRequest, person: &Person, from: &Address) -> Answer<()> {
     let limits = &state(request)?.limits;

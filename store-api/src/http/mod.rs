@@ -14,6 +14,7 @@ mod caller;
 mod catalogue;
 mod friends;
 mod gifts;
+mod guest_book;
 mod imports;
 mod internal;
 mod limits;
@@ -22,12 +23,14 @@ mod money;
 mod notices;
 mod operators;
 mod orders;
+mod privacy;
 mod publishers;
 mod refusal;
 mod reviews;
 mod routes;
 mod shelf;
 mod users;
+mod visits;
 mod wallet;
 
 /// The longest body of a request.

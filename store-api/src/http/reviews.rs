@@ -38,8 +38,9 @@ pub(super) struct ReviewBody {
     text: String,
     /// How many it helped.
     helpful: u64,
-    /// How long the author has played, in seconds.
-    played_seconds: u64,
+    /// How long the author has played, in seconds; absent if they do not show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    played_seconds: Option<u64>,
     /// When it was written, in milliseconds since the epoch.
     created_at: i64,
     /// When it was changed last, in milliseconds since the epoch.
@@ -81,13 +82,14 @@ pub(super) struct ReviewsQuery {
     (status = 200, body = ReviewsPage), (status = 400, body = Problem), (status = 401, body = Problem), (status = 429, body = Problem)))]
 pub(super) async fn reviews(
     store: Store,
-    _: Visitor,
+    Visitor(person): Visitor,
     game: web::Path<String>,
     query: web::Query<ReviewsQuery>,
 ) -> Answer {
     let sort = ReviewSort::parse(query.sort.as_deref()).map_err(StoreError::from)?;
     let page = PageRequest::parse(query.cursor.as_deref(), query.limit)?;
-    let page = store.reviews(&game, sort, &page).await?;
+    let viewer = person.as_ref().map(Person::id);
+    let page = store.reviews(viewer, &game, sort, &page).await?;
     Ok(HttpResponse::Ok().json(ReviewsPage {
         items: page.items.into_iter().map(ReviewBody::from).collect(),
         next: page.next,

@@ -4,8 +4,8 @@ use actix_web::{HttpResponse, web};
 use shared::openapi::Schemes;
 
 use super::{
-    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, auth, catalogue, friends, gifts, internal, me, notices,
-    operators, orders, publishers, reviews, shelf, users, wallet,
+    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, auth, catalogue, friends, gifts, guest_book, internal,
+    me, notices, operators, orders, privacy, publishers, reviews, shelf, users, visits, wallet,
 };
 use crate::store::Store;
 
@@ -27,9 +27,17 @@ shared::routes! {
     "/v1/auth/logout-all" => post auth::logout_all;
     "/v1/auth/available" => get auth::available;
     "/v1/me" => get me::me, patch me::change_me, delete me::withdraw;
+    "/v1/me/export" => get me::export;
     "/v1/me/password" => put me::change_password;
+    "/v1/me/privacy" => get privacy::privacy, patch privacy::change;
     "/v1/users" => get users::search;
     "/v1/users/{id}" => get users::user;
+    "/v1/users/{id}/friends" => get visits::friends;
+    "/v1/users/{id}/library" => get visits::library;
+    "/v1/users/{id}/wishlist" => get visits::wishlist;
+    "/v1/users/{id}/guest-book" => get guest_book::read, post guest_book::write;
+    "/v1/users/{id}/guest-book/{entry}" => delete guest_book::delete;
+    "/v1/users/{id}/guest-book/{entry}/hidden" => put guest_book::hide, delete guest_book::show;
     "/v1/friends" => get friends::friends;
     "/v1/friends/{user_id}" => put friends::befriend, delete friends::part;
     "/v1/friends/{user_id}/mutual" => get friends::mutual;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
+    paging::Page,
     shelf::{LibraryChange, List, Marked, OwnedGame},
     store::Store,
 };
@@ -34,6 +35,15 @@ pub(super) struct MarkedPage {
     /// For the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+}
+
+impl From<Page<Marked>> for MarkedPage {
+    fn from(page: Page<Marked>) -> Self {
+        Self {
+            items: page.items.into_iter().map(MarkedBody::from).collect(),
+            next: page.next,
+        }
+    }
 }
 
 /// Publishers.
@@ -119,10 +129,7 @@ pub(super) async fn marked(
 ) -> Answer {
     let list = list(&word)?;
     let page = store.marked(person.id(), list, &query.request()?).await?;
-    Ok(HttpResponse::Ok().json(MarkedPage {
-        items: page.items.into_iter().map(MarkedBody::from).collect(),
-        next: page.next,
-    }))
+    Ok(HttpResponse::Ok().json(MarkedPage::from(page)))
 }
 
 /// Puts a game on a list of the caller. Again is fine.

@@ -82,7 +82,7 @@ impl PageQuery {
     (status = 429, body = Problem)))]
 pub(super) async fn search(store: Store, person: Person, query: web::Query<SearchQuery>) -> Answer {
     let page = PageRequest::parse(query.cursor.as_deref(), query.limit)?;
-    let Page { items, next } = store.search_users(&query.q, &page).await?;
+    let Page { items, next } = store.search_users(person.id(), &query.q, &page).await?;
     let ids: Vec<UserId> = items.iter().map(|profile| profile.id.clone()).collect();
     let states = store.relations(person.id(), &ids).await?;
     let items = items
@@ -96,7 +96,7 @@ pub(super) async fn search(store: Store, person: Person, query: web::Query<Searc
 #[utoipa::path(get, path = "/v1/users/{id}", tag = "users", security(("bearer" = [])), params(("id" = String, Path)), responses(
     (status = 200, body = FoundBody), (status = 401, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn user(store: Store, person: Person, id: web::Path<UserId>) -> Answer {
-    let profile = store.profile(&id).await?;
+    let profile = store.profile(person.id(), &id).await?;
     let states = store
         .relations(person.id(), std::slice::from_ref(&*id))
         .await?;

@@ -13,6 +13,7 @@ mod m0007_catalogue;
 mod m0008_shelf;
 mod m0009_gifts;
 mod m0010_announcements;
+mod m0011_profiles;
 
 /// Any number would do, as long as every store on one database uses the same.
 const MIGRATION_LOCK: i64 = 0x4669_7265_0001;
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_shelf::Migration),
             Box::new(m0009_gifts::Migration),
             Box::new(m0010_announcements::Migration),
+            Box::new(m0011_profiles::Migration),
         ]
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     idempotency::{Answered, IdempotencyKey, Named},
     notices::{News, Topic},
     paging::{Page, PageRequest},
+    privacy::{Section, shows},
     sql::{self, values},
     store::{Store, lock_users, stored_id},
     users::line,
@@ -148,6 +149,7 @@ impl Store {
             country: self.country_of(&tx, me).await?,
             owner: &gift.recipient,
             owners_country: self.country_of(&tx, &gift.recipient).await?,
+            knows_owned: shows(&tx, me, &gift.recipient, Section::Library).await?,
         };
         let order = self.paid(&tx, &parties, &gift.purchase).await?;
         let expires_at = order

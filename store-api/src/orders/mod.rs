@@ -11,6 +11,7 @@ use shared::id::{Timestamp, UserId};
 use ulid::Ulid;
 
 use crate::{
+    announcements::Announcement,
     catalogue::EFFECTIVE_PRICE,
     error::{StoreError, Violation},
     idempotency::{Answered, IdempotencyKey, Named},
@@ -24,10 +25,12 @@ use crate::{
 use read::find;
 
 pub use gifts::{Gift, GiftOrder, GiftSide, GiftState};
+pub(crate) use tidings::Bought;
 
 mod gifts;
 mod read;
 mod refunds;
+mod tidings;
 
 /// What somebody wants to buy.
 #[derive(Debug, Clone, Serialize)]
@@ -77,6 +80,8 @@ struct Parties<'a> {
     owner: &'a UserId,
     /// Where the owner lives.
     owners_country: Country,
+    /// Whether the payer may know what the owner has.
+    knows_owned: bool,
 }
 
 /// What is kept of an answer: orders do not change, so the rest is read again.
@@ -132,6 +137,7 @@ impl Store {
             country,
             owner: me,
             owners_country: country,
+            knows_owned: true,
         };
         let order = self.paid(&tx, &parties, purchase).await?;
         license(&tx, me, &order.id, &order.lines, order.at).await?;
@@ -139,6 +145,8 @@ impl Store {
             id: order.id.clone(),
         };
         named.keep(&tx, &kept).await?;
+        let tidings = Announcement::Bought(Bought::of(me, &order));
+        self.announce(&tx, Some(me), &tidings).await?;
         let bought = News {
             user: me.clone(),
             topic: Topic::Purchase,
@@ -146,6 +154,7 @@ impl Store {
         };
         self.tell(&tx, vec![bought]).await?;
         self.commit(tx).await?;
+        self.herald();
         metrics::counter!("fireside_store_orders_total").increment(1);
         Ok(Answered::first(order))
     }
@@ -223,7 +232,8 @@ impl Store {
         let currency = parties.country.currency();
         let gift = parties.owner != parties.payer;
         let line = |offer: &Offer| {
-            if offer.owned > 0 {
+            // Who may not know it buys what they cannot accept, and is paid back.
+            if offer.owned > 0 && parties.knows_owned {
                 let message = if gift {
                     "they have one of these games"
                 } else {

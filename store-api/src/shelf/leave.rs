@@ -5,8 +5,10 @@ use shared::id::UserId;
 
 use crate::{error::StoreError, sql};
 
-/// Removes what `leaving` said and kept: reviews, votes, lists, searches; publishers stay, without
-/// them. What was paid and owned stays in the books, under an id that is nobody's any more.
+/// Removes what `leaving` said and kept: reviews, votes, lists, searches, their guest book and what
+/// they wrote in others, what they showed to whom, how long they played, what their gifts said;
+/// publishers stay, without them. What was paid and owned stays in the books, under an id that is
+/// nobody's any more.
 pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<(), StoreError> {
     for statement in [
         "UPDATE reviews SET helpful = helpful - 1 WHERE EXISTS (SELECT 1 FROM review_votes v \
@@ -20,6 +22,14 @@ pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<
         "DELETE FROM follows WHERE user_id = ?",
         "DELETE FROM recent_searches WHERE user_id = ?",
         "DELETE FROM notices WHERE user_id = ?",
+        "DELETE FROM announcements WHERE actor = ?",
+        "DELETE FROM guest_book WHERE owner = ? OR author = ?",
+        "DELETE FROM privacy WHERE user_id = ?",
+        "DELETE FROM gift_card_attempts WHERE user_id = ?",
+        // What a gift said; that it was given is in the books.
+        "UPDATE gifts SET message = NULL WHERE giver = ?",
+        "DELETE FROM play_sessions WHERE user_id = ?",
+        "UPDATE library SET played_seconds = 0, played_at = NULL, installed = FALSE WHERE user_id = ?",
         "UPDATE publishers SET owner = NULL WHERE owner = ?",
     ] {
         // Each value is the same person.

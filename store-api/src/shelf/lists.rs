@@ -6,6 +6,7 @@ use shared::id::{Timestamp, UserId};
 use crate::{
     catalogue::{GameCard, Publisher, cards},
     error::{StoreError, Violation},
+    money::Country,
     paging::{Page, PageRequest},
     sql::{self, values},
     store::{Store, lock_users},
@@ -130,12 +131,23 @@ impl Store {
         list: List,
         page: &PageRequest,
     ) -> Result<Page<Marked>, StoreError> {
+        let country = self.country_of(self.database().reader(), me).await?;
+        self.marked_in(country, me, list, page).await
+    }
+
+    /// The games on a list of `owner` that are sold in a country.
+    pub(super) async fn marked_in(
+        &self,
+        country: Country,
+        owner: &UserId,
+        list: List,
+        page: &PageRequest,
+    ) -> Result<Page<Marked>, StoreError> {
         let db = self.database().reader();
-        let country = self.country_of(db, me).await?;
         let rows: Vec<Row> = sql::all(
             db,
             "SELECT game, since FROM marks WHERE user_id = ? AND list = ? AND game > ? ORDER BY game LIMIT ?",
-            values![me.as_str(), list.word(), page.after(), page.fetch() as i64],
+            values![owner.as_str(), list.word(), page.after(), page.fetch() as i64],
         )
         .await?;
         let page = page.cut(rows, |row| row.game.clone());

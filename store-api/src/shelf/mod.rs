@@ -6,7 +6,9 @@
 pub(crate) use leave::leave;
 pub use library::{LibraryChange, OwnedGame};
 pub use lists::{List, Marked};
+pub use shown::ShownGame;
 
 mod leave;
 mod library;
 mod lists;
+mod shown;

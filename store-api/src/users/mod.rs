@@ -1,8 +1,8 @@
 //! People as others see them: profiles, names, search.
 
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ActiveValue, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait,
+    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
 use shared::{
     events::{self, StoreEventKind},
@@ -14,10 +14,12 @@ use crate::{
     entity::user,
     error::{StoreError, Violation},
     paging::{Page, PageRequest},
+    privacy::{told_to_friends, veil},
     store::{Store, lock_users, stored_id},
 };
 pub(crate) use profile::{AvatarUrl, StatusText, line};
 
+mod export;
 mod profile;
 
 /// What everybody may see of a person.
@@ -103,10 +105,12 @@ impl Profile {
 }
 
 impl Store {
-    /// The profile of anybody.
-    pub async fn profile(&self, id: &UserId) -> Result<Profile, StoreError> {
+    /// The profile of anybody, as `viewer` sees it.
+    pub async fn profile(&self, viewer: &UserId, id: &UserId) -> Result<Profile, StoreError> {
         let row = self.active_user(id).await?.ok_or(StoreError::NotFound)?;
-        Profile::of(row)
+        let mut profile = Profile::of(row)?;
+        veil(self.database().reader(), viewer, [&mut profile]).await?;
+        Ok(profile)
     }
 
     /// The caller's own account.
@@ -133,6 +137,7 @@ impl Store {
     /// People whose name begins with `prefix`, whatever the case, in order of their names.
     pub async fn search_users(
         &self,
+        viewer: &UserId,
         prefix: &str,
         page: &PageRequest,
     ) -> Result<Page<Profile>, StoreError> {
@@ -147,7 +152,9 @@ impl Store {
         query = query.filter(user::Column::NameKey.lt(format!("{prefix}{}", char::MAX)));
         let rows = query.all(self.database().reader()).await?;
         let rows = page.cut(rows, |row| row.name_key.clone().unwrap_or_default());
-        Ok(rows.filter_map(|row| Profile::of(row).ok()))
+        let mut found = rows.filter_map(|row| Profile::of(row).ok());
+        veil(self.database().reader(), viewer, &mut found.items).await?;
+        Ok(found)
     }
 
     /// Changes the caller's own profile.
@@ -174,10 +181,28 @@ impl Store {
             row => row?,
         };
         if row != before {
-            self.enqueue(&tx, [changed(&row)?]).await?;
+            let event = self.profile_changed(&tx, &row).await?;
+            self.enqueue(&tx, [event]).await?;
         }
         self.commit(tx).await?;
         OwnProfile::of(row)
+    }
+
+    /// What friends hear of a profile that is another one now: only the name, of somebody who keeps
+    /// the rest from all.
+    pub(crate) async fn profile_changed(
+        &self,
+        tx: &DatabaseTransaction,
+        row: &user::Model,
+    ) -> Result<StoreEventKind, StoreError> {
+        let user = stored_id(&row.id)?;
+        let told = told_to_friends(tx, &user).await?;
+        Ok(StoreEventKind::ProfileChanged(events::Profile {
+            user,
+            name: row.name.clone().unwrap_or_default(),
+            avatar_url: row.avatar_url.clone().filter(|_| told),
+            status_text: row.status_text.clone().filter(|_| told),
+        }))
     }
 
     pub(crate) async fn active_user(&self, id: &UserId) -> Result<Option<user::Model>, StoreError> {
@@ -242,15 +267,6 @@ impl Parsed {
             Err(StoreError::Invalid(violations))
         }
     }
-}
-
-fn changed(row: &user::Model) -> Result<StoreEventKind, StoreError> {
-    Ok(StoreEventKind::ProfileChanged(events::Profile {
-        user: stored_id(&row.id)?,
-        name: row.name.clone().unwrap_or_default(),
-        avatar_url: row.avatar_url.clone(),
-        status_text: row.status_text.clone(),
-    }))
 }
 
 fn name_taken() -> StoreError {

@@ -39,6 +39,9 @@ const fn operators(status: u16) -> [u16; 6] {
 /// The statuses of what anybody may look at; a service is nobody to look at things.
 const VISITORS: [u16; 6] = [200, 200, 200, 200, 200, 401];
 
+/// The statuses of what somebody shows to friends, of whom the other is one.
+const FRIENDS: [u16; 6] = [401, 200, 200, 403, 403, 401];
+
 /// In the order in which they are tried: what ends the callers' sessions comes last.
 fn table() -> Vec<Row> {
     let account = json!({"email": "new@example.org", "name": "New", "password": PASSWORD});
@@ -60,11 +63,48 @@ fn table() -> Vec<Row> {
         ("POST", "/v1/auth/refresh", Some(refresh), [401; 6]),
         ("GET", "/v1/auth/available?name=Free", None, [200; 6]),
         ("GET", "/v1/me", None, people(200)),
+        ("GET", "/v1/me/export", None, people(200)),
         ("PATCH", "/v1/me", Some(status), people(200)),
         ("PUT", "/v1/me/password", Some(password), people(403)),
         ("DELETE", "/v1/me", Some(wrong), people(403)),
         ("GET", "/v1/users?q=ann", None, people(200)),
+        ("GET", "/v1/me/privacy", None, people(200)),
+        (
+            "PATCH",
+            "/v1/me/privacy",
+            Some(json!({"library": "friends"})),
+            people(200),
+        ),
         ("GET", "/v1/users/{user}", None, people(200)),
+        // The other is her friend still.
+        ("GET", "/v1/users/{owner}/friends", None, FRIENDS),
+        ("GET", "/v1/users/{owner}/library", None, FRIENDS),
+        ("GET", "/v1/users/{owner}/wishlist", None, FRIENDS),
+        ("GET", "/v1/users/{owner}/guest-book", None, people(200)),
+        (
+            "POST",
+            "/v1/users/{owner}/guest-book",
+            Some(json!({"text": "Hello"})),
+            [401, 201, 201, 403, 403, 401],
+        ),
+        (
+            "PUT",
+            "/v1/users/{owner}/guest-book/{entry}/hidden",
+            None,
+            [401, 403, 204, 403, 403, 401],
+        ),
+        (
+            "DELETE",
+            "/v1/users/{owner}/guest-book/{entry}/hidden",
+            None,
+            [401, 403, 204, 403, 403, 401],
+        ),
+        (
+            "DELETE",
+            "/v1/users/{owner}/guest-book/{entry}",
+            None,
+            [401, 403, 204, 204, 204, 401],
+        ),
         (
             "PUT",
             "/v1/users/{user}/role",
@@ -271,8 +311,13 @@ async fn every_route_lets_in_whom_it_should(app: TestApp) -> TestApp {
         .await;
     let gift = gift.expect(201);
     let gift = gift["id"].as_str().unwrap();
+    let book = format!("/v1/users/{}/guest-book", ann.id);
+    let body = json!({"text": "Welcome"});
+    let entry = app.named(&book, &ann.access, "anns-entry", &body).await;
+    let entry = entry.expect(201);
+    let entry = entry["id"].as_str().unwrap();
     let rows = table();
-    for (method, path, body, expected) in &rows {
+    for (number, (method, path, body, expected)) in rows.iter().enumerate() {
         let method: Method = method.parse().unwrap();
         let callers: [(&str, Option<&str>, &User); 6] = [
             ("nobody", None, &ann),
@@ -289,9 +334,10 @@ async fn every_route_lets_in_whom_it_should(app: TestApp) -> TestApp {
                 .replace("{game}", &star)
                 .replace("{publisher}", house)
                 .replace("{order}", order)
-                .replace("{gift}", gift);
+                .replace("{gift}", gift)
+                .replace("{entry}", entry);
             let mut request = app.request(method.clone(), &path, token);
-            request = request.header("idempotency-key", "the-access-table");
+            request = request.header("idempotency-key", format!("row-{number}-of-the-table"));
             if let Some(body) = body {
                 request = request.json(body);
             }
@@ -315,6 +361,10 @@ async fn every_route_lets_in_whom_it_should(app: TestApp) -> TestApp {
         .iter()
         .flat_map(|(path, item)| {
             let path = path
+                .replace("/v1/users/{id}/friends", "/v1/users/{owner}/friends")
+                .replace("/v1/users/{id}/library", "/v1/users/{owner}/library")
+                .replace("/v1/users/{id}/wishlist", "/v1/users/{owner}/wishlist")
+                .replace("/v1/users/{id}/guest-book", "/v1/users/{owner}/guest-book")
                 .replace("/reviews/{user_id}", "/reviews/{owner}")
                 .replace("/publishers/{id}", "/publishers/{publisher}")
                 .replace("/games/{slug}", "/games/star")

@@ -1,6 +1,7 @@
 //! A store of a test's own, on a free port, and a client of it.
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     sync::{
         Arc,
@@ -11,7 +12,7 @@ use std::{
 
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use reqwest::{Method, StatusCode, header::HeaderMap};
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
 use serde_json::{Value, json};
 use shared::{
     auth::{SigningKey, TokenIssuer},
@@ -326,14 +327,38 @@ impl TestApp {
         &self.running.as_ref().unwrap().store
     }
 
-    /// Does things in the database itself: what would be thousands of requests, or comes from
-    /// another version of the store.
-    pub async fn write(&self, statements: &[&str]) {
+    async fn database(&self) -> DatabaseConnection {
         let url = match &self.settings.database_url {
             Some(url) => url.expose().clone(),
             None => format!("sqlite:{}", self.data_dir.path().join("store.db").display()),
         };
-        let database = Database::connect(url).await.unwrap();
+        Database::connect(url).await.unwrap()
+    }
+
+    /// The names of the tables, but for those that a database keeps for itself.
+    pub async fn tables(&self) -> BTreeSet<String> {
+        let database = self.database().await;
+        let text = match self.backend {
+            Backend::Postgres => {
+                "SELECT CAST(table_name AS TEXT) AS name FROM information_schema.tables WHERE table_schema = 'public'"
+            }
+            Backend::Sqlite => {
+                "SELECT name FROM sqlite_master WHERE type = 'table' \
+                 AND name NOT LIKE 'sqlite%' AND name NOT LIKE 'game_texts!_%' ESCAPE '!'"
+            }
+        };
+        let statement = Statement::from_string(database.get_database_backend(), text);
+        let rows = database.query_all_raw(statement).await.unwrap();
+        database.close().await.unwrap();
+        rows.iter()
+            .map(|row| row.try_get("", "name").unwrap())
+            .collect()
+    }
+
+    /// Does things in the database itself: what would be thousands of requests, or comes from
+    /// another version of the store.
+    pub async fn write(&self, statements: &[&str]) {
+        let database = self.database().await;
         for statement in statements {
             database.execute_unprepared(statement).await.unwrap();
         }

@@ -132,8 +132,10 @@ async fn many_are_told_page_by_page_and_once(mut app: TestApp) -> TestApp {
     let star = app.game(&publisher, "star", |_| ()).await;
     // More than two pages, the last of them not full; and then so many that it is.
     app.wishers(&star, 450).await;
-    app.game(&publisher, "star", |game| game["prices"] = json!({"US": 900}))
-        .await;
+    app.game(&publisher, "star", |game| {
+        game["prices"] = json!({"US": 900});
+    })
+    .await;
     let node = app.nodes[0].clone();
     let events = node.wait_for_all(450, is_price).await;
     assert_eq!(told_of_a_price(&events).len(), 450);
@@ -141,8 +143,10 @@ async fn many_are_told_page_by_page_and_once(mut app: TestApp) -> TestApp {
                 OR user_id LIKE 'wisher-3__'";
     app.write(&[late]).await;
     // Whoever wishes for it afterwards knows the price.
-    app.game(&publisher, "star", |game| game["prices"] = json!({"US": 800}))
-        .await;
+    app.game(&publisher, "star", |game| {
+        game["prices"] = json!({"US": 800});
+    })
+    .await;
     let ann = app.user("Ann").await;
     app.put(&format!("/v1/lists/wishlist/{star}"), &ann)
         .await
@@ -174,8 +178,10 @@ async fn what_does_not_hold_any_more_is_not_told(app: TestApp) -> TestApp {
     };
     app.write(&[&insert("0", &later), &insert("1", &stale)])
         .await;
-    app.game(&publisher, "star", |game| game["prices"] = json!({"US": 900}))
-        .await;
+    app.game(&publisher, "star", |game| {
+        game["prices"] = json!({"US": 900});
+    })
+    .await;
     app.nodes[0].wait_for(is_price).await;
     let told = app.get("/v1/notices", &ann).await.expect(200);
     assert_eq!(told["items"].as_array().unwrap().len(), 1, "{told}");
