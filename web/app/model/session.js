@@ -7,9 +7,11 @@
 
 import { Fireside } from '../../fireside.js';
 import { Emitter } from '../../fireside/emitter.js';
+import { ShopApi } from '../net/shop.js';
 import { Conversation } from './conversation.js';
 import { People } from './people.js';
 import { Rooms } from './rooms.js';
+import { Shop } from './shop.js';
 import { Unsent } from './unsent.js';
 
 /** @import { Activity, ConnectionState, Outgoing, PresenceSet, PresenceView, ShopNotice, Status } from '../../fireside/types.js' */
@@ -44,6 +46,7 @@ export class Session extends Emitter {
     this.people.learn(this.me);
     this.rooms = new Rooms(this.people);
     this.rooms.me = account.id;
+    this.shop = new Shop(new ShopApi(api));
     /** @type {Map<string, Conversation>} */
     this.conversations = new Map();
     /** Whether the first snapshot is in. */
@@ -192,6 +195,7 @@ export class Session extends Emitter {
       }
       people.loaded = true;
       for (const conversation of this.conversations.values()) void conversation.loadMembers();
+      void this.shop.refresh();
       if (this.started) this.reload();
       this.started = true;
       this.emit('people', undefined);
@@ -257,6 +261,7 @@ export class Session extends Emitter {
       // Ids ascend; one that comes again is no news.
       if (notice.id <= this.latestNews) return;
       this.latestNews = notice.id;
+      this.shop.heard(notice);
       this.emit('news', notice);
     });
     client.on('outgoing', (message) => {

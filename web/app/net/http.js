@@ -10,7 +10,7 @@ const TIMEOUT_MS = 15_000;
 export class ApiError extends Error {
   /**
    * @param {number} status 0 when there was no answer
-   * @param {{ code?: string, detail?: string, title?: string, retry?: boolean, retry_after_ms?: number, errors?: { field: string, message: string }[] }} problem
+   * @param {{ code?: string, detail?: string, title?: string, retry?: boolean, retry_after_ms?: number, errors?: { field: string, rule?: string, message: string }[] }} problem
    */
   constructor(status, problem) {
     const fields = (problem.errors ?? []).map((error) => sentence(`${error.field}: ${error.message}`));
@@ -19,6 +19,8 @@ export class ApiError extends Error {
     this.code = problem.code ?? (status === 0 ? 'unavailable' : 'internal');
     this.retry = problem.retry ?? status === 0;
     this.retryAfterMs = problem.retry_after_ms;
+    /** The stable word for the first rule that was broken. */
+    this.rule = problem.errors?.[0]?.rule;
   }
 }
 
@@ -33,10 +35,10 @@ function sentence(text) {
 /**
  * @param {'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} method
  * @param {string} path
- * @param {{ body?: object, query?: Record<string, string | number | undefined>, token?: string }} [options]
+ * @param {{ body?: object, query?: Record<string, string | number | undefined>, token?: string, key?: string }} [options] `key`: the name of a request that is to be done once
  * @returns {Promise<any>}
  */
-export async function call(method, path, { body, query, token } = {}) {
+export async function call(method, path, { body, query, token, key } = {}) {
   const url = new URL(path, location.origin);
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value !== undefined && value !== '') url.searchParams.set(name, String(value));
@@ -45,6 +47,7 @@ export async function call(method, path, { body, query, token } = {}) {
   const headers = { accept: 'application/json' };
   if (body) headers['content-type'] = 'application/json';
   if (token) headers.authorization = `Bearer ${token}`;
+  if (key) headers['idempotency-key'] = key;
   let response;
   let answer;
   try {

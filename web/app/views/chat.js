@@ -13,6 +13,7 @@ import { confirmLeave, openGroupSettings, openInvite } from './group.js';
 import { messageLog } from './log.js';
 import { openMenu } from './menu.js';
 import { personActions } from './person-actions.js';
+import { giftStrip } from './shop/gift-card.js';
 
 /** @import { RoomView } from '../../fireside/types.js' */
 /** @import { Session } from '../model/session.js' */
@@ -38,6 +39,7 @@ export function chatView(session, room, go) {
     beginning: () => beginning(session, view()),
   });
   const writing = composer(session, conversation, { sent: log.follow, focusLog: log.focusLast });
+  const gifts = giftStrip(session, () => view()?.peer?.id);
   const typing = h('p', { class: 'typing-line' });
   const title = h('h1', null);
   const subtitle = h('p', { class: 'chat-subtitle' });
@@ -85,6 +87,8 @@ export function chatView(session, room, go) {
   const offs = [
     session.on('people', draw),
     session.on('rooms', draw),
+    session.on('people', gifts.draw),
+    gifts.stop,
     session.on('typing', (where) => where === room && drawTyping()),
   ];
   // “Last seen 2 min ago” ages without an event.
@@ -114,6 +118,7 @@ export function chatView(session, room, go) {
       more,
     ),
     log.view,
+    gifts.view,
     typing,
     writing.view,
   );

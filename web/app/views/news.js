@@ -4,11 +4,14 @@
  * @module
  */
 
+import { money } from '../money.js';
+import { shopRoute } from '../route.js';
+
 /** @import { ShopNotice } from '../../fireside/types.js' */
 
 /**
  * What a notice says; nothing for a topic that this page does not know.
- * @param {ShopNotice} notice
+ * @param {Pick<ShopNotice, 'topic' | 'data'>} notice
  * @returns {string | undefined}
  */
 export function newsText({ topic, data }) {
@@ -30,19 +33,40 @@ export function newsText({ topic, data }) {
       return `Nobody answered your gift of ${games()}; you are paid back`;
     case 'price_dropped':
       return `${data.game.title} costs ${money(data.now)} now, not ${money(data.before)}`;
+    case 'friend_bought':
+      return `${data.friend.name} bought ${games()}, which you wish for`;
+    case 'guest_book_entry':
+      return `${data.from.name} wrote in your guest book: ${data.text}`;
     default:
       return undefined;
   }
 }
 
-/** @param {{ title: string }[]} games */
-function titles(games) {
+/**
+ * Games by their titles, as one says them.
+ * @param {{ title: string }[]} games
+ */
+export function titles(games) {
   const names = games.map((game) => game.title);
   const last = names.pop() ?? '';
   return names.length > 0 ? `${names.join(', ')} and ${last}` : last;
 }
 
-/** @param {{ minor: number, currency: string, exponent: number }} amount */
-function money({ minor, currency, exponent }) {
-  return new Intl.NumberFormat('en', { style: 'currency', currency }).format(minor / 10 ** exponent);
+/**
+ * Where one goes from a notice.
+ * @param {Pick<ShopNotice, 'topic' | 'data'>} notice
+ */
+export function newsLink({ topic, data }) {
+  switch (topic) {
+    case 'purchase':
+      return shopRoute('library');
+    case 'refund':
+      return shopRoute('orders');
+    case 'price_dropped':
+      return shopRoute('game', data.game.id);
+    case 'friend_bought':
+      return data.games.length === 1 ? shopRoute('game', data.games[0].id) : shopRoute('wishlist');
+    default:
+      return topic.startsWith('gift_') ? shopRoute('gifts') : undefined;
+  }
 }

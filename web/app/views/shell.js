@@ -1,12 +1,11 @@
 /**
- * The page of a signed-in person: chats, the open room, the panel; which of them is on the screen
- * when there is room for one only; and the keys that work everywhere.
+ * The page of a signed-in person: chats, the open room or the shop, the panel; which of them is on
+ * the screen when there is room for one only; and the keys that work everywhere.
  *
  * @module
  */
 
 import { fill, h } from '../dom.js';
-import { plural } from '../format.js';
 import { flame, icon } from '../icons.js';
 import { connectionBanner } from './banner.js';
 import { chatView } from './chat.js';
@@ -14,19 +13,23 @@ import { chatList } from './chats.js';
 import { friendsPanel } from './friends.js';
 import { membersPanel } from './members.js';
 import { newsText } from './news.js';
+import { noticesPanel } from './notices.js';
 import { searchPanel } from './search.js';
+import { sections } from './sections.js';
+import { shopView } from './shop/index.js';
 import { openShortcuts } from './shortcuts.js';
 import { meCard } from './status.js';
 import { attempt, toast, toastError } from './toast.js';
-import { parseRoute, routeOf } from '../route.js';
+import { parseRoute, routeOf, shopRoute } from '../route.js';
 import { welcome } from './welcome.js';
 
+/** @import { ShopPlace } from '../route.js' */
 /** @import { Session } from '../model/session.js' */
 
-/** @typedef {'friends' | 'members' | 'search'} PanelMode */
+/** @typedef {'friends' | 'members' | 'search' | 'notices'} PanelMode */
 
 /** @type {Record<PanelMode, string>} */
-const PANEL_TITLES = { friends: 'Friends', members: 'Members', search: 'Search' };
+const PANEL_TITLES = { friends: 'Friends', members: 'Members', search: 'Search', notices: 'Notices' };
 
 /**
  * @param {Session} session
@@ -35,6 +38,8 @@ const PANEL_TITLES = { friends: 'Friends', members: 'Members', search: 'Search' 
 export function shell(session, signOut) {
   /** @type {ReturnType<typeof chatView> | undefined} */
   let chat;
+  /** @type {ReturnType<typeof shopView> | undefined} */
+  let shop;
   /** @type {{ view: HTMLElement, stop?: () => void, focus?: () => void } | undefined} */
   let panelContent;
   /** @type {PanelMode} */
@@ -49,6 +54,11 @@ export function shell(session, signOut) {
     void attempt(async () => {
       openRoom(await session.openDirect(user));
     });
+  const openShop = () => {
+    // On a narrow screen this leads back to where one was; from there, and beside it, to the front.
+    if (shop && root.dataset.view !== 'shop' && matchMedia('(width < 720px)').matches) setView('shop');
+    else location.hash = shopRoute();
+  };
 
   const friends = friendsPanel(session, openChat);
   const chats = chatList(session, { current: () => chat?.room, open: openRoom, search: () => showPanel('search') });
@@ -58,11 +68,26 @@ export function shell(session, signOut) {
   const panelClose = h('button', { class: 'icon-button', type: 'button', 'aria-label': 'Close panel', onclick: () => closePanel() }, icon('x'));
   const panel = h('aside', { class: 'panel', 'aria-label': 'Friends' }, h('header', { class: 'panel-head' }, panelTitle, panelClose), panelHolder);
   const root = h('div', { class: 'shell', 'data-view': 'chats' });
+  const ways = sections(session, {
+    chats: () => {
+      location.hash = '';
+      setView('chats');
+    },
+    shop: openShop,
+    friends: () => showPanel('friends'),
+    notices: () => (mode === 'notices' && root.dataset.panel ? closePanel() : showPanel('notices')),
+  });
 
-  const setView = (/** @type {'chats' | 'chat' | 'panel'} */ view) => {
+  const setView = (/** @type {'chats' | 'chat' | 'shop' | 'panel'} */ view) => {
     root.dataset.view = view;
-    drawTabs();
+    ways.show(view === 'panel' ? (mode === 'notices' ? 'notices' : 'friends') : view === 'shop' ? 'shop' : 'chats');
   };
+  /** Makes way for what was chosen in the panel; where there is room for both it stays, and can be closed. */
+  const foldPanel = () => {
+    if (mode === 'friends' || !matchMedia('(width >= 1180px)').matches) delete root.dataset.panel;
+  };
+  /** Back to what the panel lies over. */
+  const showMain = () => setView(shop ? 'shop' : chat ? 'chat' : 'chats');
 
   /** @param {PanelMode} next */
   const showPanel = (next) => {
@@ -76,6 +101,7 @@ export function shell(session, signOut) {
     else {
       if (next === 'members' && chat) panelContent = membersPanel(session, chat.room, openChat);
       if (next === 'search') panelContent = searchPanel(session, chat?.room, openRoom);
+      if (next === 'notices') panelContent = noticesPanel(session);
       fill(panelHolder, panelContent?.view);
     }
     root.dataset.panel = 'open';
@@ -85,8 +111,9 @@ export function shell(session, signOut) {
   const closePanel = () => {
     if (mode !== 'friends') showPanel('friends');
     delete root.dataset.panel;
-    setView(chat ? 'chat' : 'chats');
-    chat?.focus();
+    showMain();
+    if (shop) shop.settle();
+    else chat?.focus();
   };
   const findFriends = () => {
     showPanel('friends');
@@ -95,7 +122,11 @@ export function shell(session, signOut) {
   const togglePanel = (/** @type {'members' | 'search'} */ next) => (mode === next && root.dataset.panel ? closePanel() : showPanel(next));
 
   const route = () => {
-    const { room, seq } = parseRoute(location.hash);
+    const { room, seq, shop: place } = parseRoute(location.hash);
+    if (place) {
+      showShop(place);
+      return;
+    }
     if (room === undefined || (session.ready && !session.rooms.views.has(room))) {
       closeRoom();
       return;
@@ -103,46 +134,48 @@ export function shell(session, signOut) {
     // The first snapshot has to be in before anything can be said about a room.
     if (!session.ready) return;
     if (chat?.room !== room) {
-      chat?.stop();
+      leaveMain();
       if (mode === 'members') showPanel('friends');
       chat = chatView(session, room, { back: () => (location.hash = ''), openChat, togglePanel });
       fill(main, chat.view);
+      main.setAttribute('aria-label', 'Conversation');
     }
-    delete root.dataset.panel;
+    foldPanel();
     setView('chat');
     chats.draw();
     if (seq !== undefined) void chat.jump(seq);
     else if (matchMedia('(hover: hover)').matches) chat.focus();
   };
-  const closeRoom = () => {
+  const leaveMain = () => {
     chat?.stop();
+    shop?.stop();
     chat = undefined;
+    shop = undefined;
+  };
+  const closeRoom = () => {
+    leaveMain();
     fill(main, welcome(session, findFriends));
+    main.setAttribute('aria-label', 'Conversation');
     chats.draw();
     setView('chats');
   };
-
-  // On a narrow screen these stand at the bottom and choose what is shown.
-  const tabs = h('nav', { class: 'tabs', 'aria-label': 'Sections' });
-  const tab = (/** @type {string} */ label, /** @type {string} */ glyph, /** @type {() => void} */ run) =>
-    h('button', { class: 'tab', type: 'button', onclick: run }, icon(glyph), h('span', null, label));
-  const chatsTab = tab('Chats', 'chat', () => {
-    location.hash = '';
-    setView('chats');
-  });
-  const friendsTab = tab('Friends', 'users', () => showPanel('friends'));
-  tabs.append(chatsTab, friendsTab);
-  const drawTabs = () => {
-    const onPanel = root.dataset.view === 'panel';
-    chatsTab.setAttribute('aria-current', String(!onPanel));
-    friendsTab.setAttribute('aria-current', String(onPanel));
-    const requests = session.people.inState('incoming').length;
-    for (const button of [friendsTab, friendsButton]) {
-      button.dataset.count = String(requests);
-      button.setAttribute('aria-label', requests > 0 ? `Friends, ${plural(requests, 'request')}` : 'Friends');
+  /** @param {ShopPlace} place */
+  const showShop = (place) => {
+    if (mode === 'members') showPanel('friends');
+    foldPanel();
+    setView('shop');
+    if (shop) {
+      shop.show(place);
+      return;
     }
+    leaveMain();
+    shop = shopView(session, place);
+    fill(main, shop.view);
+    main.setAttribute('aria-label', 'Shop');
+    chats.draw();
+    setView('shop');
+    shop.settle();
   };
-  const friendsButton = h('button', { class: 'icon-button only-medium', type: 'button', 'aria-label': 'Friends', title: 'Friends', onclick: () => showPanel('friends') }, icon('users'));
 
   root.append(
     h('a', { class: 'skip', href: '#main', onclick: skipTo(main) }, 'Skip to the conversation'),
@@ -150,13 +183,13 @@ export function shell(session, signOut) {
     h(
       'nav',
       { class: 'side', 'aria-label': 'Chats' },
-      h('header', { class: 'side-head' }, flame(), h('h1', null, 'Fireside'), friendsButton),
+      h('header', { class: 'side-head' }, flame(), h('h1', null, 'Fireside'), ways.buttons),
       chats.view,
       meCard(session, signOut),
     ),
     main,
     panel,
-    tabs,
+    ways.tabs,
   );
   showPanel('friends');
   delete root.dataset.panel;
@@ -185,7 +218,7 @@ export function shell(session, signOut) {
       // Rooms may come before or after the address asks for one.
       if (!chat && session.ready && parseRoute(location.hash).room !== undefined) route();
     }),
-    session.on('people', drawTabs),
+    ways.stop,
     session.on('removed', (room) => {
       if (chat?.room !== room) return;
       toast('You are no longer in that group.');
@@ -208,7 +241,8 @@ export function shell(session, signOut) {
       removeEventListener('keydown', keydown);
       removeEventListener('hashchange', route);
       offs.forEach((off) => off());
-      chat?.stop();
+      panelContent?.stop?.();
+      leaveMain();
     },
   };
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 const PLACES = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
@@ -13,7 +14,27 @@ export const PASSWORD = 'a warm place by the fire';
 export async function openBrowser() {
   const executablePath = PLACES.find((place) => place && existsSync(place));
   if (!executablePath) throw new Error('no Chromium found: install it (apt-get install chromium) or name it in CHROMIUM');
-  return chromium.launch({ executablePath, args: ['--no-sandbox'] });
+  return chromium.launch({ executablePath, args: ['--no-sandbox', ...(process.env.FIRESIDE_PAGE ? ['--disable-features=LocalNetworkAccessChecks'] : [])] });
+}
+
+/**
+ * With FIRESIDE_PAGE the page comes from that folder, with the server's headers, and not from what
+ * was compiled into it: while one works on the page, nothing has to be built.
+ * @param {import('playwright-core').BrowserContext} context
+ * @param {string} url
+ */
+async function pageFromFolder(context, url) {
+  const folder = process.env.FIRESIDE_PAGE;
+  if (!folder) return;
+  const served = await context.request.get(url);
+  const types = { html: 'text/html', js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml' };
+  await context.route((asked) => asked.origin === url && /^\/(?!v1\/)/u.test(asked.pathname), (route) => {
+    const path = new URL(route.request().url()).pathname;
+    const file = join(folder, path === '/' ? 'index.html' : path);
+    const contentType = types[file.split('.').pop()];
+    if (!contentType || !existsSync(file)) return route.fallback();
+    return route.fulfill({ body: readFileSync(file), contentType, headers: { 'content-security-policy': served.headers()['content-security-policy'] } });
+  });
 }
 
 export class Person {
@@ -29,6 +50,7 @@ export class Person {
     person.url = url;
     person.email = `${name.replaceAll(/\W/gu, '').toLowerCase()}@example.org`;
     person.context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'dark', reducedMotion: 'reduce', ...options });
+    await pageFromFolder(person.context, url);
     person.page = await person.context.newPage();
     person.page.setDefaultTimeout(15_000);
     /** What should never happen in a page: errors thrown, and things the content policy stopped. */

@@ -1,0 +1,254 @@
+/**
+ * What the page asks of the shop over REST.
+ *
+ * @module
+ */
+
+/** @import { Money } from '../money.js' */
+/** @import { Api } from './api.js' */
+
+/** @typedef {{ sum: number, count: number }} Rating */
+/**
+ * @typedef {{
+ *   id: string, slug: string, title: string, summary: string, publisher: { id: string, name: string },
+ *   released_at: number, price: Money, full_price?: Money, rating: Rating, sold: number, cover?: string,
+ *   categories: string[], tags: string[],
+ * }} GameCard
+ */
+/** @typedef {GameCard & { description: string, state: string, media: { kind: string, url: string }[], likes: number, mine: string[] }} Game */
+/**
+ * @typedef {{
+ *   author: { id: string, name: string }, stars: number, text: string, helpful: number,
+ *   played_seconds?: number, created_at: number, updated_at: number,
+ * }} Review
+ */
+/** @typedef {'wishlist' | 'cart' | 'likes'} ListName */
+/** @typedef {{ game: GameCard, since: number }} Marked */
+/**
+ * @typedef {{
+ *   id: string, slug: string, title: string, cover?: string, order: string, acquired_at: number,
+ *   installed: boolean, played_seconds: number, played_at?: number,
+ * }} Owned
+ */
+/** @typedef {{ game: string, title: string, price: Money, refunded_at?: number }} OrderLine */
+/** @typedef {{ id: string, country: string, total: Money, lines: OrderLine[], at: number, gift_for?: string }} Order */
+/**
+ * @typedef {{
+ *   id: string, giver: string, recipient: string, games: { id: string, title: string }[], message?: string,
+ *   state: 'waiting' | 'accepted' | 'declined' | 'taken_back' | 'expired', at: number, expires_at: number, total?: Money,
+ * }} Gift
+ */
+/** @typedef {{ id: string, topic: string, ts: number, data: Record<string, any>, read: boolean }} Notice */
+/** @typedef {{ country: string, balance: Money }} Wallet */
+/** @typedef {{ id: string, cause: string, reference: string, amount: Money, balance: Money, at: number }} WalletEntry */
+/**
+ * @template T
+ * @typedef {{ items: T[], next?: string | null }} Page
+ */
+
+/** How much of a long list is asked for at once. */
+const PAGE = 24;
+
+const part = encodeURIComponent;
+
+export class ShopApi {
+  /** @param {Api} api */
+  constructor(api) {
+    this.api = api;
+  }
+
+  /**
+   * @param {Record<string, string | number | undefined>} query
+   * @returns {Promise<Page<GameCard>>}
+   */
+  games(query) {
+    return this.api.call('GET', '/v1/games', { query: { limit: PAGE, ...query } });
+  }
+
+  /**
+   * @param {string} idOrSlug
+   * @returns {Promise<Game>}
+   */
+  game(idOrSlug) {
+    return this.api.call('GET', `/v1/games/${part(idOrSlug)}`);
+  }
+
+  /**
+   * @param {string} q
+   * @returns {Promise<{ slug: string, title: string }[]>}
+   */
+  async suggestions(q) {
+    return (await this.api.call('GET', '/v1/games/suggestions', { query: { q } })).items;
+  }
+
+  /** @returns {Promise<{ category: string, games: number }[]>} */
+  async categories() {
+    return (await this.api.call('GET', '/v1/games/categories')).items;
+  }
+
+  /** @returns {Promise<string[]>} */
+  async recentSearches() {
+    return (await this.api.call('GET', '/v1/searches')).items;
+  }
+
+  /** @returns {Promise<{ words: string, people: number }[]>} */
+  async topSearches() {
+    return (await this.api.call('GET', '/v1/searches/top')).items;
+  }
+
+  /** @param {string} q */
+  searched(q) {
+    return this.api.call('POST', '/v1/searches', { body: { q } });
+  }
+
+  /**
+   * @param {string} game
+   * @param {string} sort
+   * @param {string} [cursor]
+   * @returns {Promise<Page<Review>>}
+   */
+  reviews(game, sort, cursor) {
+    return this.api.call('GET', `/v1/games/${part(game)}/reviews`, { query: { sort, cursor, limit: PAGE } });
+  }
+
+  /**
+   * @param {string} game
+   * @param {{ stars: number, text: string }} review
+   */
+  writeReview(game, review) {
+    return this.api.call('PUT', `/v1/games/${part(game)}/review`, { body: review });
+  }
+
+  /** @param {string} game */
+  deleteReview(game) {
+    return this.api.call('DELETE', `/v1/games/${part(game)}/review`);
+  }
+
+  /**
+   * @param {string} game
+   * @param {string} author
+   * @param {boolean} on
+   */
+  helpful(game, author, on) {
+    return this.api.call(on ? 'PUT' : 'DELETE', `/v1/games/${part(game)}/reviews/${part(author)}/helpful`);
+  }
+
+  /**
+   * @param {ListName} list
+   * @returns {Promise<Marked[]>}
+   */
+  list(list) {
+    return this.api.all(`/v1/lists/${list}`);
+  }
+
+  /**
+   * @param {ListName} list
+   * @param {string} game
+   * @param {boolean} on
+   */
+  mark(list, game, on) {
+    return this.api.call(on ? 'PUT' : 'DELETE', `/v1/lists/${list}/${part(game)}`);
+  }
+
+  /** @returns {Promise<Owned[]>} */
+  library() {
+    return this.api.all('/v1/library');
+  }
+
+  /**
+   * @param {string} game
+   * @param {boolean} installed
+   */
+  setInstalled(game, installed) {
+    return this.api.call('PATCH', `/v1/library/${part(game)}`, { body: { installed } });
+  }
+
+  /**
+   * @param {string} key
+   * @param {{ games: string[], expected_total: number }} order
+   * @returns {Promise<Order>}
+   */
+  buy(key, order) {
+    return this.api.call('POST', '/v1/orders', { key, body: order });
+  }
+
+  /**
+   * @param {string} [cursor]
+   * @returns {Promise<Page<Order>>}
+   */
+  orders(cursor) {
+    return this.api.call('GET', '/v1/orders', { query: { cursor, limit: PAGE } });
+  }
+
+  /**
+   * @param {string} key
+   * @param {string} order
+   * @param {{ games: string[] }} what
+   * @returns {Promise<Order>}
+   */
+  refund(key, order, what) {
+    return this.api.call('POST', `/v1/orders/${part(order)}/refund`, { key, body: what });
+  }
+
+  /**
+   * @param {string} key
+   * @param {{ recipient: string, games: string[], message?: string, expected_total: number }} gift
+   * @returns {Promise<Gift>}
+   */
+  give(key, gift) {
+    return this.api.call('POST', '/v1/gifts', { key, body: gift });
+  }
+
+  /**
+   * @param {'received' | 'sent'} side
+   * @param {string} [cursor]
+   * @returns {Promise<Page<Gift>>}
+   */
+  gifts(side, cursor) {
+    return this.api.call('GET', '/v1/gifts', { query: { side, cursor, limit: 100 } });
+  }
+
+  /**
+   * @param {string} gift
+   * @param {'accept' | 'decline' | 'take_back'} how
+   * @returns {Promise<Gift>}
+   */
+  answerGift(gift, how) {
+    if (how === 'take_back') return this.api.call('DELETE', `/v1/gifts/${part(gift)}`);
+    return this.api.call('PUT', `/v1/gifts/${part(gift)}/${how}`);
+  }
+
+  /**
+   * @param {string} [cursor]
+   * @returns {Promise<Page<Notice> & { unread: number }>}
+   */
+  notices(cursor) {
+    return this.api.call('GET', '/v1/notices', { query: { cursor, limit: PAGE } });
+  }
+
+  /** @param {string} upTo */
+  readNotices(upTo) {
+    return this.api.call('PUT', '/v1/notices/read', { body: { up_to: upTo } });
+  }
+
+  /** @returns {Promise<Wallet>} */
+  wallet() {
+    return this.api.call('GET', '/v1/wallet');
+  }
+
+  /**
+   * @param {string} [cursor]
+   * @returns {Promise<Page<WalletEntry>>}
+   */
+  walletHistory(cursor) {
+    return this.api.call('GET', '/v1/wallet/history', { query: { cursor, limit: PAGE } });
+  }
+
+  /**
+   * @param {string} code
+   * @returns {Promise<{ amount: Money, balance: Money }>}
+   */
+  redeem(code) {
+    return this.api.call('POST', '/v1/gift-cards/redeem', { body: { code } });
+  }
+}

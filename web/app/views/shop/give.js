@@ -1,0 +1,70 @@
+/**
+ * Giving a game to a friend.
+ *
+ * @module
+ */
+
+import { fill, h } from '../../dom.js';
+import { paymentText, ruleOf } from '../../model/refusal.js';
+import { openDialog, openForm } from '../dialog.js';
+import { toast } from '../toast.js';
+import { bill } from './checkout.js';
+
+/** @import { GameCard } from '../../net/shop.js' */
+/** @import { ShopContext } from './place.js' */
+
+const MESSAGE = 140;
+
+/**
+ * @param {ShopContext} context
+ * @param {GameCard} game
+ */
+export function openGive({ session, shop, api }, game) {
+  const friends = session.people.inState('friend');
+  if (friends.length === 0) {
+    openDialog('Give to a friend', [h('p', null, 'Gifts are for friends, and you have none here yet. Find somebody in the list of friends first.')]);
+    return;
+  }
+  let item = game;
+  const holder = h('div', null);
+  const draw = () => fill(holder, bill(shop, [item]).view);
+  const friend = h('select', { id: 'gift-friend', name: 'friend', required: true }, h('option', { value: '' }, 'Choose a friend'), friends.map(({ id, name }) => h('option', { value: id }, name)));
+  const message = h('textarea', { id: 'gift-message', name: 'message', rows: '2', maxlength: String(MESSAGE), placeholder: 'Happy birthday!' });
+  const { dialog, form, close } = openForm(
+    `Give ${game.title}`,
+    [
+      h('div', { class: 'field' }, h('label', { for: 'gift-friend' }, 'Who is it for?'), friend),
+      h('div', { class: 'field' }, h('label', { for: 'gift-message' }, 'A line to go with it'), message),
+      holder,
+      h('p', { class: 'hint' }, 'You pay now. If they decline, or do not answer, you are paid back.'),
+    ],
+    {
+      submit: 'Give it',
+      run: async (data) => {
+        const text = String(data.get('message') ?? '').trim();
+        const recipient = String(data.get('friend'));
+        try {
+          await shop.give({ recipient, games: [item.id], message: text === '' ? undefined : text, expected_total: item.price.minor });
+        } catch (error) {
+          if (ruleOf(error) === 'already_owned') throw new Error(`${session.people.name(recipient)} has this game already.`);
+          if (ruleOf(error) === 'price_changed') item = await api.game(item.id).catch(() => item);
+          if (ruleOf(error) === 'insufficient_funds') await shop.readWallet().catch(() => undefined);
+          draw();
+          throw new Error(paymentText(error));
+        }
+        toast(`Your gift waits for ${session.people.name(recipient)}.`);
+      },
+    },
+  );
+  const off = shop.on('wallet', draw);
+  const leave = () => close();
+  addEventListener('hashchange', leave);
+  dialog.addEventListener('close', () => {
+    off();
+    removeEventListener('hashchange', leave);
+  });
+  if (!shop.wallet) void shop.readWallet().catch(() => undefined);
+  draw();
+  void form;
+  friend.focus();
+}
