@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 OUT=${OUT:-docs/graphs}
 RUNS=${RUNS:-5}
 # Parts whose runs are long or whose figures are no medians that anything is held to.
-FEW=$((RUNS < 3 ? RUNS : 3))
+FEW=${FEW:-$((RUNS < 3 ? RUNS : 3))}
 SERVER=${SERVER:-target/release/fireside}
 LOADTEST=target/release/loadtest
 ON=(--server "$SERVER" --server-cpu "${SERVER_CPU:-0}" --load-cpu "${LOAD_CPU:-1}")
