@@ -27,7 +27,7 @@ const TAIL: usize = 2_000;
 /// A server's process, running or not, with a directory of its own for its data and its log.
 ///
 /// It ends when it is dropped, and when the process that started it ends, however that comes: a
-/// shell waits beside it for the end of a pipe.
+/// shell waits beside it for the end of a pipe. The directory goes with it.
 #[derive(Debug)]
 pub struct ServerProcess {
     name: String,
@@ -38,9 +38,17 @@ pub struct ServerProcess {
 #[derive(Debug)]
 struct Running {
     child: Child,
-    /// Kills the child when our end of its pipe is closed.
+    /// Kills the child when our end of its pipe is closed, and clears up after it.
     watchdog: Child,
 }
+
+/// Of the watchdog: the process is `$0`, its directory `$1`. What is being killed may still write
+/// when its directory is removed for the first time.
+const WATCH: &str = r#"
+read -r nothing
+kill -9 "$0" 2>/dev/null
+for again in 1 2 3 4 5; do rm -rf "$1" && break; sleep 0.1; done
+"#;
 
 impl ServerProcess {
     /// One that is not started yet; the name is for messages.
@@ -91,8 +99,9 @@ impl ServerProcess {
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let mut child = spawn(command).map_err(Failure::system(&*what))?;
         let watchdog = Command::new("/bin/sh")
-            .args(["-c", "read -r nothing; kill -9 \"$0\" 2>/dev/null"])
+            .args(["-c", WATCH])
             .arg(child.id().to_string())
+            .arg(self.directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -322,6 +331,7 @@ mod tests {
         drop(process.running.as_mut().unwrap().watchdog.stdin.take());
         // Ended, and not waited for yet.
         until(|| state(pid) == Some('Z')).await;
+        until(|| !process.directory.path().exists()).await;
         assert!(process.kill().is_err());
     }
 
