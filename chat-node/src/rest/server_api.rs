@@ -28,10 +28,8 @@ use super::{
 };
 use crate::room::{Caller, ReplyBody, rules};
 
-/// Most people in one question for presence.
-const MAX_ASKED: usize = 500;
-/// Most people brought in by one request.
-const MAX_BROUGHT: usize = 500;
+/// Most people in one request.
+const MAX_PEOPLE: usize = 500;
 /// Most events in one delivery.
 const MAX_EVENTS: usize = 100;
 
@@ -188,11 +186,7 @@ pub(super) async fn bring(
     body: web::Json<People>,
     rest: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
-    let (room, users) = (room.into_inner(), body.into_inner().users);
-    if !(1..=MAX_BROUGHT).contains(&users.len()) {
-        let allowed = format!("has 1 to {MAX_BROUGHT} elements");
-        return Err(Problem::invalid(format!("users {allowed}")).field("users", allowed));
-    }
+    let (room, users) = (room.into_inner(), body.into_inner().some()?);
     let caller = acting(None)?;
     // All at once: the room appends together what waits for it.
     let replies = join_all(users.iter().map(|user| {
@@ -279,11 +273,8 @@ pub(super) async fn presence(
     body: web::Json<People>,
     rest: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
-    if !(1..=MAX_ASKED).contains(&body.users.len()) {
-        let allowed = format!("has 1 to {MAX_ASKED} elements");
-        return Err(Problem::invalid(format!("users {allowed}")).field("users", allowed));
-    }
-    let views = rest.parts.presence.bulk(&body.users).await;
+    let users = body.into_inner().some()?;
+    let views = rest.parts.presence.bulk(&users).await;
     Ok(HttpResponse::Ok().json(PresenceList::new(views)))
 }
 
@@ -311,13 +302,9 @@ pub(super) async fn relocate(
     body: web::Json<People>,
     rest: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
-    if !(1..=MAX_ASKED).contains(&body.users.len()) {
-        let allowed = format!("has 1 to {MAX_ASKED} elements");
-        return Err(Problem::invalid(format!("users {allowed}")).field("users", allowed));
-    }
+    let users = body.into_inner().some()?;
     let sessions = &rest.parts.sessions;
-    let users = body.users.iter();
-    let sockets = users.map(|user| sessions.relocate(user)).sum();
+    let sockets = users.iter().map(|user| sessions.relocate(user)).sum();
     Ok(HttpResponse::Ok().json(Relocated { sockets }))
 }
 
@@ -337,6 +324,17 @@ pub(super) async fn events(
     }
     rest.parts.events.intake(events).await;
     Ok(HttpResponse::NoContent().finish())
+}
+
+impl People {
+    /// Them, if there are neither none nor too many.
+    fn some(self) -> Result<Vec<UserId>, Problem> {
+        if (1..=MAX_PEOPLE).contains(&self.users.len()) {
+            return Ok(self.users);
+        }
+        let allowed = format!("has 1 to {MAX_PEOPLE} elements");
+        Err(Problem::invalid(format!("users {allowed}")).field("users", allowed))
+    }
 }
 
 impl Target {

@@ -4,10 +4,10 @@ use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
 use dashmap::DashMap;
-use metrics::{counter, gauge};
+use metrics::counter;
 use shared::{
     codes::{CloseCode, ErrorCode},
-    id::{RoomId, Seq, SessionId, UserId},
+    id::{RoomId, Seq, SessionId, Timestamp, UserId},
     protocol::{
         codec::SharedEvent,
         command::SessionResume,
@@ -41,15 +41,45 @@ const WORDS: usize = 64;
 
 /// Those who ask for a session, by their claims. Bound: one for each socket that resumes.
 #[derive(Debug, Default)]
-pub(super) struct Inquiries(DashMap<u64, mpsc::Sender<Step>>);
+pub(super) struct Inquiries(DashMap<u64, Listener>);
+
+/// How one who asks is told something.
+#[derive(Debug)]
+struct Listener {
+    user: UserId,
+    to: mpsc::Sender<Step>,
+    /// Sessions of the user that began at or before this are over, wherever they are by now.
+    over: Option<Timestamp>,
+}
 
 impl Inquiries {
+    fn open(&self, claim: u64, user: UserId) -> mpsc::Receiver<Step> {
+        let (to, heard) = mpsc::channel(WORDS);
+        let over = None;
+        self.0.insert(claim, Listener { user, to, over });
+        heard
+    }
+
     /// Hands on what another node says to one who asks.
     pub(super) fn hear(&self, passage: Passage) {
-        if let Some(to) = self.0.get(&passage.claim) {
+        if let Some(listener) = self.0.get(&passage.claim) {
             // Whoever misses a piece gives up.
-            let _ = to.try_send(passage.step);
+            let _ = listener.to.try_send(passage.step);
         }
+    }
+
+    /// A session that is on its way here is in no directory: whoever asked for it ends it.
+    pub(super) fn disconnect(&self, user: &UserId, begun_at_or_before: Timestamp) {
+        for mut listener in self.0.iter_mut() {
+            if listener.user == *user {
+                listener.over = listener.over.max(Some(begun_at_or_before));
+            }
+        }
+    }
+
+    fn is_over(&self, claim: u64, begun: Timestamp) -> bool {
+        let over = self.0.get(&claim).and_then(|listener| listener.over);
+        over.is_some_and(|over| begun <= over)
     }
 }
 
@@ -143,13 +173,14 @@ impl Session {
             luggage.begun,
             ctx.address(),
         );
-        let displaced = self.around.sessions.insert(&handle);
-        gauge!("fireside_sessions").increment(1.0);
-        self.handle = Some(handle);
-        self.residence = Some(residence);
-        // As in a start: one that was revoked meanwhile is seen here, or found there.
-        if self.around.auth.revocations.denies(&self.claims) {
-            self.close(CloseCode::Revoked, None);
+        let begun = handle.begun();
+        let Some(displaced) = self.enter(handle, residence) else {
+            return;
+        };
+        let inquiries = self.around.sessions.inquiries();
+        if inquiries.is_over(inquiry.claim, begun) {
+            self.close(CloseCode::SessionLost, None);
+            self.end();
             return;
         }
         self.phase = Phase::Live;
@@ -254,9 +285,8 @@ async fn arrival(
 
 impl Inquiry {
     fn open(around: &Arc<Surroundings>, user: UserId, sid: SessionId) -> Self {
-        let (to, heard) = mpsc::channel(WORDS);
         let claim = rand::random();
-        around.sessions.inquiries().0.insert(claim, to);
+        let heard = around.sessions.inquiries().open(claim, user.clone());
         Self {
             around: around.clone(),
             user,
@@ -325,4 +355,27 @@ impl Inquiry {
 fn given_up(outcome: &'static str) -> ErrorBody {
     counter!("fireside_sessions_sought_total", "outcome" => outcome).increment(1);
     ErrorBody::new(ErrorCode::SessionLost, "no node has that session")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disconnect_ends_what_is_on_its_way() {
+        let at = Timestamp::from_millis;
+        let [anna, bert] = ["anna", "bert"].map(|user| UserId::parse(user).unwrap());
+        let inquiries = Inquiries::default();
+        let _heard = [(1, &anna), (2, &anna), (3, &bert)]
+            .map(|(claim, user)| inquiries.open(claim, user.clone()));
+        inquiries.disconnect(&anna, at(20));
+        // One that comes late and is about less takes nothing back.
+        inquiries.disconnect(&anna, at(10));
+        for claim in [1, 2] {
+            assert!(inquiries.is_over(claim, at(20)));
+            assert!(!inquiries.is_over(claim, at(21)));
+        }
+        assert!(!inquiries.is_over(3, at(5)));
+        assert!(!inquiries.is_over(4, at(5)));
+    }
 }

@@ -24,7 +24,7 @@ use super::{
     actor::{Phase, Session},
     commands::Flow,
     control::Close,
-    directory::Handle,
+    directory::{Handle, Handles},
     residence::Residence,
 };
 use crate::{
@@ -141,15 +141,9 @@ impl Session {
             Timestamp::now(),
             ctx.address(),
         );
-        let displaced = self.around.sessions.insert(&handle);
-        gauge!("fireside_sessions").increment(1.0);
-        self.handle = Some(handle);
-        self.residence = Some(residence);
-        // From here on a revocation finds the session; one that came before is seen here.
-        if self.around.auth.revocations.denies(&self.claims) {
-            self.close(CloseCode::Revoked, None);
+        let Some(displaced) = self.enter(handle, residence) else {
             return;
-        }
+        };
         self.phase = Phase::Live;
         counter!("fireside_starts_total", "outcome" => "ok").increment(1);
         tracing::debug!(%sid, user = %self.claims.sub, client, rooms = rooms.len(), "session started");
@@ -181,6 +175,21 @@ impl Session {
             older.close(Close::end(CloseCode::Replaced));
         }
         self.leave_if_draining();
+    }
+
+    /// Takes its place in the directory. Answers those that have to give way, or nothing if the
+    /// token was revoked meanwhile and the session is over.
+    pub(super) fn enter(&mut self, handle: Arc<Handle>, residence: Residence) -> Option<Handles> {
+        let displaced = self.around.sessions.insert(&handle);
+        gauge!("fireside_sessions").increment(1.0);
+        self.handle = Some(handle);
+        self.residence = Some(residence);
+        // From here on a revocation finds the session; one that came before is seen here.
+        if self.around.auth.revocations.denies(&self.claims) {
+            self.close(CloseCode::Revoked, None);
+            return None;
+        }
+        Some(displaced)
     }
 
     fn not_started(&mut self, id: Option<u64>, error: &ErrorBody) {

@@ -141,6 +141,11 @@ impl Session {
     }
 }
 
+/// Too much else waits in the mailbox of the session that is asked for.
+pub(super) fn unheard() {
+    count("unheard");
+}
+
 fn count(outcome: &'static str) {
     counter!("fireside_sessions_departed_total", "outcome" => outcome).increment(1);
 }

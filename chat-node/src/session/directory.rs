@@ -20,7 +20,13 @@ use shared::{
 };
 use smallvec::SmallVec;
 
-use super::{Passage, actor::Session, arrival::Inquiries, control::Close, departure::Depart};
+use super::{
+    Passage,
+    actor::Session,
+    arrival::Inquiries,
+    control::Close,
+    departure::{self, Depart},
+};
 use crate::{bridge::SessionControl, ids::SharedIdMap};
 
 /// A running session, for those who have something to do with it: its entry in the directory.
@@ -88,7 +94,8 @@ impl Handle {
     }
 }
 
-type Handles = SmallVec<[Arc<Handle>; 1]>;
+/// Sessions of one user, or by one token: most have one.
+pub(super) type Handles = SmallVec<[Arc<Handle>; 1]>;
 
 /// The directory. Clones share it. Bound: one entry a session, of which there are
 /// `max_sessions_per_user` a user, each made by an upgrade.
@@ -261,6 +268,8 @@ impl SessionControl for Sessions {
 
     /// With 4101: a user with a good token may start again.
     fn disconnect(&self, user: &UserId, begun_at_or_before: Timestamp) {
+        // Before those who are here: whoever arrives in between is one of them, or finds this.
+        self.inquiries().disconnect(user, begun_at_or_before);
         for handle in self.handles(user) {
             if handle.begun <= begun_at_or_before {
                 handle.close(Close::end(CloseCode::SessionLost));
@@ -274,8 +283,10 @@ impl SessionControl for Sessions {
         }
         let found = self.find(&passage.sid);
         if let Some(handle) = found.filter(|handle| handle.user == passage.user) {
-            // As rare as control, and as small.
-            handle.address.do_send(Depart(passage));
+            // Clients can make many of these; who asked and hears nothing gives up.
+            if handle.address.try_send(Depart(passage)).is_err() {
+                departure::unheard();
+            }
         }
     }
 

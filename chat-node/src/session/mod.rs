@@ -69,7 +69,7 @@ pub const METRICS: &[Metric] = &[
     .by(&["outcome"]),
     Metric::counter(
         "fireside_sessions_departed_total",
-        "Sessions that another node wanted: taken there, refused, or unfetched",
+        "Sessions that another node wanted: taken there, refused, unheard or unfetched",
     )
     .by(&["outcome"]),
     Metric::counter(
