@@ -11,6 +11,7 @@ import { ShopApi } from '../net/shop.js';
 import { Conversation } from './conversation.js';
 import { People } from './people.js';
 import { Rooms } from './rooms.js';
+import { Seen } from './seen.js';
 import { Shop } from './shop.js';
 import { Unsent } from './unsent.js';
 
@@ -55,8 +56,8 @@ export class Session extends Emitter {
     /** @type {Map<string, ReturnType<typeof setTimeout>>} */
     this.recounts = new Map();
 
-    /** The newest notice of the shop that was shown. */
-    this.latestNews = '';
+    /** The notices of the shop that were shown. */
+    this.news = new Seen();
 
     this.presence = this.rememberedPresence();
     /** Away because nobody touches the page; what was chosen comes back with the person. */
@@ -258,9 +259,7 @@ export class Session extends Emitter {
       this.emit('people', undefined);
     });
     client.on('notice', (notice) => {
-      // Ids ascend; one that comes again is no news.
-      if (notice.id <= this.latestNews) return;
-      this.latestNews = notice.id;
+      if (!this.news.first(notice.id)) return;
       this.shop.heard(notice);
       this.emit('news', notice);
     });

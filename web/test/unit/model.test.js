@@ -5,6 +5,7 @@ import { completions, findMentions, mentionBeingWritten, mentionedIds } from '..
 import { groupOf } from '../../app/model/people.js';
 import { Rooms } from '../../app/model/rooms.js';
 import { rowsOf } from '../../app/model/rows.js';
+import { Seen } from '../../app/model/seen.js';
 import { newsText } from '../../app/views/news.js';
 import { backoff } from '../../fireside/backoff.js';
 import { RoomPosition } from '../../fireside/roomposition.js';
@@ -118,4 +119,12 @@ test('news of the shop are said in words, and what is unknown is not said', () =
   const won = (minor) => ({ minor, currency: 'KRW', exponent: 0 });
   assert.equal(say('price_dropped', { game: games[0], before: won(12000), now: won(9000) }), 'Star costs ₩9,000 now, not ₩12,000');
   assert.equal(say('of the future', {}), undefined);
+});
+
+test('what comes again is not met for the first time, in whatever order ids come', () => {
+  const seen = new Seen(2);
+  assert.deepEqual(['b', 'a', 'b', 'a'].map((id) => seen.first(id)), [true, true, false, false]);
+  // The oldest is forgotten when there are too many.
+  assert.equal(seen.first('c'), true);
+  assert.deepEqual(['a', 'c', 'b'].map((id) => seen.first(id)), [false, false, true]);
 });
