@@ -35,7 +35,7 @@ declare -A ABOUT=(
   [flood]="typing and presence without measure, and overload"
   [handshakes]="a rush at the door of a full server"
   [door]="chat-lb beside HAProxy and nginx; needs both (not among the default parts)"
-  [instructions]="instructions of a delivery and of a start, under callgrind (not among the default parts)"
+  [instructions]="instructions of a delivery, a start, commands and a heartbeat, under callgrind (not among the default parts)"
   [pinning]="workers on CPUs of their own beside workers that roam, in turns (not among the default parts)"
   [versus]="two builds in turns, SERVER and OTHER (not among the default parts)"
   [nodes]="two nodes beside one, and a node that was killed (not among the default parts)"
@@ -83,7 +83,9 @@ part_instructions() {
   for members in 200 1000; do
     "$LOADTEST" instructions --server "$SERVER" --members "$members" --deliveries 200000 | tee -a "$OUT/tables.txt"
   done
-  "$LOADTEST" instructions --server "$SERVER" --of start | tee -a "$OUT/tables.txt"
+  for of in start command heartbeat; do
+    "$LOADTEST" instructions --server "$SERVER" --of "$of" | tee -a "$OUT/tables.txt"
+  done
 }
 # Two workers have both CPUs, and so has the load: compare the two with each other only.
 part_pinning() {

@@ -1,20 +1,28 @@
-//! Instructions of the server's own code for a delivery or for a start, counted by callgrind. Unlike
-//! time, the count is the same on a busy machine.
+//! Instructions of the server's own code for a delivery, a start, a command or a heartbeat, counted by
+//! callgrind. Unlike time, the count is the same on a busy machine.
 
 use std::{fs, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use shared::protocol::codec::Encoding;
 
-use super::{Fanout, Idle, Scenario, Stage};
+use super::{
+    Fanout, Idle, Scenario, Stage,
+    routine::{COMMANDS, Commands, Heartbeats},
+};
 use crate::{
     measure::{Figure, Progress, Report, Unit},
     swarm::Fault,
     target::{Launch, Server},
 };
 
-/// The server runs under callgrind twice, for few deliveries or starts and for many; what the second
-/// run took more, by what it had more of them, is the cost of one.
+/// Commands and heartbeats of the first run; the second has eleven times as many.
+const FEW: u64 = 200;
+/// Sessions whose heartbeats are counted.
+const BEATING: usize = 500;
+
+/// The server runs under callgrind twice, for few of what is counted and for many; what the second run
+/// took more, by what it had more of them, is the cost of one.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct Instructions {
@@ -51,6 +59,10 @@ enum Of {
     Delivery,
     /// Upgrade, token, start, and the end that follows.
     Start,
+    /// A command and its answer, for several commands, in both encodings.
+    Command,
+    /// A ping and its pong, with all else that an idle node does in the time between.
+    Heartbeat,
 }
 
 impl Instructions {
@@ -63,6 +75,8 @@ impl Instructions {
         match self.of {
             Of::Delivery => self.deliveries(&mut report)?,
             Of::Start => self.starts(&mut report)?,
+            Of::Command => self.commands(&mut report)?,
+            Of::Heartbeat => self.heartbeats(&mut report)?,
         }
         if self.json {
             println!("{}", report.json());
@@ -120,6 +134,33 @@ impl Instructions {
         Ok(())
     }
 
+    fn commands(&self, report: &mut Report) -> Result<(), Fault> {
+        for op in COMMANDS {
+            for (name, encoding) in [("JSON", Encoding::Json), ("MessagePack", Encoding::MsgPack)] {
+                let run = |count| {
+                    let what = format!("{count} times {op}");
+                    self.count(encoding, &what, None, &mut Commands { op, count })
+                };
+                let more = run(11 * FEW)?.saturating_sub(run(FEW)?);
+                let name = format!("instructions of {op}, {name}");
+                report.add("server", [Figure::new(name, Unit::Count, each(more))]);
+            }
+        }
+        Ok(())
+    }
+
+    fn heartbeats(&self, report: &mut Report) -> Result<(), Fault> {
+        let run = |beats| {
+            let (what, sessions) = (format!("{beats} heartbeats"), BEATING);
+            let mut idle = Heartbeats { sessions, beats };
+            self.count(Encoding::Json, &what, None, &mut idle)
+        };
+        let more = run(11 * FEW)?.saturating_sub(run(FEW)?);
+        let name = "instructions of a heartbeat";
+        report.add("server", [Figure::new(name, Unit::Count, each(more))]);
+        Ok(())
+    }
+
     fn count(
         &self,
         encoding: Encoding,
@@ -136,7 +177,10 @@ impl Instructions {
         let mut server = Server::start(&Launch {
             program: self.server.clone(),
             under: under.into_iter().chain([file]).collect(),
-            settings: vec![("FIRESIDE_WORKERS".into(), "1".into())],
+            settings: [("FIRESIDE_WORKERS".into(), "1".into())]
+                .into_iter()
+                .chain(scenario.settings())
+                .collect(),
             data,
             ..Launch::default()
         })
@@ -150,6 +194,11 @@ impl Instructions {
         }
         total(&profile).ok_or_else(|| Fault::Target("callgrind left no total".into()))
     }
+}
+
+/// What one took, of those that the second run had more.
+fn each(instructions: u64) -> f64 {
+    instructions as f64 / (10 * FEW) as f64
 }
 
 fn stage(encoding: Encoding, progress: &Progress) -> Stage {

@@ -16,6 +16,7 @@ mod mixed;
 mod pace;
 mod presence;
 mod pressure;
+mod routine;
 mod schedule;
 mod send;
 mod states;

@@ -87,6 +87,7 @@ pub struct Swarm {
     resumed: Vec<Who>,
     bytes_in: u64,
     frames_in: u64,
+    pings_in: u64,
 }
 
 impl std::fmt::Debug for Swarm {
@@ -117,6 +118,7 @@ impl Swarm {
             resumed: Vec::new(),
             bytes_in: 0,
             frames_in: 0,
+            pings_in: 0,
         })
     }
 
@@ -150,6 +152,11 @@ impl Swarm {
     /// Data frames read so far.
     pub fn frames_in(&self) -> u64 {
         self.frames_in
+    }
+
+    /// Pings read and answered so far.
+    pub fn pings_in(&self) -> u64 {
+        self.pings_in
     }
 
     /// Begins to connect and upgrade one more socket.
@@ -298,6 +305,7 @@ impl Swarm {
             deflate,
             bytes_in,
             frames_in,
+            pings_in,
             refusals,
             ..
         } = self;
@@ -380,6 +388,7 @@ impl Swarm {
                         }
                     }
                     frames::PING => {
+                        *pings_in += 1;
                         let payload = payload.to_vec();
                         socket.send(polls.registry(who), Token(who), frames::PONG, &payload)?;
                     }
