@@ -236,7 +236,7 @@ impl Worker {
             secure: peer.secure,
             request,
         };
-        let (id, trace, client) = (asked.id.clone(), asked.trace.clone(), asked.client);
+        let (id, trace, client) = (asked.id.clone(), asked.trace, asked.client);
         let (method, path) = (
             method_label(asked.request.method().as_str()),
             asked.request.uri().path().to_owned(),

@@ -30,7 +30,7 @@ pub struct GatewaySettings {
     #[arg(long, default_value = "50/s burst 200")]
     pub requests_per_user: Quota,
     /// How many WebSockets this balancer opens; a flood of them is asked to come back later
-    #[arg(long, default_value = "1000/s burst 4000")]
+    #[arg(long, default_value = "1000/s burst 6000")]
     pub admissions: Quota,
     /// Over how long those are spread who are asked to come back later
     #[arg(long, value_parser = duration, default_value = "10s")]

@@ -16,7 +16,7 @@ mod tunnels;
 
 pub use discovery::{Source, follow};
 pub use health::{Fitness, Health, Probe, Thresholds};
-pub use pool::{Backend, BackendView, Pool, PoolKind, Request};
+pub use pool::{Backend, BackendView, Pool, PoolKind, Request, Shares};
 pub use relocation::Relocation;
 pub use roll::{InvalidPlace, Place, Roll};
 pub use settings::{DiscoverySettings, HealthSettings};

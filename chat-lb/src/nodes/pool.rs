@@ -201,6 +201,10 @@ fn state_word(fitness: Fitness) -> &'static str {
     }
 }
 
+/// The shares of the back ends of a pool at some time, to be compared with those of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shares(Vec<(Key, u64)>);
+
 /// The back ends of one kind.
 #[derive(Debug)]
 pub struct Pool {
@@ -329,12 +333,29 @@ impl Pool {
         all.map(|backend| backend.tunnels.len()).sum()
     }
 
-    /// Up to so many of those who are where they do not belong, by the nodes where they are: they would be
-    /// sent to another that is fit and not full. Each is answered once.
+    /// How many sockets nobody was asked yet to let go.
+    pub fn unasked(&self) -> usize {
+        let table = self.table.read().clone();
+        let all = table.listed.iter().chain(&table.leaving);
+        all.map(|backend| backend.tunnels.unasked()).sum()
+    }
+
+    /// Who has which share right now: where somebody belongs follows from nothing else.
+    pub fn shares(&self) -> Shares {
+        let table = self.table.read().clone();
+        let targets = table.targets(Instant::now(), part_of_the_fit);
+        let share = |target: &Target| (target.key, target.weight.to_bits());
+        Shares(targets.iter().map(share).collect())
+    }
+
+    /// Up to so many sockets that are where they do not belong, by the nodes where they are: they would be
+    /// sent to another that is fit and not full. Each is answered once, by its user.
     pub fn astray(&self, most: usize) -> Vec<(Arc<Backend>, Vec<UserId>)> {
         let table = self.table.read().clone();
         let targets = table.targets(Instant::now(), part_of_the_fit);
-        let full = |place: usize| pin::is_full(&targets, place, self.load_bound);
+        let full: Vec<bool> = (0..targets.len())
+            .map(|place| pin::is_full(&targets, place, self.load_bound))
+            .collect();
         let mut left = most;
         let mut astray = Vec::new();
         // One that is not fit sends people away by itself, or they are cut.
@@ -344,7 +365,7 @@ impl Pool {
             }
             let users = backend.tunnels.choose(left, |user| {
                 let belongs = pin::first(Key::of(user.as_str()), &targets);
-                belongs.is_some_and(|place| place != at && !full(place))
+                belongs.is_some_and(|place| place != at && !full[place])
             });
             left -= users.len();
             if !users.is_empty() {
@@ -354,13 +375,16 @@ impl Pool {
         astray
     }
 
-    /// Up to so many people, by the nodes where they are. Each is answered once.
+    /// Up to so many sockets, by the nodes where they are, of each its share. Each is answered once, by its user.
     pub fn anybody(&self, most: usize) -> Vec<(Arc<Backend>, Vec<UserId>)> {
         let table = self.table.read().clone();
-        let mut left = most;
         let all = table.listed.iter().chain(&table.leaving);
-        let chosen = all.map(|backend| {
-            let users = backend.tunnels.choose(left, |_| true);
+        let there: Vec<usize> = all.clone().map(|b| b.tunnels.unasked()).collect();
+        let everybody = there.iter().sum::<usize>().max(1);
+        let mut left = most;
+        let chosen = all.zip(there).map(|(backend, there)| {
+            let share = (most * there).div_ceil(everybody).min(left);
+            let users = backend.tunnels.choose(share, |_| true);
             left -= users.len();
             (backend.clone(), users)
         });
@@ -391,11 +415,14 @@ impl Pool {
     fn order(&self, by: impl Fn(&[Target]) -> Vec<usize>) -> Vec<Arc<Backend>> {
         let table = self.table.read().clone();
         let now = Instant::now();
-        let fit = table.targets(now, part_of_the_fit);
-        let ejected = table.targets(now, |fitness| {
-            f64::from(u8::from(fitness == Fitness::Ejected))
-        });
-        let order = by(&fit).into_iter().chain(by(&ejected));
+        let mut order = by(&table.targets(now, part_of_the_fit));
+        // Nearly always that is everybody.
+        if order.len() < table.listed.len() {
+            order.extend(by(&table.targets(now, |fitness| {
+                f64::from(u8::from(fitness == Fitness::Ejected))
+            })));
+        }
+        let order = order.into_iter();
         order.map(|place| table.listed[place].clone()).collect()
     }
 }

@@ -11,6 +11,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, header};
 use hyper_util::{
@@ -19,12 +20,14 @@ use hyper_util::{
 };
 use metrics::counter;
 use shared::{id::UserId, settings::Secret, telemetry::Sparing};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{Backend, Pool};
+use super::{Backend, Pool, Shares};
 
-/// How often it is looked at who is astray.
+/// How often it is looked at who is astray, while somebody may be.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked at in any case: a node that was full may be no more.
+const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 /// How often people are let go when the balancer ends.
 const STEP: Duration = Duration::from_millis(250);
 /// How long a node may take to answer.
@@ -56,10 +59,18 @@ impl Relocation {
     /// Moves up to so many people a second, for ever.
     pub async fn run(self, most: usize) {
         let lines = Sparing::new(Duration::from_secs(10));
+        let mut looks = Looks::default();
         loop {
             sleep(LOOK).await;
-            for (node, users) in self.pool.astray(most) {
-                self.ask(&node, &users, &lines).await;
+            let shares = self.pool.shares();
+            if !looks.due(&shares, Instant::now()) {
+                continue;
+            }
+            let astray = self.pool.astray(most);
+            let found: usize = astray.iter().map(|(_, users)| users.len()).sum();
+            looks.looked(shares, found < most, Instant::now());
+            for (node, users) in astray {
+                self.ask(&node, users, &lines).await;
             }
         }
     }
@@ -67,17 +78,16 @@ impl Relocation {
     /// Lets everybody go within this time.
     pub async fn empty(&self, within: Duration) {
         let lines = Sparing::new(Duration::from_secs(10));
-        let steps = (within.as_millis() / STEP.as_millis()).max(1) as usize;
-        let at_once = self.pool.tunnels().div_ceil(steps).clamp(1, AT_ONCE);
-        for _ in 0..steps {
-            sleep(STEP).await;
-            for (node, users) in self.pool.anybody(at_once) {
-                self.ask(&node, &users, &lines).await;
-            }
-        }
+        empty(&self.pool, within, async |node, users| {
+            self.ask(&node, users, &lines).await;
+        })
+        .await;
     }
 
-    async fn ask(&self, node: &Backend, users: &[UserId], lines: &Sparing) {
+    async fn ask(&self, node: &Backend, mut users: Vec<UserId>, lines: &Sparing) {
+        // Of somebody with two sockets both are meant.
+        users.sort_unstable();
+        users.dedup();
         for users in users.chunks(AT_ONCE) {
             let answer = timeout(PATIENCE, self.request(node, users)).await;
             let outcome = match answer {
@@ -122,8 +132,127 @@ impl Relocation {
     }
 }
 
+/// Has everybody of the pool asked for within this time, in even steps: of those who are left as many as the
+/// time that is left makes it.
+async fn empty(pool: &Pool, within: Duration, ask: impl AsyncFn(Arc<Backend>, Vec<UserId>)) {
+    let end = Instant::now() + within;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let steps = left.as_millis().div_ceil(STEP.as_millis()).max(1);
+        let at_once = pool.unasked().div_ceil(steps as usize);
+        let asked = pool.anybody(at_once).into_iter();
+        join_all(asked.map(|(node, users)| ask(node, users))).await;
+        if left.is_zero() {
+            return;
+        }
+        sleep(left.min(STEP)).await;
+    }
+}
+
+/// Whether it is worth looking who is astray: that takes a hash for everybody.
+#[derive(Debug, Default)]
+struct Looks {
+    /// The shares with which nobody was left who is astray, and when that was.
+    settled: Option<(Shares, Instant)>,
+}
+
+impl Looks {
+    fn due(&self, shares: &Shares, now: Instant) -> bool {
+        let settled = self.settled.as_ref();
+        settled
+            .is_none_or(|(before, at)| before != shares || now.duration_since(*at) >= LOOK_ANYWAY)
+    }
+
+    fn looked(&mut self, shares: Shares, all_found: bool, now: Instant) {
+        self.settled = all_found.then_some((shares, now));
+    }
+}
+
 impl std::fmt::Debug for Relocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Relocation").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::nodes::{Place, PoolKind, Probe, Thresholds};
+
+    const THRESHOLDS: Thresholds = Thresholds {
+        up_after: 1,
+        down_after: 1,
+        gone_after: Duration::from_secs(5),
+        eject_after: 5,
+        eject_for: Duration::from_secs(10),
+        slow_start: Duration::ZERO,
+    };
+
+    fn pool(names: &[&str]) -> (Pool, Vec<Arc<Backend>>) {
+        let pool = Pool::new(PoolKind::Nodes, THRESHOLDS, 1.25);
+        let place = |name: &&str| format!("{name}=127.0.0.1:9").parse().unwrap();
+        let places: Vec<Place> = names.iter().map(place).collect();
+        let backends = pool.replace(&places);
+        for backend in &backends {
+            backend.probed(Probe::Ready);
+        }
+        (pool, backends)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_thousand_are_asked_within_the_time() {
+        const PEOPLE: usize = 100_000;
+        let (pool, backends) = pool(&["a", "b", "c"]);
+        let task = tokio::spawn(std::future::pending::<()>());
+        let mut places = Vec::new();
+        for n in 0..PEOPLE {
+            let tunnels = backends[n % 3].tunnels();
+            let place = tunnels.enter(&UserId::parse(&format!("u{n}")).unwrap());
+            tunnels.attach(place.number(), task.abort_handle());
+            places.push(place);
+        }
+        assert_eq!(pool.unasked(), PEOPLE);
+        let within = Duration::from_millis(12_500);
+        let steps = RefCell::new(Vec::<(Instant, usize)>::new());
+        let since = Instant::now();
+        empty(&pool, within, async |_, users| {
+            // A node takes its time.
+            sleep(Duration::from_millis(20)).await;
+            steps.borrow_mut().push((Instant::now(), users.len()));
+        })
+        .await;
+        assert_eq!(pool.unasked(), 0);
+        let steps = steps.into_inner();
+        assert_eq!(steps.iter().map(|(_, users)| users).sum::<usize>(), PEOPLE);
+        let last = steps.iter().map(|(at, _)| *at).max().unwrap();
+        assert!(last - since <= within, "{:?}", last - since);
+        // In even steps, not all at the end.
+        let half = steps.iter().filter(|(at, _)| *at - since <= within / 2);
+        let early: usize = half.map(|(_, users)| users).sum();
+        assert!((PEOPLE / 3..PEOPLE * 2 / 3).contains(&early), "{early}");
+    }
+
+    #[test]
+    fn nobody_looks_while_nothing_changed() {
+        let (pool, backends) = pool(&["a", "b"]);
+        let (mut looks, start) = (Looks::default(), Instant::now());
+        let after = |secs| start + Duration::from_secs(secs);
+        assert!(looks.due(&pool.shares(), start), "nobody has looked yet");
+        // More were found than may be moved at once.
+        looks.looked(pool.shares(), false, start);
+        assert!(looks.due(&pool.shares(), after(1)));
+        looks.looked(pool.shares(), true, after(1));
+        assert!(!looks.due(&pool.shares(), after(2)));
+        assert!(!looks.due(&pool.shares(), after(30)));
+        assert!(looks.due(&pool.shares(), after(31)), "now and then anyway");
+        // Somebody's share is another.
+        backends[1].probed(Probe::Unready);
+        assert!(looks.due(&pool.shares(), after(2)));
+        looks.looked(pool.shares(), true, after(2));
+        assert!(!looks.due(&pool.shares(), after(3)));
+        backends[1].probed(Probe::Ready);
+        assert!(looks.due(&pool.shares(), after(3)));
     }
 }

@@ -64,7 +64,15 @@ impl Tunnels {
         self.len() == 0
     }
 
-    /// Up to so many whom the node is to be asked to let go now: those that are `wanted`, each once.
+    /// How many the node was not asked yet to let go.
+    pub fn unasked(&self) -> usize {
+        let open = self.open.lock();
+        let tunnels = open.tunnels.values();
+        tunnels.filter(|tunnel| tunnel.may_be_asked()).count()
+    }
+
+    /// Up to so many that the node is to be asked to let go now, those that are `wanted`, each once: whose they
+    /// are.
     pub fn choose(&self, most: usize, wanted: impl Fn(&UserId) -> bool) -> Vec<UserId> {
         let mut open = self.open.lock();
         let mut users = Vec::new();
@@ -72,14 +80,11 @@ impl Tunnels {
             if users.len() == most {
                 break;
             }
-            // One whose upgrade is under way has only just been given a place.
-            if !tunnel.asked && tunnel.task.is_some() && wanted(&tunnel.user) {
+            if tunnel.may_be_asked() && wanted(&tunnel.user) {
                 tunnel.asked = true;
                 users.push(tunnel.user.clone());
             }
         }
-        users.sort_unstable();
-        users.dedup();
         users
     }
 
@@ -96,6 +101,13 @@ impl Tunnels {
         }
         counter!("fireside_lb_tunnels_cut_total").increment(tasks.len() as u64);
         tasks.len()
+    }
+}
+
+impl Tunnel {
+    /// One whose upgrade is under way has only just been given a place.
+    fn may_be_asked(&self) -> bool {
+        !self.asked && self.task.is_some()
     }
 }
 
@@ -148,8 +160,10 @@ mod tests {
         tunnels.attach(number, task.abort_handle());
         assert!(tunnels.choose(9, |who| *who == user("a")).is_empty());
         assert!(tunnels.choose(0, |_| true).is_empty());
+        assert_eq!(tunnels.unasked(), 1);
         assert_eq!(tunnels.choose(9, |_| true), [user("b")]);
         assert!(tunnels.choose(9, |_| true).is_empty(), "it was asked");
+        assert_eq!(tunnels.unasked(), 0);
         assert_eq!(tunnels.cut(), 1);
         assert!(task.await.unwrap_err().is_cancelled());
         assert!(tunnels.is_empty());

@@ -55,7 +55,11 @@ impl Ask {
             mentions.retain(|user| seen.insert(user.clone()));
         }
         let followed = match &command.command {
-            Command::MessageSend(send) => trace::follow(send.traceparent.as_deref().copied()),
+            Command::MessageSend(send) => match (&command.reply, send.traceparent.as_deref()) {
+                // Whether it is one of the share its session has decided.
+                (ReplyTo::Session(_), None) => None,
+                (_, said) => trace::follow(said.copied()),
+            },
             _ => None,
         };
         owed.count.fetch_add(1, Ordering::AcqRel);

@@ -4,7 +4,11 @@
 //! snapshot is being made, the client has answers enough to read) makes all behind it wait, and the
 //! socket is not read meanwhile: that is how a client feels that it is too fast.
 
-use std::{cell::RefCell, collections::HashMap, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
 use metrics::{Counter, counter};
@@ -18,6 +22,7 @@ use shared::{
         command::{Command, CommandError, PresenceSet},
         reply::{Empty, ErrorBody, Pong, Renewed},
     },
+    trace,
 };
 
 use super::{
@@ -46,10 +51,16 @@ pub(super) struct Asked {
     pub(super) command: Result<Command, CommandError>,
     /// When it first had to wait; it is not counted against the rate limit again.
     pub(super) waits_since: Option<Tick>,
+    /// When its frame came, where messages are followed.
+    pub(super) came: Option<Instant>,
 }
 
 /// Whether the next command may be handled.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack, and a wait is rare"
+)]
 pub(super) enum Flow {
     /// It may.
     Next,
@@ -78,6 +89,7 @@ impl Session {
             self.close(CloseCode::Undecodable, None);
             return;
         }
+        let came = trace::clock();
         let commands = match decode_commands(encoding, frame) {
             Ok(commands) => commands,
             Err(error) => {
@@ -91,6 +103,7 @@ impl Session {
                 id: raw.id,
                 command: raw.parse(),
                 waits_since: None,
+                came,
             };
             if !self.pending.is_empty() {
                 self.pending.push_back(asked);
@@ -138,6 +151,7 @@ impl Session {
             id,
             command,
             waits_since,
+            came,
         } = asked;
         let command = match command {
             Ok(command) => command,
@@ -190,7 +204,7 @@ impl Session {
             }
             Command::RoomWatch(body) => self.watch(id, body.room, ctx),
             Command::SessionRenew(body) => self.renew(id, body.token, ctx),
-            command => return self.dispatch(id, command, waits_since, ctx),
+            command => return self.dispatch(id, command, waits_since, came, ctx),
         }
         Flow::Next
     }
@@ -231,6 +245,7 @@ impl Session {
             id,
             command: Ok(command),
             waits_since: since.or(Some(now)),
+            came: None,
         })
     }
 
@@ -239,6 +254,7 @@ impl Session {
         id: Option<u64>,
         command: Command,
         waits_since: Option<Tick>,
+        came: Option<Instant>,
         ctx: &mut Context<Self>,
     ) -> Flow {
         let overload = &self.around.overload;
@@ -264,7 +280,7 @@ impl Session {
             _ => {}
         }
         let now = self.worker.wheel.now();
-        match self.post(id, command) {
+        match self.post(id, command, came) {
             Delivery::Sent => Flow::Next,
             Delivery::Full(command) => {
                 let patience = self.around.settings.busy_after;
@@ -283,7 +299,12 @@ impl Session {
                     session.resting = false;
                     session.sink.wake();
                 });
-                self.wait(id, command, waits_since)
+                Flow::Wait(Asked {
+                    id,
+                    command: Ok(command),
+                    waits_since: waits_since.or(Some(now)),
+                    came,
+                })
             }
         }
     }

@@ -1,6 +1,11 @@
 //! Commands on their way to rooms.
 
-use shared::protocol::command::Command;
+use std::time::Instant;
+
+use shared::{
+    protocol::command::Command,
+    trace::{self, TraceContext},
+};
 
 use super::actor::Session;
 use crate::{
@@ -23,8 +28,14 @@ pub(super) enum Delivery {
 }
 
 impl Session {
-    /// Hands a command to its room; never waits.
-    pub(super) fn post(&self, id: Option<u64>, command: Command) -> Delivery {
+    /// Hands a command to its room; never waits. It `came` then, where messages are followed.
+    pub(super) fn post(
+        &self,
+        id: Option<u64>,
+        mut command: Command,
+        came: Option<Instant>,
+    ) -> Delivery {
+        let followed = came.and_then(|came| Some((came, follow(&mut command)?)));
         let debt = self.debt(id, answer_bytes(&command));
         let sent = self.around.rooms.send(RoomCommand {
             caller: Caller {
@@ -37,9 +48,21 @@ impl Session {
         match sent {
             Ok(()) => {
                 self.sink.owe(&debt);
+                if let Some((came, (before, own))) = followed {
+                    trace::told_step(Some(before), own, "session", came);
+                }
                 Delivery::Sent
             }
-            Err(back) => Delivery::Full(back.command),
+            Err(back) => {
+                let mut command = back.command;
+                if let (Some((_, (before, _))), Command::MessageSend(send)) =
+                    (followed, &mut command)
+                {
+                    // Its step is not over yet, and it is followed whenever it is.
+                    send.traceparent = Some(Box::new(before));
+                }
+                Delivery::Full(command)
+            }
         }
     }
 
@@ -51,6 +74,18 @@ impl Session {
             bytes,
         }
     }
+}
+
+/// Of a message that is followed, the place in its trace where it came from, and that of its session, which its
+/// room is told.
+fn follow(command: &mut Command) -> Option<(TraceContext, TraceContext)> {
+    let Command::MessageSend(send) = command else {
+        return None;
+    };
+    let before = trace::follow(send.traceparent.as_deref().copied())?;
+    let own = before.next();
+    send.traceparent = Some(Box::new(own));
+    Some((before, own))
 }
 
 /// About how many bytes the answer may have, while nobody knows yet how many it will.

@@ -23,6 +23,14 @@ impl TraceContext {
         }
     }
 
+    /// The beginning of a new trace that nobody keeps: its id is for logs.
+    pub fn unfollowed() -> Self {
+        Self {
+            sampled: false,
+            ..Self::begin()
+        }
+    }
+
     /// The place that a `traceparent` names, if it is written as it ought to be.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');

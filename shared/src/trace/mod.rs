@@ -121,10 +121,23 @@ pub fn step_at(
     own
 }
 
-/// A step is over that began then and that others were told of meanwhile, as the place `own`.
-pub fn first_step(own: TraceContext, name: &'static str, began: Instant) {
+/// A step is over that began then, came of `before` (of nothing that is known where there is none), and that others
+/// were told of meanwhile, as the place `own`.
+pub fn told_step(
+    before: Option<TraceContext>,
+    own: TraceContext,
+    name: &'static str,
+    began: Instant,
+) {
     let (at, took) = span_since(began);
-    record(own, String::new(), name, at, took, None);
+    let parent = before.map_or_else(String::new, TraceContext::parent_id);
+    record(own, parent, name, at, took, None);
+}
+
+/// Now, where anything is followed: what a step may begin with of which nobody knows yet whether it will be
+/// followed.
+pub fn clock() -> Option<Instant> {
+    (SHARE.load(Ordering::Relaxed) != 0).then(Instant::now)
 }
 
 fn span_since(began: Instant) -> (u64, Duration) {
