@@ -39,7 +39,7 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// Two nodes with a door before them.
 pub(crate) struct House {
-    cluster: Cluster,
+    pub(crate) cluster: Cluster,
     pub(crate) door: Program,
     pub(crate) rest: Rest,
 }
@@ -85,7 +85,7 @@ impl House {
     }
 
     /// Waits until the live view says so.
-    async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
         let since = Instant::now();
         loop {
             let live = self.door.live().await.unwrap_or_default();
@@ -130,7 +130,7 @@ impl House {
     }
 
     /// The node that the last socket was given to: the balancer says so before the client hears of it.
-    fn last_node(&self) -> String {
+    pub(crate) fn last_node(&self) -> String {
         let log = self.door.process().log();
         let line = log.lines().rfind(|line| line.contains("status=101"));
         let (_, rest) = line.and_then(|line| line.split_once("backend=\"")).unwrap();
@@ -151,7 +151,7 @@ async fn heard(socket: &mut WsClient, room: &RoomId, seq: u64) -> RoomEntry {
 }
 
 /// Waits until no thread of a process runs any more: a signal takes its time on a busy machine.
-async fn until_stopped(pid: u32) {
+pub(crate) async fn until_stopped(pid: u32) {
     let since = Instant::now();
     let stopped = |task: std::io::Result<std::fs::DirEntry>| {
         let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
 
 mod chat;
+mod discovery;
+mod flapping;
 mod limits;
 mod recorded;
 mod refused;

@@ -19,6 +19,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A balancer that is started, before these back ends.
 pub(crate) async fn balancer(nodes: &str, settings: &[(&str, &str)]) -> Program {
+    let mut program = unopened(nodes, settings);
+    program.start().await.unwrap();
+    program
+}
+
+/// The same before it is started.
+pub(crate) fn unopened(nodes: &str, settings: &[(&str, &str)]) -> Program {
     let mut program = Program::new("chat-lb").unwrap();
     program.set([
         ("FIRESIDE_LOG", "info,chat_lb=debug"),
@@ -31,7 +38,6 @@ pub(crate) async fn balancer(nodes: &str, settings: &[(&str, &str)]) -> Program 
         ("FIRESIDE_TRUSTED_PROXIES", "192.0.2.1"),
     ]);
     program.set(settings.iter().copied());
-    program.start().await.unwrap();
     program
 }
 

@@ -165,6 +165,36 @@ async fn both_versions_are_spoken_and_a_new_certificate_is_taken_up() {
     assert_eq!(again.status(), StatusCode::OK);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_has_the_certificate_and_its_key_read_again() {
+    let node = Recorded::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let first = write(folder.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (certificate, key) = (file("cert.pem"), file("key.pem"));
+    let settings = [
+        ("FIRESIDE_TLS_CERTIFICATE", certificate.as_str()),
+        ("FIRESIDE_TLS_KEY", key.as_str()),
+    ];
+    let door = balancer(node.address(), &settings).await;
+    let until_read = async |times: f64| {
+        let since = Instant::now();
+        while door.metric("fireside_lb_certificate_reads_total").await < Some(times) {
+            assert!(since.elapsed() < PATIENCE, "not read {times} times");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // The files are what they were: only the signal can be the reason.
+    door.process().hang_up().unwrap();
+    until_read(1.0).await;
+    assert!(connect(door.address(), &first, b"h2").await.is_ok());
+    let second = write(folder.path());
+    door.process().hang_up().unwrap();
+    until_read(2.0).await;
+    assert!(connect(door.address(), &second, b"h2").await.is_ok());
+    assert!(connect(door.address(), &first, b"h2").await.is_err());
+}
+
 /// HTTP/2 without TLS, as balancers before us may speak it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http2_is_known_by_its_preface() {

@@ -184,6 +184,11 @@ impl ServerProcess {
         self.signal(Signal::SIGTERM)
     }
 
+    /// SIGHUP: a daemon reads its files again.
+    pub fn hang_up(&self) -> Result<(), Failure> {
+        self.signal(Signal::SIGHUP)
+    }
+
     /// SIGSTOP: its connections stay, and nothing answers.
     pub fn pause(&self) -> Result<(), Failure> {
         self.signal(Signal::SIGSTOP)

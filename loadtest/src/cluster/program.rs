@@ -1,6 +1,8 @@
 //! One of our programs as a process: on ports of its own, asked through its admin address.
 
 use std::{
+    fs,
+    net::IpAddr,
     path::PathBuf,
     process::{Command, ExitStatus, Output},
     time::Instant,
@@ -27,6 +29,7 @@ pub struct Program {
     admin: Rest,
     settings: Vec<(String, String)>,
     outlives_size_limits: bool,
+    resolver: Option<PathBuf>,
 }
 
 impl Program {
@@ -57,6 +60,7 @@ impl Program {
             address,
             settings: Vec::new(),
             outlives_size_limits: false,
+            resolver: None,
         })
     }
 
@@ -113,6 +117,16 @@ impl Program {
     /// From the next start on, a file that may not grow is an error to the process and not its end.
     pub fn outlives_size_limits(&mut self) {
         self.outlives_size_limits = true;
+    }
+
+    /// From the next start on, it looks names up at this server alone, which listens on port 53. That takes root: it
+    /// sees another `/etc/resolv.conf` than everybody else.
+    pub fn resolve_at(&mut self, server: IpAddr) -> Result<(), Failure> {
+        let file = self.process.data().join("resolv.conf");
+        let text = format!("nameserver {server}\noptions timeout:1 attempts:1\n");
+        fs::write(&file, text).map_err(Failure::system("resolv.conf"))?;
+        self.resolver = Some(file);
+        Ok(())
     }
 
     /// Starts the process and waits until it is ready.
@@ -210,6 +224,12 @@ impl Program {
             let mut shell = self.place.command("/bin/sh");
             shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
             shell.arg(&self.file);
+            shell
+        } else if let Some(resolver) = &self.resolver {
+            let mut shell = self.place.command("unshare");
+            let mount = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+            shell.args(["--mount", "/bin/sh", "-c", mount]);
+            shell.arg(resolver).arg(&self.file);
             shell
         } else {
             self.place.command(&self.file)
