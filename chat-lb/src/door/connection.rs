@@ -2,9 +2,11 @@
 
 use std::{convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use http_body_util::BodyExt as _;
 use hyper::{
-    Request,
+    Request, StatusCode,
     body::Incoming,
+    http::response::Parts,
     rt::Executor,
     server::conn::{http1, http2},
     service::service_fn,
@@ -12,6 +14,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use shared::listener::Permit;
 use tokio::{
+    io::AsyncWriteExt as _,
     net::TcpStream,
     sync::{OwnedSemaphorePermit, watch},
     time::timeout,
@@ -65,8 +68,35 @@ impl Reception {
             doorstep: sentry.doorstep().clone(),
         });
         match speaks {
-            Speaks::Http1 => self.http1(sentry, peer).await,
+            Speaks::Http1 => match sentry.upgrade() {
+                Some(request) => self.upgrade(sentry, peer, request).await,
+                None => self.http1(sentry, peer).await,
+            },
             Speaks::Http2 => self.http2(sentry, peer).await,
+        }
+    }
+
+    /// A request that is to be the only one of its connection, answered by hand: for those who come back at once an
+    /// HTTP stack would be put up and taken down for each.
+    async fn upgrade(&self, sentry: Sentry, peer: Arc<Peer>, request: Request<()>) {
+        let (response, opened) = self.worker.upgrade(&peer, request).await;
+        let (mut stream, permit, unread) = sentry.into_parts();
+        let (head, body) = response.into_parts();
+        // Of our own, or a node's that is here whole.
+        let Ok(body) = body.collect().await else {
+            return;
+        };
+        let answer = written(&head, &body.to_bytes());
+        let sent = async {
+            stream.write_all(&answer).await?;
+            stream.flush().await
+        };
+        if !matches!(timeout(self.limits.time, sent).await, Ok(Ok(()))) {
+            return;
+        }
+        match opened {
+            Some(opened) => opened.join(stream, unread.freeze(), permit),
+            None => drop(timeout(self.limits.time, stream.shutdown()).await),
         }
     }
 
@@ -132,6 +162,27 @@ impl Reception {
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
+}
+
+/// An answer as it goes over the wire.
+fn written(head: &Parts, body: &[u8]) -> Vec<u8> {
+    let mut answer = Vec::with_capacity(256 + body.len());
+    let status = head.status;
+    let reason = status.canonical_reason().unwrap_or_default();
+    for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+        answer.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in &head.headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            answer.extend_from_slice(part);
+        }
+    }
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        answer.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
+    }
+    answer.extend_from_slice(b"\r\n");
+    answer.extend_from_slice(body);
+    answer
 }
 
 /// Runs the tasks of a connection on the thread that serves it.

@@ -3,6 +3,10 @@
 //! Stricter than the standard wants, where two readers of one request could disagree about where it
 //! ends: whoever stands behind us must never see as a request what we took for a body.
 
+use hyper::{
+    Request, Version,
+    header::{HeaderName, HeaderValue},
+};
 use shared::{codes::ErrorCode, problem::Problem};
 
 /// So many header lines at most.
@@ -118,6 +122,29 @@ pub fn read(bytes: &[u8], max_head: usize) -> Result<Head, Flaw> {
         return Err(Flaw::BareLineFeed);
     }
     judge(&request).map(|follows| Head::Whole(length, follows))
+}
+
+/// The request at the beginning of `bytes` and the length of its head, which was read and judged already.
+pub(super) fn request(bytes: &[u8]) -> Option<(usize, Request<()>)> {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut lines);
+    let Ok(httparse::Status::Complete(length)) = parsed.parse(bytes) else {
+        return None;
+    };
+    let mut request = Request::new(());
+    *request.method_mut() = parsed.method?.parse().ok()?;
+    *request.uri_mut() = parsed.path?.parse().ok()?;
+    *request.version_mut() = match parsed.version? {
+        1 => Version::HTTP_11,
+        _ => Version::HTTP_10,
+    };
+    let headers = request.headers_mut();
+    headers.reserve(parsed.headers.len() + 4);
+    for line in &*parsed.headers {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_bytes(line.value).ok()?);
+    }
+    Some((length, request))
 }
 
 fn judge(request: &httparse::Request<'_, '_>) -> Result<Follows, Flaw> {
@@ -325,5 +352,24 @@ mod tests {
             let expected = Head::Whole(whole.len(), Follows::Length(u64::from(length)));
             prop_assert_eq!(of(&whole), Ok(expected));
         }
+    }
+
+    #[test]
+    fn a_head_becomes_a_request() {
+        let bytes = b"GET /v1/ws?a=b HTTP/1.1\r\nHost: a\r\nX-Two: 1\r\nx-two:  2 \r\n\r\nframes";
+        let (length, request) = request(bytes).unwrap();
+        assert_eq!(&bytes[length..], b"frames");
+        assert_eq!(request.uri(), "/v1/ws?a=b");
+        assert_eq!(request.version(), Version::HTTP_11);
+        let two: Vec<_> = request.headers().get_all("x-two").iter().collect();
+        assert_eq!(two, ["1", "2"]);
+        assert!(super::request(b"GET / HTTP/1.1\r\nHost: a\r\n").is_none());
+        assert!(
+            super::request(b"GET / HTTP/1.0\r\n\r\n")
+                .unwrap()
+                .1
+                .version()
+                < Version::HTTP_11
+        );
     }
 }

@@ -22,6 +22,7 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
+use hyper::{Method, Request, header::UPGRADE};
 use parking_lot::Mutex;
 use shared::listener::Permit;
 use tokio::{
@@ -36,6 +37,8 @@ use super::{
 
 /// What stands in for a head that is refused.
 const IN_ITS_PLACE: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+/// What is upgraded.
+const SOCKET: &str = "/v1/ws";
 /// How HTTP/2 begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// How much is read at once while a head is read.
@@ -172,6 +175,22 @@ impl Sentry {
         .await
     }
 
+    /// The first head, if it asks to upgrade this connection: from then on the HTTP stack has nothing to do with it, and
+    /// what came behind the head is the rest.
+    pub fn upgrade(&mut self) -> Option<Request<()>> {
+        if self.state != State::Raw {
+            return None;
+        }
+        let (length, request) = head::request(&self.buffer)?;
+        let upgrade = request.headers().contains_key(UPGRADE);
+        if request.method() != Method::GET || request.uri().path() != SOCKET || !upgrade {
+            return None;
+        }
+        self.buffer.advance(length);
+        self.judged = self.buffer.len();
+        Some(request)
+    }
+
     /// The bare socket, its place, and what was read of it and not handed on.
     pub fn into_parts(self) -> (Stream, Permit, BytesMut) {
         (self.stream, self.permit, self.buffer)
@@ -223,8 +242,8 @@ impl Sentry {
             Poll::Ready(Ok(())) => {
                 let filled = read.filled();
                 if !began && !filled.is_empty() {
-                    // What came in the first piece may be the whole; if not, the time runs.
-                    self.arm(self.limits.time);
+                    // What came in the first piece may be the whole; if not, the time runs from then on.
+                    self.timer = None;
                 }
                 self.buffer.extend_from_slice(filled);
                 return Poll::Ready(Ok(filled.len()));

@@ -106,7 +106,7 @@ pub(super) fn forward(headers: &mut HeaderMap, told: &Told<'_>) {
         (TRACEPARENT, Some(told.trace.traceparent())),
     ];
     for (name, value) in values {
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
             headers.insert(name, value);
         }
     }

@@ -5,7 +5,9 @@
 
 mod answer;
 mod cors;
+mod counted;
 mod forward;
+mod handshake;
 mod headers;
 mod limits;
 mod route;
@@ -30,7 +32,7 @@ use hyper::{
         UPGRADE,
     },
 };
-use metrics::{counter, histogram};
+use metrics::counter;
 use shared::{
     auth::{Claims, TokenError, bearer, bearer_of_upgrade},
     codes::ErrorCode,
@@ -46,6 +48,7 @@ pub use answer::Body;
 pub use limits::SocketPlace;
 pub use route::{Route, plain};
 pub use settings::GatewaySettings;
+pub use socket::Opened;
 pub use trace::Trace;
 
 use crate::{
@@ -54,6 +57,7 @@ use crate::{
     pin::Key,
     token::{Caller, Tokens},
 };
+use counted::Counted;
 use forward::{Forwarding, Outgoing};
 use headers::{REQUEST_ID, TRACEPARENT, Told, text};
 use limits::Limits;
@@ -139,16 +143,30 @@ pub struct Peer {
 pub struct Worker {
     gateway: Arc<Gateway>,
     forwarding: Forwarding,
+    counted: Counted,
 }
 
 /// A request and all that is known of it.
-struct Asked {
-    request: Request<Incoming>,
+struct Asked<B> {
+    request: Request<B>,
     id: RequestId,
     trace: Trace,
     /// The client's address, where a limit by address may bind it.
     client: Option<IpAddr>,
     secure: bool,
+}
+
+/// What is told of a request when it was answered.
+struct Arrival {
+    started: Instant,
+    id: RequestId,
+    trace: Trace,
+    client: Option<IpAddr>,
+    method: &'static str,
+    path: String,
+    route: Option<Route>,
+    /// The page that may read the answer.
+    origin: Option<HeaderValue>,
 }
 
 /// Who answered, if it was not us.
@@ -218,94 +236,124 @@ impl Worker {
         Self {
             gateway,
             forwarding,
+            counted: Counted::default(),
         }
     }
 
     /// Answers a request: always, and in a way that is logged and counted.
     pub async fn answer(&self, peer: Arc<Peer>, mut request: Request<Incoming>) -> Response<Body> {
-        let started = Instant::now();
         let _under_way = peer.doorstep.answering();
         let flaw = peer.doorstep.flaw();
-        let gateway = &self.gateway;
         name_host(&mut request);
-        let headers = request.headers();
-        let asked = Asked {
-            id: RequestId::accept(text(headers, &REQUEST_ID)),
-            trace: Trace::of(text(headers, &TRACEPARENT)),
-            client: headers::client(peer.address, headers, &gateway.proxies),
-            secure: peer.secure,
-            request,
-        };
-        let (id, trace, client) = (asked.id.clone(), asked.trace, asked.client);
-        let (method, path) = (
-            method_label(asked.request.method().as_str()),
-            asked.request.uri().path().to_owned(),
-        );
-        let http1 = asked.request.version() < Version::HTTP_2;
-        let closes = http1 && asked.request.headers().contains_key(TRANSFER_ENCODING);
-        let has_body = !asked.request.body().is_end_stream();
-        let upgrade = asked.request.headers().contains_key(UPGRADE);
-        let origin = asked.request.headers().get(ORIGIN).cloned();
-        let origin = origin.filter(|_| {
-            flaw.is_none() && cors::is_allowed(asked.request.headers(), gateway.allowed())
-        });
-
-        let route = plain(&path).map(|path| Route::of(&path));
-        let word = if flaw.is_some() {
-            "refused"
-        } else {
-            route.map_or("refused", Route::word)
-        };
+        let http1 = request.version() < Version::HTTP_2;
+        let closes = http1 && request.headers().contains_key(TRANSFER_ENCODING);
+        let has_body = !request.body().is_end_stream();
+        let upgrade = request.headers().contains_key(UPGRADE);
+        let mut arrival = self.arrival(&peer, &request);
+        if flaw.is_some() {
+            (arrival.route, arrival.origin) = (None, None);
+        }
         let outcome = match flaw {
             Some(flaw) => {
                 counter!("fireside_lb_heads_refused_total", "reason" => flaw.word()).increment(1);
                 Err(flaw.problem())
             }
-            None => self.decide(asked, route).await,
+            None => {
+                self.decide(arrival.asked(request, &peer), arrival.route)
+                    .await
+            }
         };
         let refused = outcome.is_err();
+        let mut response = self.told(&arrival, outcome);
+        if http1
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+            && (closes || upgrade || flaw.is_some() || (refused && has_body))
+        {
+            // What follows on the connection is not to be taken for a request.
+            answer::last(&mut response);
+        }
+        response
+    }
+
+    /// The same for an upgrade of a connection that nobody else has to do with: with what is to be joined to it, if a
+    /// node took it. After any other answer it ends.
+    pub async fn upgrade(
+        &self,
+        peer: &Arc<Peer>,
+        request: Request<()>,
+    ) -> (Response<Body>, Option<Opened>) {
+        let arrival = self.arrival(peer, &request);
+        let opened = match self.gateway.limits.request_from(arrival.client) {
+            Ok(()) => self.socket(arrival.asked(request, peer)).await,
+            Err(refused) => Err(refused),
+        };
+        let (outcome, opened) = match opened {
+            Ok((answered, opened)) => (Ok(answered), opened),
+            Err(refused) => (Err(refused), None),
+        };
+        let mut response = self.told(&arrival, outcome);
+        if opened.is_none() {
+            answer::last(&mut response);
+        }
+        (response, opened)
+    }
+
+    fn arrival<B>(&self, peer: &Peer, request: &Request<B>) -> Arrival {
+        let (headers, path) = (request.headers(), request.uri().path());
+        let origin = headers.get(ORIGIN);
+        let origin = origin.filter(|_| cors::is_allowed(headers, self.gateway.allowed()));
+        Arrival {
+            started: Instant::now(),
+            id: RequestId::accept(text(headers, &REQUEST_ID)),
+            trace: Trace::of(text(headers, &TRACEPARENT)),
+            client: headers::client(peer.address, headers, &self.gateway.proxies),
+            method: method_label(request.method().as_str()),
+            route: plain(path).map(|path| Route::of(&path)),
+            path: path.to_owned(),
+            origin: origin.cloned(),
+        }
+    }
+
+    /// Tells of an answer, and names the request in it.
+    fn told(&self, arrival: &Arrival, outcome: Result<Answered, Problem>) -> Response<Body> {
+        let gateway = &self.gateway;
         let (mut response, backend) = outcome.unwrap_or_else(|problem| {
             gateway.counts.refused.fetch_add(1, Relaxed);
             counter!("fireside_lb_refused_total", "code" => problem.code.word()).increment(1);
             (refuse(&problem), None)
         });
         let status = response.status();
-        if http1
-            && status != StatusCode::SWITCHING_PROTOCOLS
-            && (closes || upgrade || flaw.is_some() || (refused && has_body))
-        {
-            // What follows on the connection is not to be taken for a request.
-            answer::last(&mut response);
-        }
-        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        if let Ok(value) = HeaderValue::from_str(arrival.id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
-        cors::let_read(origin.as_ref(), &mut response);
+        cors::let_read(arrival.origin.as_ref(), &mut response);
 
-        trace.done(started);
+        arrival.trace.done(arrival.started);
         gateway.counts.requests.fetch_add(1, Relaxed);
-        let elapsed = started.elapsed();
-        counter!("fireside_http_requests_total", "method" => method, "route" => word,
-            "status" => status.as_str().to_owned())
-        .increment(1);
-        histogram!("fireside_http_request_seconds", "method" => method, "route" => word)
-            .record(elapsed);
+        let elapsed = arrival.started.elapsed();
+        let word = arrival.route.map_or("refused", Route::word);
+        self.counted.request(arrival.method, word, status, elapsed);
         tracing::info!(
             target: "access",
-            id = %id,
-            trace = trace.id(),
-            client = client.map(tracing::field::display),
-            method,
-            path,
+            id = %arrival.id,
+            trace = arrival.trace.id(),
+            client = arrival.client.map(tracing::field::display),
+            method = arrival.method,
+            path = arrival.path.as_str(),
             status = status.as_u16(),
             backend = backend.as_ref().map(|backend| backend.name()),
             micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         );
         response
     }
-
-    async fn decide(&self, asked: Asked, route: Option<Route>) -> Result<Answered, Problem> {
+    async fn decide(
+        &self,
+        mut asked: Asked<Incoming>,
+        route: Option<Route>,
+    ) -> Result<Answered, Problem> {
         let gateway = &*self.gateway;
+        let on_client =
+            (route == Some(Route::Socket)).then(|| hyper::upgrade::on(&mut asked.request));
         let (method, headers) = (asked.request.method(), asked.request.headers());
         let path = || Problem::invalid("the path of this request can be read in two ways");
         let route = route.ok_or_else(path)?;
@@ -319,7 +367,13 @@ impl Worker {
             return answer.map(|answer| (answer, None));
         }
         match route {
-            Route::Socket => self.socket(asked).await,
+            Route::Socket => {
+                let (answered, opened) = self.socket(asked).await?;
+                if let (Some(opened), Some(on_client)) = (opened, on_client) {
+                    actix_rt::spawn(opened.join_later(on_client));
+                }
+                Ok(answered)
+            }
             Route::Node => {
                 let user = gateway.person(headers).await?.sub;
                 let nodes = gateway.nodes.of_user(Key::of(user.as_str()));
@@ -356,7 +410,7 @@ impl Worker {
 
     async fn forward(
         &self,
-        asked: Asked,
+        asked: Asked<Incoming>,
         backends: &[Arc<Backend>],
         longest_body: usize,
     ) -> Result<Answered, Problem> {
@@ -393,7 +447,8 @@ impl Worker {
         Ok((answer, Some(by)))
     }
 
-    async fn socket(&self, mut asked: Asked) -> Result<Answered, Problem> {
+    /// Asks a node for a WebSocket: its answer, and what it opened.
+    async fn socket<B>(&self, asked: Asked<B>) -> Result<(Answered, Option<Opened>), Problem> {
         let gateway = &*self.gateway;
         socket::check(&asked.request)?;
         let headers = asked.request.headers();
@@ -407,30 +462,41 @@ impl Worker {
         let place = gateway.limits.upgrade_of(&user)?;
         gateway.limits.admit()?;
         let nodes = gateway.nodes.for_connect(Key::of(user.as_str()));
-        let mut onward = asked.request.headers().clone();
+        let (mut head, _) = asked.request.into_parts();
         let told = Told {
             client: asked.client,
             secure: asked.secure,
             id: &asked.id,
             trace: &asked.trace,
         };
-        headers::forward(&mut onward, &told);
+        headers::forward(&mut head.headers, &told);
         let wanted = socket::Wanted {
-            target: target(asked.request.uri()),
+            target: target(&head.uri),
             user,
-            headers: onward,
-            on_client: hyper::upgrade::on(&mut asked.request),
+            headers: head.headers,
             place,
             connect_timeout: gateway.settings.connect_timeout,
             upgrade_timeout: gateway.settings.upgrade_timeout,
         };
         let later = gateway.limits.later();
-        let (answer, by) = socket::open(wanted, &nodes, later).await?;
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let (answer, by, opened) = socket::open(wanted, &nodes, later).await?;
+        if opened.is_some() {
             gateway.counts.upgrades.fetch_add(1, Relaxed);
             counter!("fireside_lb_upgrades_total").increment(1);
         }
-        Ok((answer, Some(by)))
+        Ok(((answer, Some(by)), opened))
+    }
+}
+
+impl Arrival {
+    fn asked<B>(&self, request: Request<B>, peer: &Peer) -> Asked<B> {
+        Asked {
+            request,
+            id: self.id.clone(),
+            trace: self.trace,
+            client: self.client,
+            secure: peer.secure,
+        }
     }
 }
 

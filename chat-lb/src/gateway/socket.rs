@@ -3,27 +3,28 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Version,
-    body::Incoming,
-    client::conn::http1,
     header::{
-        CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+        SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
+        UPGRADE,
     },
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
 use metrics::counter;
-use shared::{codes::ErrorCode, id::UserId, problem::Problem};
+use shared::{codes::ErrorCode, id::UserId, listener::Permit, problem::Problem};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
-use super::{Body, SocketPlace, answer};
+use super::{
+    Body, SocketPlace, answer,
+    handshake::{Answered, shake},
+};
 use crate::{
     door::{Sentry, Stream},
     nodes::{Backend, TunnelPlace},
@@ -32,12 +33,10 @@ use crate::{
 
 /// How many nodes are asked before somebody is asked to come back later.
 const TRIES: usize = 3;
-/// The longest refusal of a node that is passed on.
-const LONGEST_REFUSAL: usize = 16 << 10;
 /// What the kernel holds of a tunnel on its way from a node and to it: whoever does not read is to be
 /// noticed by the node.
 const KERNEL_BUFFER: u32 = 64 << 10;
-/// After how much silence the kernel asks whether a peer is still there.
+/// After how much silence the kernel asks whether a client is still there. Of nodes that is asked by probes.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// Whether a request is a WebSocket handshake (RFC 6455, section 4.2).
@@ -96,28 +95,36 @@ pub(super) struct Wanted {
     pub(super) user: UserId,
     /// As the node is to get them.
     pub(super) headers: HeaderMap,
-    pub(super) on_client: OnUpgrade,
     pub(super) place: SocketPlace,
     pub(super) connect_timeout: Duration,
     pub(super) upgrade_timeout: Duration,
 }
 
+/// What a node opened, to be joined to a client's socket. Dropped, it is closed.
+#[derive(Debug)]
+pub struct Opened {
+    node: TcpStream,
+    /// What the node has said already.
+    early: Bytes,
+    place: TunnelPlace,
+    user: SocketPlace,
+}
+
 /// What a node made of an upgrade.
 enum Asked {
-    Taken(Response<Incoming>),
+    Taken(TcpStream, Answered),
     Refused(Response<Body>),
     /// It takes nobody right now.
     Full,
     Failed(io::Error),
 }
 
-/// Asks one node after the other, and joins the client to the first that takes it. Answers by whom it
-/// was answered, too.
+/// Asks one node after the other until one takes the client. Answers by whom it was answered, too.
 pub(super) async fn open(
     mut wanted: Wanted,
     nodes: &[Arc<Backend>],
     later: Duration,
-) -> Result<(Response<Body>, Arc<Backend>), Problem> {
+) -> Result<(Response<Body>, Arc<Backend>, Option<Opened>), Problem> {
     wanted
         .headers
         .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -127,17 +134,20 @@ pub(super) async fn open(
     for node in nodes.iter().take(TRIES) {
         let place = node.tunnels().enter(&wanted.user);
         match ask(node, &wanted).await {
-            Asked::Taken(taken) => {
+            Asked::Taken(stream, answered) => {
                 node.worked();
-                let answer = switching(&taken);
-                let on_node = hyper::upgrade::on(taken);
-                let (client, user) = (wanted.on_client, wanted.place);
-                actix_rt::spawn(join(client, on_node, place, user));
-                return Ok((answer, node.clone()));
+                let answer = switching(answered.headers);
+                let opened = Opened {
+                    node: stream,
+                    early: answered.rest,
+                    place,
+                    user: wanted.place,
+                };
+                return Ok((answer, node.clone(), Some(opened)));
             }
             Asked::Refused(answer) => {
                 node.worked();
-                return Ok((answer, node.clone()));
+                return Ok((answer, node.clone(), None));
             }
             Asked::Full => {
                 counter!("fireside_lb_fall_overs_total", "reason" => "full").increment(1);
@@ -155,38 +165,33 @@ pub(super) async fn open(
 
 async fn ask(node: &Backend, wanted: &Wanted) -> Asked {
     let connected = timeout(wanted.connect_timeout, connect(node.address())).await;
-    let stream = match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+    let mut stream = match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => stream,
         Err(error) => return Asked::Failed(error),
     };
-    let answered = async {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // It ends by itself: with the upgrade, or with the sender.
-        actix_rt::spawn(connection.with_upgrades());
-        let mut request = Request::new(Empty::<Bytes>::new());
-        *request.uri_mut() = wanted.target.parse().unwrap_or_default();
-        *request.headers_mut() = wanted.headers.clone();
-        let answer = sender.send_request(request).await?;
-        if matches!(
-            answer.status(),
-            StatusCode::SWITCHING_PROTOCOLS | StatusCode::SERVICE_UNAVAILABLE
-        ) {
-            return Ok::<_, hyper::Error>(Ok(answer));
-        }
-        let (mut head, body) = answer.into_parts();
-        let body = Limited::new(body, LONGEST_REFUSAL).collect().await;
-        let body = body.map(http_body_util::Collected::to_bytes);
-        super::headers::strip_hops(&mut head.headers);
-        let body = answer::body(body.unwrap_or_default());
-        Ok(Err(Response::from_parts(head, body)))
-    };
+    let answered = shake(&mut stream, &wanted.target, &wanted.headers);
     match timeout(wanted.upgrade_timeout, answered).await {
-        Ok(Ok(Ok(answer))) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => Asked::Full,
-        Ok(Ok(Ok(answer))) => Asked::Taken(answer),
-        Ok(Ok(Err(refused))) => Asked::Refused(refused),
-        Ok(Err(error)) => Asked::Failed(io::Error::other(error)),
+        Ok(Ok(answered)) => match answered.status {
+            StatusCode::SWITCHING_PROTOCOLS => Asked::Taken(stream, answered),
+            StatusCode::SERVICE_UNAVAILABLE => Asked::Full,
+            _ => Asked::Refused(refused(answered)),
+        },
+        Ok(Err(error)) => Asked::Failed(error),
         Err(_) => Asked::Failed(io::ErrorKind::TimedOut.into()),
     }
+}
+
+/// The node's refusal, for the client.
+fn refused(answered: Answered) -> Response<Body> {
+    let mut answer = Response::new(answer::body(answered.rest));
+    *answer.status_mut() = answered.status;
+    let headers = answer.headers_mut();
+    *headers = answered.headers;
+    super::headers::strip_hops(headers);
+    for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+    answer
 }
 
 async fn connect(address: &str) -> io::Result<TcpStream> {
@@ -209,7 +214,7 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
 }
 
 /// The node's consent, for the client.
-fn switching(taken: &Response<Incoming>) -> Response<Body> {
+fn switching(mut taken: HeaderMap) -> Response<Body> {
     let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = answer.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -219,56 +224,56 @@ fn switching(taken: &Response<Incoming>) -> Response<Body> {
         SEC_WEBSOCKET_PROTOCOL,
         SEC_WEBSOCKET_EXTENSIONS,
     ] {
-        if let Some(value) = taken.headers().get(&name) {
-            headers.insert(name, value.clone());
+        if let Some(value) = taken.remove(&name) {
+            headers.insert(name, value);
         }
     }
     answer
 }
 
-/// Takes both sockets out of HTTP and leaves them to a task of their own, which is as small as they are.
-async fn join(client: OnUpgrade, node: OnUpgrade, place: TunnelPlace, user: SocketPlace) {
-    let Ok((client, node)) = tokio::try_join!(client, node) else {
-        // One of them went away before it heard of it.
-        return;
-    };
-    let (Some((client, of_client, permit)), Some((node, of_node))) =
-        (bare_client(client), bare_node(node))
-    else {
-        tracing::error!("an upgraded socket is not the one it was");
-        return;
-    };
-    for socket in [tcp(&client), &node] {
+impl Opened {
+    /// Leaves both sockets to a task of their own, which is as small as they are. The client has said this much already.
+    pub fn join(self, client: Stream, said: Bytes, permit: Permit) {
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
-        let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
+        let _ = SockRef::from(tcp(&client)).set_tcp_keepalive(&keepalive);
+        let Self {
+            node,
+            early,
+            place,
+            user,
+        } = self;
+        let (number, tunnels) = (place.number(), place.tunnels());
+        let task = actix_rt::spawn(async move {
+            let carried = tunnel::carry(client, node, said, early).await;
+            drop((place, user, permit));
+            // What the network does is no event.
+            if let Ok(Carried { up, down }) = carried {
+                tracing::debug!(up, down, "a tunnel ended");
+            }
+        });
+        tunnels.attach(number, task.abort_handle());
     }
-    let (number, tunnels) = (place.number(), place.tunnels());
-    let task = actix_rt::spawn(async move {
-        let carried = tunnel::carry(client, node, of_client, of_node).await;
-        drop((place, user, permit));
-        // What the network does is no event.
-        if let Ok(Carried { up, down }) = carried {
-            tracing::debug!(up, down, "a tunnel ended");
+
+    /// The same when the client's socket is out of HTTP.
+    pub(super) async fn join_later(self, client: OnUpgrade) {
+        let Ok(client) = client.await else {
+            // It went away before it heard of it.
+            return;
+        };
+        if let Some((client, said, permit)) = bare_client(client) {
+            self.join(client, said, permit);
+        } else {
+            tracing::error!("an upgraded socket is not the one it was");
         }
-    });
-    tunnels.attach(number, task.abort_handle());
+    }
 }
 
-fn bare_client(upgraded: Upgraded) -> Option<(Stream, Bytes, shared::listener::Permit)> {
+fn bare_client(upgraded: Upgraded) -> Option<(Stream, Bytes, Permit)> {
     let parts = upgraded.downcast::<TokioIo<Sentry>>().ok()?;
     let (stream, permit, unread) = parts.io.into_inner().into_parts();
     let mut early = parts.read_buf.to_vec();
     early.extend_from_slice(&unread);
     Some((stream, Bytes::from(early), permit))
-}
-
-fn bare_node(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    // A copy: the buffer it stands in has room for many kilobytes that would live as long.
-    Some((
-        parts.io.into_inner(),
-        Bytes::copy_from_slice(&parts.read_buf),
-    ))
 }
 
 fn tcp(stream: &Stream) -> &TcpStream {
