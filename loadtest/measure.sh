@@ -38,11 +38,12 @@ declare -A ABOUT=(
   [instructions]="instructions of a delivery, a start, commands and a heartbeat, under callgrind (not among the default parts)"
   [pinning]="workers on CPUs of their own beside workers that roam, in turns (not among the default parts)"
   [versus]="two builds in turns, SERVER and OTHER (not among the default parts)"
+  [deploy]="a rolling deploy, and a node killed with 5,000 people on it (not among the default parts)"
   [nodes]="two nodes beside one, and a node that was killed (not among the default parts)"
 )
 
 if [ "${1:-}" = list ] || [ "${1:-}" = --help ]; then
-  for part in "${PARTS[@]}" instructions pinning versus door nodes; do printf '%-12s %s\n' "$part" "${ABOUT[$part]}"; done
+  for part in "${PARTS[@]}" instructions pinning versus door deploy nodes; do printf '%-12s %s\n' "$part" "${ABOUT[$part]}"; done
   exit 0
 fi
 
@@ -117,6 +118,13 @@ part_door() {
   cargo build --release --locked --workspace --bins
   ON=(--server-cpu "${SERVER_CPU:-0}" --load-cpu "${LOAD_CPU:-1}")
   one compared/door door --runs "$RUNS"
+}
+# On all CPUs: what people feel, not what it costs. FIRESIDE_STAND_IN as for the part nodes.
+part_deploy() {
+  cargo build --release --locked --workspace --bins
+  ON=()
+  one compared/deploy deploy --runs "$RUNS"
+  one compared/loss deploy --runs "$FEW" --kill --people 15000 --pace-ms "${PACE_MS:-60000}"
 }
 part_handshakes() { one handshakes handshakes --runs "$FEW"; }
 

@@ -9,8 +9,8 @@ use loadtest::{
     bench::Bench,
     check, drive, graph, record,
     scenario::{
-        Channel, Comeback, Door, Fanout, Flood, Handshakes, Hot, Idle, Instructions, Latency,
-        Mixed, Presence, Scenario, Send, Stalled, Storm, serve_echo, serve_floor,
+        Channel, Comeback, Deploy, Door, Fanout, Flood, Handshakes, Hot, Idle, Instructions,
+        Latency, Mixed, Presence, Scenario, Send, Stalled, Storm, serve_echo, serve_floor,
     },
 };
 
@@ -144,6 +144,11 @@ enum Task {
         #[command(flatten)]
         scenario: Mixed,
     },
+    /// Deploy nodes one after the other behind a balancer, or kill one: how long people are interrupted
+    ///
+    /// It starts store-api, nodes, a balancer, Redis and the MongoDB stand-in. A run fails when a drain is cut, when anybody does not
+    /// come back, and when the checker finds anything lost, doubled or out of order.
+    Deploy(Deploy),
     /// Measure doors: chat-lb, HAProxy and nginx before the same back end, and none
     ///
     /// In turns, each with one thread that serves. A run fails when a socket hears anything but what it said.
@@ -234,6 +239,10 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Mixed { bench, scenario } => measure("mixed", &bench, scenario),
         Task::Instructions(instructions) => {
             instructions.run()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Deploy(deploy) => {
+            deploy.run()?;
             Ok(ExitCode::SUCCESS)
         }
         Task::Door(door) => {

@@ -4,6 +4,7 @@
 mod channel;
 mod comeback;
 mod commit;
+mod deploy;
 mod door;
 mod fanout;
 mod flood;
@@ -32,6 +33,7 @@ use shared::protocol::codec::Encoding;
 
 pub use channel::Channel;
 pub use comeback::Comeback;
+pub use deploy::Deploy;
 pub use door::{Door, serve_echo};
 pub use fanout::Fanout;
 pub use flood::Flood;

@@ -8,6 +8,7 @@ mod world;
 
 pub use affinity::{pin, pinned, roam};
 pub use machine::Machine;
+pub(crate) use server::LIMITS_OFF;
 pub use server::{Access, Launch, Server};
 pub use usage::{Cpu, Process, Processes};
 pub use world::{Friends, World};

@@ -33,7 +33,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(30);
 const UNLIMITED: &str = "1000000/s";
 /// Limits that protect a server from single users or addresses would measure themselves: here one
 /// address has all the users.
-const SETTINGS: &[(&str, &str)] = &[
+pub(crate) const LIMITS_OFF: &[(&str, &str)] = &[
     ("FIRESIDE_LOG", "warn"),
     ("FIRESIDE_MAX_CONNECTIONS_PER_ADDRESS", "0"),
     ("FIRESIDE_UPGRADES_PER_ADDRESS", UNLIMITED),
@@ -156,7 +156,7 @@ impl Launch {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("FIRESIDE_JWT_SECRET", JWT_SECRET)
             .env("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN)
-            .envs(SETTINGS.iter().copied())
+            .envs(LIMITS_OFF.iter().copied())
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -207,7 +207,7 @@ impl Server {
             let only = "--under is for a single server";
             return Err(Fault::Target(only.into()));
         }
-        let limits = SETTINGS.iter().copied();
+        let limits = LIMITS_OFF.iter().copied();
         let limits = limits.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let plan = ClusterPlan {
             nodes,

@@ -1,0 +1,304 @@
+//! Nodes behind a balancer, and people who talk in rooms and come back whenever their socket is closed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use reqwest::Method;
+use serde_json::json;
+use shared::id::RoomId;
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use super::{Deploy, fault};
+use crate::{
+    Connector, Device, Line, Recorder,
+    cluster::{Cluster, ClusterPlan, Program},
+    drive::read_logs,
+    measure::Progress,
+    swarm::Fault,
+    target::{Access, LIMITS_OFF},
+};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_mins(3);
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(20);
+/// When nobody was moved for so long, everybody is where they belong.
+const AT_REST: Duration = Duration::from_secs(2);
+/// How many sends of one may be under way.
+const WINDOW: usize = 4;
+
+/// Nodes, a balancer, and people.
+pub(super) struct Street {
+    cluster: Cluster,
+    door: Program,
+    recorder: Recorder,
+    crowd: Arc<Crowd>,
+    living: JoinSet<Result<Device, Fault>>,
+    people: usize,
+    at_once: usize,
+    /// With somebody who may read it.
+    rooms: Vec<(String, RoomId)>,
+}
+
+/// What everybody who lives here shares.
+#[derive(Default)]
+struct Crowd {
+    on_line: AtomicUsize,
+    acked: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Street {
+    /// Everything started, and everybody on line.
+    pub(super) async fn settle(plan: &Deploy, progress: &Progress) -> Result<Self, Fault> {
+        let settings = LIMITS_OFF
+            .iter()
+            .map(|&(n, v)| (n.to_owned(), v.to_owned()));
+        // Who joins has their share at once: where it rises slowly people are moved for as long.
+        let at_once = [("FIRESIDE_SLOW_START".to_owned(), "0s".to_owned())];
+        let cluster = ClusterPlan {
+            nodes: plan.nodes,
+            settings: settings.chain(at_once).chain(plan.settings()?).collect(),
+            programs: plan.programs.clone(),
+            links: false,
+            ..ClusterPlan::default()
+        };
+        let cluster = Cluster::start(&cluster).await.map_err(fault)?;
+        let mut door = cluster.balancer().map_err(fault)?;
+        door.start().await.map_err(fault)?;
+        let mut street = Self {
+            cluster,
+            door,
+            recorder: Recorder::in_memory(),
+            crowd: Arc::default(),
+            living: JoinSet::new(),
+            people: plan.people,
+            at_once: plan.at_once.max(1),
+            rooms: Vec::new(),
+        };
+        street.until_fit(plan.nodes).await?;
+        street.move_in(plan, progress).await?;
+        Ok(street)
+    }
+
+    async fn move_in(&mut self, plan: &Deploy, progress: &Progress) -> Result<(), Fault> {
+        let access = Access::new(Cluster::jwt_secret(), Cluster::service_token())?;
+        let users: Vec<String> = (0..plan.people).map(|n| format!("load-{n}")).collect();
+        let tokens = access.tokens(&users)?;
+        let entrance = Arc::new(Semaphore::new(self.at_once));
+        let neighbours = plan.members.max(1);
+        let rooms = users.chunks(neighbours).zip(tokens.chunks(neighbours));
+        for (n, (members, tokens)) in rooms.enumerate() {
+            let body = json!({"kind": "group", "name": format!("room {n}"), "members": members});
+            let service = Some(access.service());
+            let rest = self.cluster.rest();
+            let made = rest.ok(Method::POST, "/v1/server/rooms", Some(&body), service);
+            let made = made.await.map_err(fault)?;
+            let id = made["room"]["id"].as_str().unwrap_or_default();
+            let room = RoomId::parse(id).map_err(fault)?;
+            for (m, token) in tokens.iter().enumerate() {
+                let name = format!("{}", n * neighbours + m);
+                let connector = Connector::new(self.door.address()).token(token);
+                let resident = Resident {
+                    device: Device::new(&name, connector, self.recorder.clone()),
+                    room: room.clone(),
+                    pace: plan.pace(),
+                    crowd: self.crowd.clone(),
+                };
+                self.living.spawn(resident.live(entrance.clone()));
+            }
+            self.rooms.push((tokens[0].clone(), room));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while self.on_line() < self.people {
+            progress.count("people", self.on_line(), self.people);
+            self.wait(deadline, "everybody to come in").await?;
+        }
+        Ok(())
+    }
+
+    fn on_line(&self) -> usize {
+        self.crowd.on_line.load(Relaxed)
+    }
+
+    /// Until everybody is on line and has said something more, on average.
+    pub(super) async fn talk(&mut self) -> Result<(), Fault> {
+        let acked = |street: &Self| street.crowd.acked.load(Relaxed);
+        let (before, deadline) = (acked(self), Instant::now() + PATIENCE);
+        while self.on_line() < self.people || acked(self) < before + self.people {
+            self.wait(deadline, "everybody to be served").await?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, the next one in its place, and everybody where they belong.
+    pub(super) async fn deploy(&mut self, node: usize) -> Result<(), Fault> {
+        let program = &mut self.cluster.node_mut(node).program;
+        let ended = program.terminate().await.map_err(fault)?;
+        if !ended.success() {
+            return Err(fault(
+                program.process().failure(&format!("ended with {ended}")),
+            ));
+        }
+        program.start().await.map_err(fault)?;
+        self.until_fit(self.cluster.nodes().len()).await?;
+        let moved = || self.door.metric("fireside_lb_relocations_total");
+        let mut before = moved().await;
+        loop {
+            sleep(AT_REST).await;
+            let now = moved().await;
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while self.on_line() < self.people {
+            self.wait(deadline, "everybody to be back").await?;
+        }
+        Ok(())
+    }
+
+    /// kill -9, and everybody on line again.
+    pub(super) async fn kill(&mut self, node: usize) -> Result<(), Fault> {
+        let program = &mut self.cluster.node_mut(node).program;
+        program.process_mut().kill().map_err(fault)?;
+        self.until_fit(self.cluster.nodes().len() - 1).await?;
+        let deadline = Instant::now() + PATIENCE;
+        while self.on_line() < self.people {
+            self.wait(deadline, "everybody to be back").await?;
+        }
+        Ok(())
+    }
+
+    /// Everybody stops, has their answers, has seen all there is, and every log is read: the record.
+    pub(super) async fn end(mut self) -> Result<Vec<Line>, Fault> {
+        self.crowd.stop.store(true, Relaxed);
+        let mut devices = Vec::new();
+        while let Some(device) = self.living.join_next().await {
+            devices.push(device.map_err(fault)??);
+        }
+        // When nobody says anything any more.
+        let entrance = Arc::new(Semaphore::new(self.at_once));
+        let mut looking = JoinSet::new();
+        for mut device in devices {
+            let entrance = entrance.clone();
+            looking.spawn(async move {
+                let _permit = entrance.acquire_owned().await.map_err(fault)?;
+                let deadline = Instant::now() + PATIENCE;
+                // Somebody may still be moved.
+                while let Err(error) = device.catch_up().await {
+                    if Instant::now() > deadline {
+                        return Err(fault(error));
+                    }
+                    device.drop_socket();
+                }
+                Ok::<Device, Fault>(device)
+            });
+        }
+        while let Some(looked) = looking.join_next().await {
+            looked.map_err(fault)??;
+        }
+        for (n, (token, room)) in self.rooms.iter().enumerate() {
+            let connector = Connector::new(self.door.address()).token(token);
+            let name = format!("reader {n}");
+            let mut reader = Device::new(&name, connector, Recorder::in_memory());
+            reader.reconnect(PATIENCE).await.map_err(fault)?;
+            let read = read_logs(&mut reader, std::slice::from_ref(room), &self.recorder);
+            read.await.map_err(fault)?;
+        }
+        self.recorder.lines().map_err(fault)
+    }
+
+    /// Waits until the balancer has just so many nodes that are fit.
+    async fn until_fit(&mut self, nodes: usize) -> Result<(), Fault> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let live = self.door.live().await.unwrap_or_default();
+            let fit = live["nodes"].as_array().map_or(0, |nodes| {
+                nodes.iter().filter(|node| node["state"] == "fit").count()
+            });
+            if fit == nodes {
+                return Ok(());
+            }
+            self.wait(deadline, "nodes that are fit").await?;
+        }
+    }
+
+    /// A moment; a fault when it was the last, or somebody has given up.
+    async fn wait(&mut self, deadline: Instant, what: &str) -> Result<(), Fault> {
+        if let Some(ended) = self.living.try_join_next() {
+            ended.map_err(fault)??;
+        }
+        if Instant::now() > deadline {
+            let (on_line, people) = (self.on_line(), self.people);
+            let what = format!("waited {PATIENCE:?} for {what}; {on_line} of {people} are on line");
+            return Err(Fault::Target(what));
+        }
+        sleep(LOOK).await;
+        Ok(())
+    }
+}
+
+/// Somebody who talks.
+struct Resident {
+    device: Device,
+    room: RoomId,
+    pace: Duration,
+    crowd: Arc<Crowd>,
+}
+
+impl Resident {
+    async fn live(mut self, entrance: Arc<Semaphore>) -> Result<Device, Fault> {
+        let permit = entrance.acquire_owned().await.map_err(fault)?;
+        self.come_in().await?;
+        drop(permit);
+        let mut said = 0;
+        let mut next = self.pause();
+        while !self.crowd.stop.load(Relaxed) {
+            if !self.device.on_line() {
+                self.crowd.on_line.fetch_sub(1, Relaxed);
+                self.come_in().await?;
+            }
+            if Instant::now() >= next && self.device.unanswered() < WINDOW {
+                let text = format!("{} says {said}", self.device.name());
+                // What the socket did not survive is said again on the next one.
+                let _ = self.device.send(&self.room, &text).await;
+                said += 1;
+                next = self.pause();
+            }
+            let acked = self.device.acked();
+            // Looks up now and then, whether it is over.
+            let soon = Instant::now() + Duration::from_secs(1);
+            let full = self.device.unanswered() >= WINDOW;
+            let until = if full { soon } else { next.min(soon) };
+            if self.device.on_line() && self.device.step(until).await.is_err() {
+                self.device.drop_socket();
+            }
+            self.crowd
+                .acked
+                .fetch_add(self.device.acked() - acked, Relaxed);
+        }
+        self.device.settle(PATIENCE).await.map_err(fault)?;
+        Ok(self.device)
+    }
+
+    async fn come_in(&mut self) -> Result<(), Fault> {
+        self.device.reconnect(PATIENCE).await.map_err(fault)?;
+        self.crowd.on_line.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn pause(&self) -> Instant {
+        Instant::now() + self.pace.mul_f64(rand::random_range(0.5..1.5))
+    }
+}
