@@ -113,14 +113,15 @@ fn invent(dice: &mut Dice, now: Timestamp) -> GameText {
     }
     let (scene, twist) = (*dice.pick(SCENES), *dice.pick(TWISTS));
     let article = if category.starts_with(['a', 'e', 'i', 'o', 'u']) {
-        "An"
+        ["An", "an"]
     } else {
-        "A"
+        ["A", "a"]
     };
-    let summary = format!("{article} {category} game {scene}, where {twist}.");
+    let summary = format!("{} {category} game {scene}, where {twist}.", article[0]);
     let description = format!(
-        "{title} is a {category} game {scene}.\n\nNothing here is what it seems: {twist}. \
-         Play it for an evening or for a year; it remembers what you did."
+        "{title} is {} {category} game {scene}.\n\nNothing here is what it seems: {twist}. \
+         Play it for an evening or for a year; it remembers what you did.",
+        article[1]
     );
     let prices = prices(dice);
     let today = now.as_millis() / DAY * DAY;
