@@ -39,5 +39,5 @@ pub mod target;
 
 pub use check::{Verdict, Violation, check};
 pub use client::{ConnectError, Connector, Seen, WireError, WsClient};
-pub use device::Device;
+pub use device::{Device, DeviceError};
 pub use record::{Line, Recorder};

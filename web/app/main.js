@@ -11,6 +11,7 @@ import { Session } from './model/session.js';
 import { Api } from './net/api.js';
 import { Auth } from './net/auth.js';
 import { titleNotices } from './title.js';
+import { closeDialogs } from './views/dialog.js';
 import { shell } from './views/shell.js';
 import { signInView } from './views/signin.js';
 import { toasts } from './views/toast.js';
@@ -26,6 +27,7 @@ let leave;
 function showDoor(notice) {
   leave?.();
   leave = undefined;
+  closeDialogs();
   if (location.hash) history.replaceState(null, '', location.pathname);
   if (root) fill(root, signInView(auth, notice, () => void showShell()));
 }
@@ -45,9 +47,11 @@ async function showShell() {
       if (state.reason !== 'unauthenticated' && state.reason !== 'revoked') return;
       // What this tab does to the account is settled below, and what another did, it has stored.
       if (auth.changing) return;
-      if (auth.renewedElsewhere) return location.reload();
-      auth.clear();
-      showDoor('Your session has ended. Please sign in again.');
+      void auth.undisturbed().then(() => {
+        if (auth.renewedElsewhere) return location.reload();
+        auth.clear();
+        showDoor('Your session has ended. Please sign in again.');
+      });
     }),
   ];
   const signOut = async () => {

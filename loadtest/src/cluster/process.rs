@@ -5,6 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -21,6 +22,8 @@ use crate::target::Process;
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How often it is asked.
 const ASKED_EVERY: Duration = Duration::from_millis(10);
+/// How long it may take until a process stands still.
+const STOPS_WITHIN: Duration = Duration::from_secs(10);
 /// How much of a log a failure shows.
 const TAIL: usize = 2_000;
 
@@ -189,9 +192,18 @@ impl ServerProcess {
         self.signal(Signal::SIGHUP)
     }
 
-    /// SIGSTOP: its connections stay, and nothing answers.
+    /// SIGSTOP: its connections stay, and nothing answers any more when this returns.
     pub fn pause(&self) -> Result<(), Failure> {
-        self.signal(Signal::SIGSTOP)
+        self.signal(Signal::SIGSTOP)?;
+        let since = Instant::now();
+        // The signal is sent; on a busy machine a thread may go on for a while until it is taken.
+        while !self.pid().is_some_and(is_stopped) {
+            if since.elapsed() > STOPS_WITHIN {
+                return Err(self.failure("did not stand still"));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// SIGCONT.
@@ -266,7 +278,7 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.stop();
-        if std::thread::panicking() {
+        if thread::panicking() {
             eprintln!("-- log of {}:\n{}", self.name, self.tail());
         }
     }
@@ -284,6 +296,21 @@ pub(crate) fn find(program: &str, install: &'static str) -> Result<PathBuf, Fail
             program: program.to_owned(),
             install,
         })
+}
+
+/// Whether no thread of a process runs: each is stopped or ends.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        // One that is gone by now has no state.
+        state.is_none_or(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+    })
 }
 
 fn end(child: &mut Child) {
@@ -320,7 +347,7 @@ mod tests {
         let process = sleeper();
         let pid = process.pid().unwrap();
         process.pause().unwrap();
-        until(|| state(pid) == Some('T')).await;
+        assert_eq!(state(pid), Some('T'));
         process.resume().unwrap();
         until(|| state(pid) == Some('S')).await;
         process.pause().unwrap();

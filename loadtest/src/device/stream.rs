@@ -39,7 +39,11 @@ impl Device {
         for friend in started.friends {
             self.show(friend.id, friend.presence);
         }
-        for view in &started.rooms {
+        // One it left with a socket that broke before it heard of it.
+        let rooms = &started.rooms;
+        self.rooms
+            .retain(|room, _| rooms.iter().any(|view| view.id == *room));
+        for view in rooms {
             self.place(view);
         }
         Ok(())

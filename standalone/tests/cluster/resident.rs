@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use loadtest::{Connector, Device, Recorder};
+use loadtest::{Connector, Device, DeviceError, Recorder};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use shared::{id::RoomId, protocol::codec::Encoding};
 use tokio::time::{Instant, timeout};
@@ -19,6 +19,8 @@ const PACE: Duration = Duration::from_millis(300);
 const WINDOW: usize = 6;
 /// How long everything may take to be as it should at the end.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long one node is asked.
+const STEP: Duration = Duration::from_secs(5);
 
 /// A device and how it lives.
 pub(crate) struct Resident {
@@ -105,22 +107,30 @@ impl Resident {
         self
     }
 
-    /// Waits until all it said is answered and it has seen all there is.
+    /// Waits until all it said is answered.
+    pub(crate) async fn be_answered(&mut self) {
+        self.until(async |device| device.settle(STEP).await).await;
+    }
+
+    /// Waits until it has seen all there is; nobody may say anything any more.
     pub(crate) async fn settle(&mut self) {
+        self.until(async |device| device.catch_up().await).await;
+    }
+
+    async fn until(&mut self, done: impl AsyncFn(&mut Device) -> Result<(), DeviceError>) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if !self.device.on_line() {
                 self.come_in().await;
             }
-            let step = Duration::from_secs(5);
-            let settled = self.device.settle(step).await.is_ok();
-            if settled && self.device.catch_up().await.is_ok() {
+            let Err(error) = done(&mut self.device).await else {
                 return;
-            }
+            };
             assert!(
                 Instant::now() < deadline,
-                "{} has {} sends without an answer",
+                "{} at node {}: {error}; {} sends without an answer",
                 self.device.name(),
+                self.at,
                 self.device.unanswered()
             );
             // A node that does not answer is left.

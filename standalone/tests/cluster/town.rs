@@ -136,6 +136,10 @@ impl Town {
             residents.push(resident.unwrap());
         }
         residents.sort_by(|a, b| a.device.name().cmp(b.device.name()));
+        // What is said last is appended when its sender is answered: nobody has seen all before.
+        for resident in &mut residents {
+            resident.be_answered().await;
+        }
         for resident in &mut residents {
             resident.settle().await;
         }

@@ -252,6 +252,9 @@ impl Street {
             residents.push(resident.unwrap());
         }
         for resident in &mut residents {
+            resident.be_answered().await;
+        }
+        for resident in &mut residents {
             resident.settle().await;
         }
         for (n, resident) in residents.iter().enumerate() {

@@ -108,11 +108,16 @@ export class Auth {
     const token = await this.token({ refresh: false });
     this.changing = true;
     try {
-      settle(await request(token));
+      await alone(async () => settle(await request(token)));
       this.onOwnChange();
     } finally {
       this.changing = false;
     }
+  }
+
+  /** Waits until no tab is about to store other tokens: a socket may end before who ended it has its answer. */
+  async undisturbed() {
+    await alone(async () => undefined);
   }
 
   /** Whether another tab has got a token since this one used its own. */
@@ -179,9 +184,19 @@ export class Auth {
         throw error;
       }
     };
-    // Web Locks exist in secure contexts only; without them there is at least one exchange a tab.
-    return navigator.locks ? navigator.locks.request('fireside.refresh', run) : run();
+    return alone(run);
   }
+}
+
+/**
+ * Does what changes the stored tokens while no other tab does. Web Locks exist in secure contexts only; without
+ * them there is at least one exchange a tab.
+ * @template T
+ * @param {() => Promise<T>} run
+ * @returns {Promise<T>}
+ */
+async function alone(run) {
+  return navigator.locks ? navigator.locks.request('fireside.refresh', run) : run();
 }
 
 /**

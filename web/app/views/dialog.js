@@ -45,6 +45,15 @@ export function openDialog(title, body, how = {}) {
   return { dialog, close };
 }
 
+/** Closes whatever is open: what it is about is over. */
+export function closeDialogs() {
+  for (const dialog of document.querySelectorAll('dialog')) {
+    dialog.close();
+    // The event comes a moment later; until then a label in it could be taken for one of the page.
+    dialog.remove();
+  }
+}
+
 /**
  * A dialog with a form: submits once, shows what went wrong, closes when it went well.
  * @param {string} title
