@@ -188,8 +188,9 @@ impl Client {
     }
 
     fn event(&mut self, name: &str, room: &RoomId, entry: &Entry, verdict: &mut Verdict) {
-        let Some(place) = self.rooms.get_mut(room) else {
-            // The join entry may come before `room.added` says where the room stands.
+        let Some(place) = self.rooms.get_mut(room).filter(|place| place.member) else {
+            // The join entry may come before `room.added` says where the room stands; and a snapshot without a
+            // room that was just left may be followed by what was said there until then.
             return;
         };
         if !place.delivered.insert(entry.seq) {

@@ -201,7 +201,7 @@ impl ServerProcess {
             if since.elapsed() > STOPS_WITHIN {
                 return Err(self.failure("did not stand still"));
             }
-            thread::sleep(Duration::from_millis(1));
+            thread::yield_now();
         }
         Ok(())
     }
