@@ -132,6 +132,7 @@ impl Outbox {
     }
 
     /// Queues an event of the replayable stream.
+    #[inline]
     pub fn push_event(&mut self, s: u64, event: &SharedEvent) -> Result<(), Full> {
         self.push(self.event(Some(s), event))
     }
@@ -219,22 +220,30 @@ impl Outbox {
 
     /// What to write next: frames whatever waits, up to [`MAX_SLICES`] and the bound of a frame,
     /// and fills `slices` with it; with none when nothing waits.
+    #[inline]
     pub fn fill<'a>(&'a mut self, slices: &mut Slices<'a>) {
         if self.items.is_empty() {
             self.take_states();
         }
-        match &mut self.items[self.gone..] {
+        let alone = match &*self.items {
             // What most sockets get at a time: one object that is a frame.
-            [item] if self.framed == 0 && item.kind != Kind::Control && !item.is_compressed() => {
-                let payload = item.len();
-                self.bytes += item.open_frame(opcode(self.agreed.encoding), payload);
-                self.framed = 1;
-            }
-            _ => {
-                while self.framed < self.waiting().len().min(MAX_SLICES / 2) {
-                    self.frame();
-                }
-            }
+            [item] => self.framed == 0 && item.kind != Kind::Control && !item.is_compressed(),
+            _ => false,
+        };
+        if !alone {
+            return self.fill_from_many(slices);
+        }
+        let item = &mut self.items[0];
+        let payload = item.len();
+        self.bytes += item.open_frame(opcode(self.agreed.encoding), payload);
+        self.framed = 1;
+        slices.push(IoSlice::new(item.head()));
+        slices.push(IoSlice::new(&item.body));
+    }
+
+    fn fill_from_many<'a>(&'a mut self, slices: &mut Slices<'a>) {
+        while self.framed < self.waiting().len().min(MAX_SLICES / 2) {
+            self.frame();
         }
         let mut written = self.written;
         for item in self.waiting().iter().take(MAX_SLICES / 2) {
@@ -250,7 +259,8 @@ impl Outbox {
     }
 
     /// `n` bytes of what [`Outbox::fill`] gave were written.
-    pub fn consume(&mut self, mut n: usize) {
+    #[inline]
+    pub fn consume(&mut self, n: usize) {
         self.bytes -= n;
         if self.bytes == 0 {
             // All of it, as nearly always.
@@ -258,8 +268,12 @@ impl Outbox {
             self.framed = 0;
             self.written = 0;
             self.clear();
-            return;
+        } else {
+            self.consume_some(n);
         }
+    }
+
+    fn consume_some(&mut self, mut n: usize) {
         while n > 0 {
             let Some(first) = self.waiting().first() else {
                 break;
@@ -284,6 +298,7 @@ impl Outbox {
     }
 
     /// Nothing waits in the reliable lane any more.
+    #[inline]
     fn clear(&mut self) {
         self.spared = (0, 0);
         self.gone = 0;
@@ -296,6 +311,8 @@ impl Outbox {
     }
 
     /// An event, in the form this socket takes it.
+    // It, and what it calls, stands in every delivery: as a call, the item would be copied twice.
+    #[inline]
     fn event(&self, s: Option<u64>, event: &SharedEvent) -> Item {
         let Agreed { encoding, deflate } = self.agreed;
         let prefix = Prefix::new(encoding, s);
@@ -311,6 +328,7 @@ impl Outbox {
         &self.items[self.gone..]
     }
 
+    #[inline]
     fn push(&mut self, item: Item) -> Result<(), Full> {
         let bytes = self.spared.0 + self.answers.bytes;
         let bytes = self.bytes.saturating_sub(bytes);
@@ -323,6 +341,7 @@ impl Outbox {
         Ok(())
     }
 
+    #[inline]
     fn add(&mut self, item: Item) {
         self.bytes += item.len();
         self.items.push(item);

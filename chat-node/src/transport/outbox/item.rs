@@ -34,6 +34,7 @@ const HEAD: usize = HEADER + Prefix::MAX;
 
 impl Item {
     /// An event of which each recipient has a prefix of its own.
+    #[inline]
     pub(super) fn event(prefix: &Prefix, body: Bytes) -> Self {
         let (bytes, start) = prefix.padded();
         let mut item = Self::whole(body, Kind::Object);
@@ -43,6 +44,7 @@ impl Item {
     }
 
     /// Something that is the body alone.
+    #[inline]
     pub(super) fn whole(body: Bytes, kind: Kind) -> Self {
         Self {
             head: [0; HEAD],
@@ -101,6 +103,7 @@ impl Item {
     }
 
     /// Puts the header of a final, unmasked data frame before it (RFC 6455, 5.2).
+    #[inline]
     pub(super) fn open_frame(&mut self, opcode: u8, payload: usize) -> usize {
         self.opens = true;
         let before = self.start;

@@ -95,6 +95,7 @@ impl Prefix {
     pub const MAX: usize = 28;
 
     /// For an event of the replayable stream (`s`), or an ephemeral one (`None`).
+    #[inline]
     pub fn new(encoding: Encoding, s: Option<u64>) -> Self {
         let mut prefix = Self {
             bytes: [0; Self::MAX],
