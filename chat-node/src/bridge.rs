@@ -13,6 +13,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use bytes::Bytes;
 use shared::{
     id::{NodeId, RoomId, Timestamp, UserId},
     telemetry::Metric,
@@ -116,19 +117,24 @@ impl Bridge {
         if self.bus.alone() {
             return;
         }
-        let payload = match message.encode() {
-            Ok(payload) => payload,
-            Err(error) => {
-                tracing::error!(%error, "a message for the bus cannot be encoded");
-                return;
-            }
+        if let Some(payload) = encoded(message) {
+            count(&self.bus.publish(topic, payload));
+        }
+    }
+
+    /// As [`Bridge::publish`], and waits to learn whether another node heard it: `false` when none did, for
+    /// certain. Only if this node hears the topic itself.
+    pub async fn publish_heard(&self, topic: Topic, message: &BusMessage) -> bool {
+        if self.bus.alone() {
+            return false;
+        }
+        let Some(payload) = encoded(message) else {
+            return true;
         };
-        let outcome = match self.bus.publish(topic, payload) {
-            Ok(()) => "ok",
-            Err(BusError::Full) => "full",
-            Err(BusError::Unavailable(_) | BusError::Partly { .. }) => "unavailable",
-        };
-        metrics::counter!("fireside_bus_published_total", "outcome" => outcome).increment(1);
+        let published = self.bus.publish_counted(topic, payload).await;
+        count(&published);
+        // One of them is this node.
+        !matches!(published, Ok(Some(0 | 1)))
     }
 
     /// The link broke, or stands again.
@@ -187,6 +193,22 @@ impl Bridge {
             () = stop.cancelled() => {}
         }
     }
+}
+
+fn encoded(message: &BusMessage) -> Option<Bytes> {
+    let payload = message.encode();
+    payload
+        .inspect_err(|error| tracing::error!(%error, "a message for the bus cannot be encoded"))
+        .ok()
+}
+
+fn count<T>(published: &Result<T, BusError>) {
+    let outcome = match published {
+        Ok(_) => "ok",
+        Err(BusError::Full) => "full",
+        Err(BusError::Unavailable(_) | BusError::Partly { .. }) => "unavailable",
+    };
+    metrics::counter!("fireside_bus_published_total", "outcome" => outcome).increment(1);
 }
 
 /// The metrics of the bus and the bridge.

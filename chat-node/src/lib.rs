@@ -23,6 +23,7 @@ pub mod overload;
 pub mod presence;
 pub mod rest;
 pub mod room;
+mod rounds;
 #[cfg(test)]
 mod schedule;
 pub mod server;

@@ -9,53 +9,9 @@ use chat_node::{
 };
 use shared::{auth::Revocation, events::StoreEvent, id::UserId};
 use store_api::{DeliveryError, EventSink, FriendGraph, Store, StoreError};
-use tokio::sync::{mpsc, oneshot};
-
-/// The most friend graphs read at once.
-const GRAPHS_AT_ONCE: usize = 64;
 
 /// The store as chat-node's friends port.
-///
-/// Whoever asks for a graph while others are read waits, and is read with all who wait then: when
-/// thousands of sessions start at once, that is one question in place of many.
-pub(crate) struct StoreFriends {
-    store: Store,
-    asks: mpsc::Sender<Ask>,
-}
-
-struct Ask {
-    user: UserId,
-    answer: oneshot::Sender<Result<Graph, FriendsError>>,
-}
-
-impl StoreFriends {
-    /// Begins to answer, on the runtime this is called on.
-    pub(crate) fn new(store: Store) -> Self {
-        let (asks, asked) = mpsc::channel(GRAPHS_AT_ONCE);
-        tokio::spawn(read_graphs(store.clone(), asked));
-        Self { store, asks }
-    }
-}
-
-async fn read_graphs(store: Store, mut asked: mpsc::Receiver<Ask>) {
-    let mut asks = Vec::with_capacity(GRAPHS_AT_ONCE);
-    while asked.recv_many(&mut asks, GRAPHS_AT_ONCE).await > 0 {
-        let users: Vec<UserId> = asks.iter().map(|ask| ask.user.clone()).collect();
-        match store.friend_graphs(&users).await {
-            Ok(graphs) => {
-                for (ask, graph) in asks.drain(..).zip(graphs) {
-                    // Whoever asked may have gone.
-                    let _ = ask.answer.send(Ok(as_the_node_has_it(graph)));
-                }
-            }
-            Err(error) => {
-                for ask in asks.drain(..) {
-                    let _ = ask.answer.send(Err(unavailable(&error)));
-                }
-            }
-        }
-    }
-}
+pub(crate) struct StoreFriends(pub(crate) Store);
 
 fn as_the_node_has_it(graph: FriendGraph) -> Graph {
     Graph {
@@ -71,24 +27,19 @@ fn unavailable(error: &StoreError) -> FriendsError {
 
 #[async_trait]
 impl Friends for StoreFriends {
-    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
-        let gone = || FriendsError::Unavailable("the store has ended".into());
-        let (answer, answered) = oneshot::channel();
-        let user = user.clone();
-        self.asks
-            .send(Ask { user, answer })
-            .await
-            .map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+    async fn graphs(&self, users: &[UserId]) -> Result<Vec<Graph>, FriendsError> {
+        let graphs = self.0.friend_graphs(users).await;
+        let graphs = graphs.map_err(|error| unavailable(&error))?;
+        Ok(graphs.into_iter().map(as_the_node_has_it).collect())
     }
 
     async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError> {
-        let names = self.store.names(users).await.map_err(|e| unavailable(&e))?;
+        let names = self.0.names(users).await.map_err(|e| unavailable(&e))?;
         Ok(names.into_iter().collect())
     }
 
     async fn revocations(&self) -> Result<Vec<Revocation>, FriendsError> {
-        self.store
+        self.0
             .active_revocations()
             .await
             .map_err(|e| unavailable(&e))

@@ -26,7 +26,7 @@ pub(crate) async fn run(
     let node = Node::start(NodeParts {
         settings: settings.node.clone(),
         storage: Storage::Embedded(server.data_dir.clone()),
-        friends: Arc::new(StoreFriends::new(store.clone())),
+        friends: Arc::new(StoreFriends(store.clone())),
         auth: chat_node::auth(&key, issuer),
         lifecycle: program.lifecycle().clone(),
     })

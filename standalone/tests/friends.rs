@@ -11,8 +11,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use actix_web::{App, HttpServer, middleware::from_fn, rt::System, web};
 use adapters::StoreFriends;
-use chat_node::friends::{ById, Friends, Graph, HttpFriends, Revocation};
-use futures_util::future::join_all;
+use chat_node::friends::{ById, Friends, GRAPHS_AT_ONCE, Graph, HttpFriends, Revocation};
 use shared::{
     auth::{SigningKey, TokenIssuer, TokenVerifier},
     id::UserId,
@@ -102,7 +101,7 @@ impl Fixture {
 async fn conforms(fixture: &Fixture, port: &dyn Friends) {
     reads_friends_and_blocks_from_both_sides(fixture, port).await;
     nobody_has_nobody(port).await;
-    everybody_who_asks_at_once_is_told_of_their_own(fixture, port).await;
+    everybody_is_told_of_their_own(fixture, port).await;
     names_those_it_knows(fixture, port).await;
     tells_what_is_revoked(fixture, port).await;
 }
@@ -114,31 +113,36 @@ async fn reads_friends_and_blocks_from_both_sides(fixture: &Fixture, port: &dyn 
     // A request is no friendship.
     fixture.store.befriend(&anna.id, &carl.id).await.unwrap();
     fixture.store.block(&dora.id, &anna.id).await.unwrap();
-    let graph = port.graph(&anna.id).await.unwrap();
+    let graph = graph_of(port, &anna.id).await;
     let expected = Graph {
         friends: [(bert.id.clone(), "bert")].into_iter().collect(),
         blocked: ById::default(),
         blocked_by: [dora.id.clone()].into_iter().collect(),
     };
     assert_eq!(graph, expected);
-    let other = port.graph(&bert.id).await.unwrap();
+    let other = graph_of(port, &bert.id).await;
     assert!(other.befriended(&anna.id));
     assert_eq!(
-        port.graph(&dora.id).await.unwrap().blocked,
+        graph_of(port, &dora.id).await.blocked,
         [anna.id.clone()].into_iter().collect()
     );
     fixture.store.unblock(&dora.id, &anna.id).await.unwrap();
     fixture.store.part(&bert.id, &anna.id).await.unwrap();
-    assert_eq!(port.graph(&anna.id).await.unwrap(), Graph::default());
+    assert_eq!(graph_of(port, &anna.id).await, Graph::default());
 }
 
 async fn nobody_has_nobody(port: &dyn Friends) {
     let nobody = UserId::parse("nobody:of.that-name_").unwrap();
-    assert_eq!(port.graph(&nobody).await.unwrap(), Graph::default());
+    assert_eq!(graph_of(port, &nobody).await, Graph::default());
 }
 
-/// More than are read together, with some who ask twice, some who block each other and some who are nobody.
-async fn everybody_who_asks_at_once_is_told_of_their_own(fixture: &Fixture, port: &dyn Friends) {
+async fn graph_of(port: &dyn Friends, user: &UserId) -> Graph {
+    let graphs = port.graphs(std::slice::from_ref(user)).await.unwrap();
+    graphs.into_iter().next().unwrap()
+}
+
+/// As many as are ever asked for at once, with some twice, some who block each other and some who are nobody.
+async fn everybody_is_told_of_their_own(fixture: &Fixture, port: &dyn Friends) {
     let (hana, ines) = (fixture.person("hana").await, fixture.person("ines").await);
     let (jori, kaya) = (fixture.person("jori").await, fixture.person("kaya").await);
     fixture.befriend(&hana.id, &ines.id).await;
@@ -149,13 +153,15 @@ async fn everybody_who_asks_at_once_is_told_of_their_own(fixture: &Fixture, port
     let nobody = UserId::parse("nobody").unwrap();
     let mut alone = HashMap::new();
     for user in people.into_iter().chain([&nobody]) {
-        alone.insert(user.clone(), port.graph(user).await.unwrap());
+        alone.insert(user.clone(), graph_of(port, user).await);
     }
-    let asked: Vec<&UserId> = alone.keys().cycle().take(150).collect();
-    let told = join_all(asked.iter().map(|user| port.graph(user))).await;
-    for (user, graph) in asked.into_iter().zip(told) {
-        assert_eq!(graph.unwrap(), alone[user], "{user}");
+    let asked: Vec<UserId> = alone.keys().cycle().take(GRAPHS_AT_ONCE).cloned().collect();
+    let told = port.graphs(&asked).await.unwrap();
+    assert_eq!(told.len(), asked.len());
+    for (user, graph) in asked.iter().zip(told) {
+        assert_eq!(graph, alone[user], "{user}");
     }
+    assert_eq!(port.graphs(&[]).await.unwrap(), []);
     assert!(alone[&ines.id].befriended(&kaya.id) && !alone[&ines.id].unblocked(&jori.id));
     assert_eq!(alone[&jori.id].blocked, [hana.id].into_iter().collect());
     assert_eq!(alone[&nobody], Graph::default());
@@ -191,7 +197,7 @@ async fn tells_what_is_revoked(fixture: &Fixture, port: &dyn Friends) {
 fn the_store_in_process_conforms() {
     System::new().block_on(async {
         let fixture = Fixture::new().await;
-        conforms(&fixture, &StoreFriends::new(fixture.store.clone())).await;
+        conforms(&fixture, &StoreFriends(fixture.store.clone())).await;
     });
 }
 

@@ -311,7 +311,7 @@ impl Node {
     async fn friends_of(&self, name: &str) -> Vec<(String, Value)> {
         let user = user(name);
         let graph = self.friends.load(&user).await.unwrap();
-        let friends = self.presence.snapshot(&user, &graph).await;
+        let (_, friends) = self.presence.snapshot(&user, &graph).await;
         let view = |view| serde_json::to_value(view).unwrap();
         friends
             .into_iter()

@@ -57,6 +57,22 @@ impl LocalBus {
 }
 
 impl LocalNode {
+    /// Answers how many it was offered to.
+    fn offer(&self, topic: &Topic, payload: &Bytes) -> u64 {
+        let topics = self.hub.topics.read();
+        let subscribers = topics.get(topic).map_or(&[][..], Vec::as_slice);
+        for subscriber in subscribers {
+            let envelope = Envelope {
+                origin: self.subscriber.node.clone(),
+                payload: payload.clone(),
+            };
+            subscriber
+                .inbox
+                .offer(BusEvent::Message(topic.clone(), envelope));
+        }
+        subscribers.len() as u64
+    }
+
     /// Breaks and mends this node's link, as a network would: for tests of what repairs itself.
     pub fn interrupt(&self) {
         self.subscriber.inbox.blink();
@@ -75,20 +91,12 @@ impl Drop for LocalNode {
 #[async_trait]
 impl Bus for LocalNode {
     fn publish(&self, topic: Topic, payload: Bytes) -> Result<(), BusError> {
-        let topics = self.hub.topics.read();
-        let Some(subscribers) = topics.get(&topic) else {
-            return Ok(());
-        };
-        for subscriber in subscribers {
-            let envelope = Envelope {
-                origin: self.subscriber.node.clone(),
-                payload: payload.clone(),
-            };
-            subscriber
-                .inbox
-                .offer(BusEvent::Message(topic.clone(), envelope));
-        }
+        self.offer(&topic, &payload);
         Ok(())
+    }
+
+    async fn publish_counted(&self, topic: Topic, payload: Bytes) -> Result<Option<u64>, BusError> {
+        Ok(Some(self.offer(&topic, &payload)))
     }
 
     async fn subscribe(&self, topics: &[Topic]) -> Result<(), BusError> {

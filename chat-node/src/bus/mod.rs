@@ -81,6 +81,12 @@ pub trait Bus: Send + Sync + 'static {
     /// [`BusEvent::Restored`], as soon as it can.
     fn publish(&self, topic: Topic, payload: Bytes) -> Result<(), BusError>;
 
+    /// As [`Bus::publish`], and answers how many nodes the message went to, this one among them if it
+    /// hears the topic: a node whose link has broken is none of them. `None` from a backend that cannot know.
+    async fn publish_counted(&self, topic: Topic, payload: Bytes) -> Result<Option<u64>, BusError> {
+        self.publish(topic, payload).map(|()| None)
+    }
+
     /// Hears these topics from now on; on return, what is published afterwards arrives.
     /// Idempotent. The backend keeps subscriptions over a broken link, and says
     /// [`BusEvent::Restored`] when they stand again; one that failed is not kept. Topics out of reach

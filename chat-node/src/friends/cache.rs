@@ -4,6 +4,8 @@
 //! user's topic, so events keep it true. Without a pin it is believed for a short time only, and
 //! kept longer in case store-api is away when the user comes back.
 //!
+//! Those who start at the same time are asked for together ([`Rounds`]).
+//!
 //! A graph that is being read while an event changes it is read again: the event may be newer
 //! than the answer. What could not be read, or was called in question, is read again by
 //! [`FriendCache::refresh`], which says what changed so that sessions can be told.
@@ -18,6 +20,7 @@ use std::{
 };
 
 use dashmap::Entry;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use shared::{
     events::{FriendState, StoreEvent, StoreEventKind},
@@ -25,18 +28,19 @@ use shared::{
     settings::{Report, Settings},
     telemetry::Metric,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
 use super::{
-    Friends, FriendsError, Graph, Revocation,
+    Friends, FriendsError, GRAPHS_AT_ONCE, Graph, NAMES_AT_ONCE, Revocation,
     names::{Look, Names},
 };
-use crate::ids::{IdMap, SharedIdMap};
+use crate::{
+    ids::{IdMap, SharedIdMap},
+    rounds::Rounds,
+};
 
 /// How often an answer that events overtook is asked for again before it is taken as it is.
 const ATTEMPTS: u32 = 4;
-/// The most names asked for at once: with ids of 64 characters, well below what a store-api takes.
-const NAMES_AT_ONCE: usize = 200;
 
 /// What bounds the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
@@ -82,6 +86,8 @@ impl Settings for FriendCacheSettings {
 pub struct FriendCache {
     port: Arc<dyn Friends>,
     settings: FriendCacheSettings,
+    asked_graphs: Rounds<UserId, Result<Graph, FriendsError>>,
+    asked_names: Rounds<UserId, Result<Option<String>, FriendsError>>,
     graphs: SharedIdMap<UserId, Held>,
     pinned: AtomicUsize,
     names: Mutex<Names>,
@@ -122,6 +128,14 @@ impl FriendCache {
     /// A cache in front of `port`.
     pub fn new(port: Arc<dyn Friends>, settings: FriendCacheSettings) -> Self {
         Self {
+            asked_graphs: Rounds::new(GRAPHS_AT_ONCE, {
+                let port = Arc::clone(&port);
+                move |users| read_graphs(Arc::clone(&port), users)
+            }),
+            asked_names: Rounds::new(NAMES_AT_ONCE, {
+                let port = Arc::clone(&port);
+                move |users| read_names(Arc::clone(&port), users)
+            }),
             port,
             settings,
             graphs: SharedIdMap::default(),
@@ -224,17 +238,27 @@ impl FriendCache {
                 }
             }
         }
-        for some in missing.chunks(NAMES_AT_ONCE) {
-            let Ok(answer) = self.port.names(some).await else {
-                break;
-            };
-            let mut names = self.names.lock();
-            for user in some {
-                names.put(user.clone(), answer.get(user).cloned(), now);
-            }
-            metrics::gauge!("fireside_friends_names").set(names.len() as f64);
-            found.extend(answer);
+        if missing.is_empty() {
+            return found;
         }
+        let runtime = Handle::current();
+        let asked = missing.iter().map(|user| {
+            let name = self.asked_names.ask(&runtime, user.clone());
+            async move { name.await.unwrap_or_else(|| Err(unanswered())) }
+        });
+        let answers = join_all(asked).await;
+        let mut names = self.names.lock();
+        for (user, answer) in missing.into_iter().zip(answers) {
+            if let Ok(name) = answer {
+                names.put(user.clone(), name.clone(), now);
+                match name {
+                    Some(name) => drop(found.insert(user, name)),
+                    // A stale name that is nobody's any more.
+                    None => drop(found.remove(&user)),
+                }
+            }
+        }
+        metrics::gauge!("fireside_friends_names").set(names.len() as f64);
         found
     }
 
@@ -381,7 +405,9 @@ impl FriendCache {
         loop {
             attempt += 1;
             let asked = self.graphs.entry(user.clone()).or_default().generation;
-            let answer = self.port.graph(user).await;
+            let runtime = Handle::current();
+            let answer = self.asked_graphs.ask(&runtime, user.clone());
+            let answer = answer.await.unwrap_or_else(|| Err(unanswered()));
             let outcome = if answer.is_ok() { "ok" } else { "failed" };
             metrics::counter!("fireside_friends_reads_total", "outcome" => outcome).increment(1);
             let mut graph = answer?;
@@ -479,6 +505,35 @@ impl FriendCache {
     fn gauge(&self) {
         metrics::gauge!("fireside_friends_graphs").set(self.graphs.len() as f64);
     }
+}
+
+async fn read_graphs(
+    port: Arc<dyn Friends>,
+    users: Vec<UserId>,
+) -> Vec<Result<Graph, FriendsError>> {
+    match port.graphs(&users).await {
+        Ok(graphs) => graphs.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error); users.len()],
+    }
+}
+
+async fn read_names(
+    port: Arc<dyn Friends>,
+    users: Vec<UserId>,
+) -> Vec<Result<Option<String>, FriendsError>> {
+    match port.names(&users).await {
+        // Two who see the same person ask in one round.
+        Ok(names) => users
+            .iter()
+            .map(|user| Ok(names.get(user).cloned()))
+            .collect(),
+        Err(error) => vec![Err(error); users.len()],
+    }
+}
+
+/// The round ended without an answer.
+fn unanswered() -> FriendsError {
+    FriendsError::Unavailable("the question was not answered".to_owned())
 }
 
 /// The way through a gate. Who leaves last takes the gate away, even half-way.

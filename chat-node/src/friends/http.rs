@@ -4,11 +4,15 @@
 //! asks again later anyway. After a failure, questions fail at once for [`REST`], so that a store-api that
 //! does not answer holds up nobody but the one who asks first.
 //!
+//! Graphs are asked for several at a time; a store-api of before that was possible, as there may be during a
+//! deployment, is asked for one after the other.
+//!
 //! Bound: [`AT_ONCE`] requests under way; further ones wait their turn within their deadline.
 
 use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -52,6 +56,8 @@ enum Failure {
     Passing(String),
     /// None will.
     Lasting(String),
+    /// There is no such route: an older store-api.
+    Unknown,
 }
 
 #[derive(Deserialize)]
@@ -67,8 +73,20 @@ struct GraphBody {
     blocked_by: Vec<UserId>,
 }
 
+impl From<GraphBody> for Graph {
+    fn from(body: GraphBody) -> Self {
+        let friends = body.friends.into_iter();
+        Self {
+            friends: friends.map(|friend| (friend.id, friend.name)).collect(),
+            blocked: body.blocked.into_iter().collect(),
+            blocked_by: body.blocked_by.into_iter().collect(),
+        }
+    }
+}
+
+/// Asks for graphs, or for names.
 #[derive(Serialize)]
-struct NamesRequest<'a> {
+struct OfUsers<'a> {
     ids: &'a [UserId],
 }
 
@@ -124,6 +142,20 @@ impl HttpFriends {
         path: &str,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<T, FriendsError> {
+        let answer = self.ask_if_known(method, path, body).await?;
+        answer.ok_or_else(|| {
+            tracing::error!(path, "store-api does not know a question of this node");
+            FriendsError::Unavailable("it does not know the question".to_owned())
+        })
+    }
+
+    /// As [`Self::ask`]; `None` when store-api does not know the question.
+    async fn ask_if_known<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Option<T>, FriendsError> {
         if self
             .rests_until
             .lock()
@@ -147,11 +179,23 @@ impl HttpFriends {
             Err(Failure::Passing(_)) => Some(Instant::now() + REST),
             _ => None,
         };
-        answer.map_err(|failure| match failure {
-            Failure::Passing(reason) | Failure::Lasting(reason) => {
-                FriendsError::Unavailable(reason)
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(Failure::Unknown) => Ok(None),
+            Err(Failure::Passing(reason) | Failure::Lasting(reason)) => {
+                Err(FriendsError::Unavailable(reason))
             }
-        })
+        }
+    }
+
+    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
+        // In a path these would lead elsewhere, and no account is called so.
+        if matches!(user.as_str(), "." | "..") {
+            return Ok(Graph::default());
+        }
+        let path = format!("/v1/internal/users/{user}/friends");
+        let body: GraphBody = self.ask(Method::GET, &path, None::<&()>).await?;
+        Ok(body.into())
     }
 
     async fn attempts<T: DeserializeOwned>(
@@ -184,6 +228,9 @@ async fn attempt<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Fail
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         return Err(Failure::Passing(format!("it answered {status}")));
     }
+    if status == StatusCode::NOT_FOUND {
+        return Err(Failure::Unknown);
+    }
     if !status.is_success() {
         // Ours is wrong: a token, an address. Worth a look, not a retry.
         tracing::error!(%status, "store-api refuses the questions of this node");
@@ -207,26 +254,27 @@ async fn attempt<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Fail
 
 #[async_trait]
 impl Friends for HttpFriends {
-    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
-        // In a path these would lead elsewhere, and no account is called so.
-        if matches!(user.as_str(), "." | "..") {
-            return Ok(Graph::default());
+    async fn graphs(&self, users: &[UserId]) -> Result<Vec<Graph>, FriendsError> {
+        let body = OfUsers { ids: users };
+        let answer: Option<Items<GraphBody>> = self
+            .ask_if_known(Method::POST, "/v1/internal/graphs", Some(&body))
+            .await?;
+        let Some(graphs) = answer else {
+            return try_join_all(users.iter().map(|user| self.graph(user))).await;
+        };
+        if graphs.items.len() != users.len() {
+            let (found, asked) = (graphs.items.len(), users.len());
+            let reason = format!("it answered {found} graphs to a question for {asked}");
+            return Err(FriendsError::Unavailable(reason));
         }
-        let path = format!("/v1/internal/users/{user}/friends");
-        let body: GraphBody = self.ask(Method::GET, &path, None::<&()>).await?;
-        let friends = body.friends.into_iter();
-        Ok(Graph {
-            friends: friends.map(|friend| (friend.id, friend.name)).collect(),
-            blocked: body.blocked.into_iter().collect(),
-            blocked_by: body.blocked_by.into_iter().collect(),
-        })
+        Ok(graphs.items.into_iter().map(Graph::from).collect())
     }
 
     async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError> {
         if users.is_empty() {
             return Ok(HashMap::new());
         }
-        let body = NamesRequest { ids: users };
+        let body = OfUsers { ids: users };
         let names: Items<NamedBody> = self
             .ask(Method::POST, "/v1/internal/names", Some(&body))
             .await?;

@@ -24,9 +24,13 @@ pub(crate) struct MemoryFriends {
 
 #[async_trait]
 impl Friends for MemoryFriends {
-    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
+    async fn graphs(&self, users: &[UserId]) -> Result<Vec<Graph>, FriendsError> {
         self.reads.fetch_add(1, Relaxed);
-        let graph = self.graphs.lock().get(user).cloned().unwrap_or_default();
+        let graphs = {
+            let graphs = self.graphs.lock();
+            let graph = |user| graphs.get(user).cloned().unwrap_or_default();
+            users.iter().map(graph).collect()
+        };
         let slow = *self.slow.lock();
         if let Some(slow) = slow {
             tokio::time::sleep(slow).await;
@@ -34,7 +38,7 @@ impl Friends for MemoryFriends {
         if self.away.load(Relaxed) {
             return Err(FriendsError::Unavailable("away".into()));
         }
-        Ok(graph)
+        Ok(graphs)
     }
 
     async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError> {

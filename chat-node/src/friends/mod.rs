@@ -22,13 +22,19 @@ pub use graph::{ById, Graph};
 pub use http::{HttpFriends, HttpFriendsError};
 pub use shared::auth::Revocation;
 
+/// The most graphs asked for at once. Somebody may have a thousand friends.
+pub const GRAPHS_AT_ONCE: usize = 64;
+/// The most names asked for at once: with ids of 64 characters, well below what a store-api takes.
+pub const NAMES_AT_ONCE: usize = 200;
+
 /// Who is whose friend, and what people are called.
 #[async_trait]
 pub trait Friends: Send + Sync + 'static {
-    /// The friends and blocks of a user. A user store-api does not know has none.
-    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError>;
+    /// The friends and blocks of users, in their order. A user store-api does not know has none. Up to
+    /// [`GRAPHS_AT_ONCE`] users; what cannot be read of one takes all with it.
+    async fn graphs(&self, users: &[UserId]) -> Result<Vec<Graph>, FriendsError>;
 
-    /// Names by id; ids that are not known are left out. Up to 500 at once.
+    /// Names by id; ids that are not known are left out. Up to [`NAMES_AT_ONCE`] at once.
     async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError>;
 
     /// Every revocation still in force: read once at start, then kept up by events.

@@ -20,43 +20,31 @@ use crate::friends::Graph;
 const NOTICED_IN: Duration = Duration::from_millis(500);
 
 impl Presence {
-    /// The user's own presence, with invisible as what it is.
-    pub async fn own(&self, user: &UserId) -> PresenceView {
-        let store = &self.0.teller.store;
-        let standings = store.read(std::slice::from_ref(user)).await;
-        let held = self.0.roster(user).lock().held(user);
-        let known = match (standings.ok().and_then(|mut all| all.pop()), held) {
-            // What is held here may be on its way to the store.
-            (Some(standing), held) => {
-                let elsewhere = match *self.0.lease.lock() {
-                    Some(lease) => standing.elsewhere(self.0.teller.bridge.node(), lease),
-                    None => standing.merged(),
-                };
-                Known::Is {
-                    state: merged(held.iter().chain(&elsewhere)),
-                    last_seen: standing.last_seen,
-                }
-            }
-            (None, Some(held)) => Known::Is {
-                state: Some(held),
-                last_seen: None,
-            },
-            (None, None) => Known::Unknown,
-        };
-        project(Relation::Own, &known)
-    }
-
     /// Returns when the store knows that the user is here, or soon after.
     pub async fn noticed(&self, user: &UserId) {
         self.0.be_noticed(user).await;
     }
 
-    /// The user's friends by name, as the user may see them. When the store does not answer they are
-    /// `unknown`, and told of when it does. What changes from here on is told.
-    pub async fn snapshot(&self, user: &UserId, graph: &Graph) -> Vec<Friend> {
+    /// What a session begins with, in one round trip: the user's own presence, with invisible as what it is, and the friends by name as the user may
+    /// see them. When the store does not answer they are `unknown`, and told of when it does. What changes
+    /// from here on is told.
+    pub async fn snapshot(&self, user: &UserId, graph: &Graph) -> (PresenceView, Vec<Friend>) {
         self.0.be_noticed(user).await;
-        let ids: Vec<UserId> = graph.friends.ids().cloned().collect();
-        let views = self.views(user, graph, &ids).await;
+        let mut people: Vec<UserId> = graph.friends.ids().cloned().collect();
+        people.push(user.clone());
+        let standings = self.0.standings(&people).await;
+        let own = standings.as_ref().and_then(|all| all.last());
+        let own = self.0.own(user, own);
+        people.pop();
+        let views: Vec<PresenceView> = (people.iter().enumerate())
+            .map(|(n, friend)| {
+                let known = match &standings {
+                    Some(standings) => standings[n].known(),
+                    None => Known::Unknown,
+                };
+                project(Relation::of_friends(user, graph, friend), &known)
+            })
+            .collect();
         self.0.owe_the_truth(user, &views);
         let friends = graph.friends.iter().zip(views);
         let mut friends: Vec<Friend> = friends
@@ -67,7 +55,7 @@ impl Presence {
             })
             .collect();
         friends.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-        friends
+        (own, friends)
     }
 
     /// Those of `users` who are the viewer's friends (or the viewer), as the viewer may see them.
@@ -147,14 +135,45 @@ impl Presence {
 
 impl Inner {
     pub(super) async fn known(&self, users: &[UserId]) -> Vec<Known> {
-        match self.teller.read(users).await {
-            Ok(standings) => standings.iter().map(Standing::known).collect(),
-            Err(error) => {
-                tracing::debug!(%error, "presence is unknown");
-                self.doubt(&error);
-                vec![Known::Unknown; users.len()]
-            }
+        match self.standings(users).await {
+            Some(standings) => standings.iter().map(Standing::known).collect(),
+            None => vec![Known::Unknown; users.len()],
         }
+    }
+
+    /// How users stand, in their order; `None` when the store does not say.
+    async fn standings(&self, users: &[UserId]) -> Option<Vec<Standing>> {
+        let standings = self.teller.read(users).await;
+        standings
+            .inspect_err(|error| {
+                tracing::debug!(%error, "presence is unknown");
+                self.doubt(error);
+            })
+            .ok()
+    }
+
+    /// The user's own presence, with what the store has of it, if that is known.
+    fn own(&self, user: &UserId, standing: Option<&Standing>) -> PresenceView {
+        let held = self.roster(user).lock().held(user);
+        let known = match (standing, held) {
+            // What is held here may be on its way to the store.
+            (Some(standing), held) => {
+                let elsewhere = match *self.lease.lock() {
+                    Some(lease) => standing.elsewhere(self.teller.bridge.node(), lease),
+                    None => standing.merged(),
+                };
+                Known::Is {
+                    state: merged(held.iter().chain(&elsewhere)),
+                    last_seen: standing.last_seen,
+                }
+            }
+            (None, Some(held)) => Known::Is {
+                state: Some(held),
+                last_seen: None,
+            },
+            (None, None) => Known::Unknown,
+        };
+        project(Relation::Own, &known)
     }
 
     /// Waits until the store knows that the user is here: other nodes tell of their changes only

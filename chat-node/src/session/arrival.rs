@@ -250,8 +250,7 @@ async fn arrival(
     let mut residence = Residence::new(&around, sink.key(), &user);
     residence.hear().await;
     let mut inquiry = Inquiry::open(&around, user.clone(), sid);
-    inquiry.say(Step::Sought { s });
-    inquiry.found().await?;
+    inquiry.seek(s).await?;
     // In the order of a start: what comes after these views is held.
     sink.hold();
     relay.register(&sink);
@@ -297,6 +296,11 @@ impl Inquiry {
     }
 
     fn say(&self, step: Step) {
+        let (topic, message) = self.passage(step);
+        self.around.bridge.publish(topic, &message);
+    }
+
+    fn passage(&self, step: Step) -> (Topic, BusMessage) {
         let passage = Passage {
             user: self.user.clone(),
             sid: self.sid.clone(),
@@ -304,13 +308,18 @@ impl Inquiry {
             step,
         };
         let topic = Topic::User(self.user.clone());
-        let bridge = &self.around.bridge;
-        bridge.publish(topic, &BusMessage::Passage(passage));
+        (topic, BusMessage::Passage(passage))
     }
 
-    /// Waits until somebody has it.
-    async fn found(&mut self) -> Result<(), ErrorBody> {
+    /// Asks for it, and waits until somebody has it. Whoever has it hears its user: when nobody else does,
+    /// as after the node died that had it, nobody is waited for.
+    async fn seek(&mut self, s: u64) -> Result<(), ErrorBody> {
+        let (topic, message) = self.passage(Step::Sought { s });
         let patience = self.around.settings.handover_timeout;
+        let heard = self.around.bridge.publish_heard(topic, &message);
+        if !timeout(patience, heard).await.unwrap_or(true) {
+            return Err(given_up("unheard"));
+        }
         let mut word = timeout(SOON.min(patience), self.heard.recv()).await;
         if word.is_err() && self.around.presence.is_elsewhere(&self.user).await {
             word = timeout(patience.saturating_sub(SOON), self.heard.recv()).await;

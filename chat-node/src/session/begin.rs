@@ -219,10 +219,9 @@ async fn snapshot(
     residence.appear(state);
     let (graph, rooms) = tokio::join!(residence.befriend(), around.rooms.begin(&user));
     let rooms = rooms?;
-    let presence = around.presence.own(&user).await;
     // Last, with no wait behind it: states are not held, so a change told while something else is
     // awaited would be missing from the snapshot and from what follows it.
-    let friends = around.presence.snapshot(&user, &graph).await;
+    let (presence, friends) = around.presence.snapshot(&user, &graph).await;
     Ok(Snapshot {
         residence,
         presence,

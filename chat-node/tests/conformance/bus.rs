@@ -30,6 +30,7 @@ pub(crate) async fn conforms<F: BusFactory>(factory: &F) {
     delivers_what_follows_a_subscription_and_only_that(factory).await;
     hears_its_own(factory).await;
     subscribing_and_unsubscribing_are_idempotent(factory).await;
+    says_to_how_many_a_message_went(factory).await;
     tells_of_an_interruption_and_stands_again(factory).await;
 }
 
@@ -100,6 +101,25 @@ async fn subscribing_and_unsubscribing_are_idempotent<F: BusFactory>(factory: &F
         .await
         .unwrap();
     a.publish(topic, tagged(0, 2)).unwrap();
+    assert_silent(&mut heard).await;
+}
+
+async fn says_to_how_many_a_message_went<F: BusFactory>(factory: &F) {
+    let (a, _a) = factory.node("count-a").await;
+    let (b, mut heard) = factory.node("count-b").await;
+    let topic = user("count");
+    let publish = async |n| a.publish_counted(topic.clone(), tagged(0, n)).await;
+    settle(&a).await;
+    assert_eq!(publish(0).await, Ok(Some(0)));
+    b.subscribe(std::slice::from_ref(&topic)).await.unwrap();
+    assert_eq!(publish(1).await, Ok(Some(1)));
+    a.subscribe(std::slice::from_ref(&topic)).await.unwrap();
+    assert_eq!(publish(2).await, Ok(Some(2)));
+    for n in [1, 2] {
+        assert_eq!(message(&mut heard).await.2, tagged(0, n));
+    }
+    b.unsubscribe(std::slice::from_ref(&topic)).await.unwrap();
+    assert_eq!(publish(3).await, Ok(Some(1)));
     assert_silent(&mut heard).await;
 }
 

@@ -107,13 +107,16 @@ impl People {
 
 #[async_trait]
 impl Friends for People {
-    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
+    async fn graphs(&self, users: &[UserId]) -> Result<Vec<Graph>, FriendsError> {
         let friends = self.friends.lock();
-        let of = friends.iter().filter(|(a, _)| a == user);
-        Ok(Graph {
-            friends: of.map(|(_, b)| (b.clone(), b.to_string())).collect(),
-            ..Graph::default()
-        })
+        let graph = |user| {
+            let of = friends.iter().filter(|(a, _)| a == user);
+            Graph {
+                friends: of.map(|(_, b)| (b.clone(), b.to_string())).collect(),
+                ..Graph::default()
+            }
+        };
+        Ok(users.iter().map(graph).collect())
     }
 
     async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError> {

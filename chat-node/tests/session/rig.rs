@@ -55,8 +55,10 @@ impl People {
 
 #[async_trait]
 impl Friends for People {
-    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
-        Ok(self.0.lock().get(user).cloned().unwrap_or_default())
+    async fn graphs(&self, users: &[UserId]) -> Result<Vec<Graph>, FriendsError> {
+        let graphs = self.0.lock();
+        let graph = |user| graphs.get(user).cloned().unwrap_or_default();
+        Ok(users.iter().map(graph).collect())
     }
 
     async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError> {

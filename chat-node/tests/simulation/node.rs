@@ -40,13 +40,16 @@ struct Acquainted(Vec<UserId>);
 
 #[async_trait]
 impl Friends for Acquainted {
-    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
-        let others = self.0.iter().filter(|other| *other != user);
-        let friends = others.map(|other| (other.clone(), other.to_string()));
-        Ok(Graph {
-            friends: friends.collect(),
-            ..Graph::default()
-        })
+    async fn graphs(&self, users: &[UserId]) -> Result<Vec<Graph>, FriendsError> {
+        let graph = |user| {
+            let others = self.0.iter().filter(|other| *other != user);
+            let friends = others.map(|other| (other.clone(), other.to_string()));
+            Graph {
+                friends: friends.collect(),
+                ..Graph::default()
+            }
+        };
+        Ok(users.iter().map(graph).collect())
     }
 
     async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError> {

@@ -119,7 +119,7 @@ impl Seat {
             .collect();
         // States are not held: nothing is awaited between this and the start.
         if let Some(screen) = &self.screen {
-            screen.start(node.presence.snapshot(user, &graph).await);
+            screen.start(node.presence.snapshot(user, &graph).await.1);
         }
         // What a client is told before its session has started it does not take in.
         self.read.set(sink.last());

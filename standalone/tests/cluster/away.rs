@@ -23,6 +23,9 @@ use crate::town::{ENCODINGS, alone, plan};
 
 /// How soon readiness has to follow.
 const SAID_WITHIN: Duration = Duration::from_secs(15);
+/// How soon a session that died with its node has to be given up; a node that may still have it is waited for
+/// for longer.
+const GIVEN_UP_WITHIN: Duration = Duration::from_millis(1_500);
 /// How soon what was missed has to be made good once the link is back.
 const REPAIRED_WITHIN: Duration = Duration::from_secs(15);
 
@@ -143,6 +146,30 @@ async fn a_node_without_redis_says_so_serves_its_own_and_repairs() {
         let after = say(&mut here, &room, "after").await;
         there.entry(&room, after.seq.get()).await.unwrap();
     }
+}
+
+/// Presence still counts its people there, and nobody waits for it all the same: nobody else hears them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_died_with_its_node_is_waited_for_by_nobody() {
+    let _alone = alone().await;
+    let mut cluster = Cluster::start(&plan()).await.unwrap();
+    let access = Access::new(Cluster::jwt_secret(), Cluster::service_token()).unwrap();
+    let token = access.token("bert").unwrap();
+    let connect = async |node: &Program| {
+        let connector = Connector::new(node.address()).token(&token);
+        connector.connect().await.unwrap()
+    };
+    let mut socket = connect(&cluster.nodes()[0].program).await;
+    let started = socket.start(&SessionStart::default()).await.unwrap();
+    cluster.node_mut(0).program.process_mut().kill().unwrap();
+    let mut socket = connect(&cluster.nodes()[1].program).await;
+    let began = Instant::now();
+    let lost = socket.resume(&started.sid, 0).await.unwrap_err();
+    let took = began.elapsed();
+    assert_eq!(lost.code(), Some(ErrorCode::SessionLost), "{lost}");
+    println!("a session that died with its node is given up after {took:?}");
+    assert!(took < GIVEN_UP_WITHIN, "{took:?}");
+    socket.start(&SessionStart::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,11 +8,14 @@ use utoipa::ToSchema;
 use super::{auth::NamedBody, caller::Service, refusal::Answer};
 use crate::{
     error::{StoreError, Violation},
+    friends::FriendGraph,
     store::Store,
 };
 
 /// The most names one request asks for.
 const MAX_NAMES: usize = 500;
+/// The most graphs one request asks for: somebody may have a thousand friends.
+const MAX_GRAPHS: usize = 100;
 
 /// Whom a person shares presence and direct messages with, and whom not.
 #[derive(Serialize, ToSchema)]
@@ -23,6 +26,21 @@ pub(super) struct GraphBody {
     blocked: Vec<String>,
     /// Who blocks the person; never to be shown to them.
     blocked_by: Vec<String>,
+}
+
+/// Whose graphs are wanted.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct GraphsRequest {
+    /// At most 100 accounts.
+    #[schema(value_type = Vec<String>)]
+    ids: Vec<UserId>,
+}
+
+/// Friend graphs.
+#[derive(Serialize, ToSchema)]
+pub(super) struct GraphsBody {
+    /// One for each account asked for, in that order; empty for one that does not exist.
+    items: Vec<GraphBody>,
 }
 
 /// Whose names are wanted.
@@ -72,12 +90,21 @@ pub(super) enum RevocationBody {
     (status = 200, body = GraphBody), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn graph(store: Store, _: Service, id: web::Path<UserId>) -> Answer {
     let graph = store.friend_graph(&id).await?;
-    let ids = |list: Vec<UserId>| list.iter().map(ToString::to_string).collect();
-    Ok(HttpResponse::Ok().json(GraphBody {
-        friends: named(graph.friends),
-        blocked: ids(graph.blocked),
-        blocked_by: ids(graph.blocked_by),
-    }))
+    Ok(HttpResponse::Ok().json(GraphBody::from(graph)))
+}
+
+/// The friend graphs of several people: of those who came to a node at the same time.
+#[utoipa::path(post, path = "/v1/internal/graphs", tag = "internal", security(("service" = [])), request_body = GraphsRequest, responses(
+    (status = 200, body = GraphsBody), (status = 400, body = Problem), (status = 401, body = Problem),
+    (status = 403, body = Problem)))]
+pub(super) async fn graphs(store: Store, _: Service, body: web::Json<GraphsRequest>) -> Answer {
+    if body.ids.len() > MAX_GRAPHS {
+        let violation = Violation::new("ids", "too_long", "at most 100 at once");
+        return Err(StoreError::from(violation).into());
+    }
+    let graphs = store.friend_graphs(&body.ids).await?;
+    let items = graphs.into_iter().map(GraphBody::from).collect();
+    Ok(HttpResponse::Ok().json(GraphsBody { items }))
 }
 
 /// Names of people.
@@ -114,6 +141,17 @@ fn named(people: Vec<(UserId, String)>) -> Vec<NamedBody> {
             name,
         })
         .collect()
+}
+
+impl From<FriendGraph> for GraphBody {
+    fn from(graph: FriendGraph) -> Self {
+        let ids = |list: Vec<UserId>| list.iter().map(ToString::to_string).collect();
+        Self {
+            friends: named(graph.friends),
+            blocked: ids(graph.blocked),
+            blocked_by: ids(graph.blocked_by),
+        }
+    }
 }
 
 impl From<Revocation> for RevocationBody {

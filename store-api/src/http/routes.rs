@@ -81,6 +81,7 @@ shared::routes! {
     "/v1/service-tokens" => get operators::service_tokens, post operators::make_service_token;
     "/v1/service-tokens/{id}" => delete operators::revoke_service_token;
     "/v1/internal/users/{id}/friends" => get internal::graph;
+    "/v1/internal/graphs" => post internal::graphs;
     "/v1/internal/names" => post internal::names;
     "/v1/internal/revocations" => get internal::revocations;
 }

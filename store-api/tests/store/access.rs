@@ -276,6 +276,12 @@ fn table() -> Vec<Row> {
         ),
         (
             "POST",
+            "/v1/internal/graphs",
+            Some(json!({"ids": []})),
+            services(200),
+        ),
+        (
+            "POST",
             "/v1/internal/names",
             Some(json!({"ids": []})),
             services(200),

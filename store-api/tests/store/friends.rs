@@ -291,6 +291,24 @@ async fn a_node_reads_graph_and_names(app: TestApp) -> TestApp {
         json!({"friends": [], "blocked": [], "blocked_by": []})
     );
 
+    let graphs = async |ids: Value| {
+        let token = Some(crate::app::SERVICE_TOKEN);
+        let request = app.request(Method::POST, "/v1/internal/graphs", token);
+        app.send(request.json(&json!({"ids": ids}))).await
+    };
+    let of_bob =
+        json!({"friends": [{"id": ann.id, "name": ann.name}], "blocked": [], "blocked_by": []});
+    let body = graphs(json!([bob.id, "nobody", ann.id, bob.id]));
+    let together = body.await.expect(200);
+    assert_eq!(
+        together["items"],
+        json!([of_bob, unknown, expected, of_bob])
+    );
+    assert_eq!(graphs(json!([])).await.expect(200)["items"], json!([]));
+    let everybody = graphs(json!(vec!["x"; 100])).await.expect(200);
+    assert_eq!(everybody["items"].as_array().unwrap().len(), 100);
+    assert_eq!(graphs(json!(vec!["x"; 101])).await.problem(400), "invalid");
+
     let names = async |ids: Value| {
         let token = Some(crate::app::SERVICE_TOKEN);
         let request = app.request(Method::POST, "/v1/internal/names", token);

@@ -206,6 +206,20 @@ impl Bus for RedisBus {
         published
     }
 
+    async fn publish_counted(&self, topic: Topic, payload: Bytes) -> Result<Option<u64>, BusError> {
+        let hub = &self.hub;
+        let channel = hub.names.topic(&topic);
+        let shard = hub.routes().shard(slot(&channel)).map(Arc::clone);
+        let counted = match shard {
+            Some(shard) => shard.publish_counted(hub, &channel, &payload).await,
+            None => Err(out_of_reach()),
+        };
+        if counted.is_err() {
+            hub.losses.happened();
+        }
+        counted.map(Some)
+    }
+
     async fn subscribe(&self, topics: &[Topic]) -> Result<(), BusError> {
         self.started().await;
         self.change(topics, true).await

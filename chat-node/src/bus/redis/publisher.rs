@@ -92,7 +92,7 @@ struct Batch {
 enum Asked {
     Message,
     Probe,
-    Confirmed(oneshot::Sender<Result<(), BusError>>),
+    Confirmed(oneshot::Sender<Result<Value, BusError>>),
 }
 
 /// A batch's answers.
@@ -174,11 +174,11 @@ impl Publisher<'_> {
         let mut refused = 0;
         for (asked, answer) in asked.into_iter().zip(answers) {
             self.under_way -= u64::from(matches!(asked, Asked::Message));
-            let refusal = match answer {
+            let refusal = match &answer {
                 Value::ServerError(error) => Some(error),
                 _ => None,
             };
-            if let Some(error) = &refusal {
+            if let Some(error) = refusal {
                 refused += u64::from(matches!(asked, Asked::Message));
                 // MOVED, CLUSTERDOWN, or an ACL that somebody changed.
                 self.hub.astray.notify_one();
@@ -186,7 +186,7 @@ impl Publisher<'_> {
             }
             if let Asked::Confirmed(done) = asked {
                 let outcome = match refusal {
-                    None => Ok(()),
+                    None => Ok(answer),
                     Some(error) => Err(BusError::Unavailable(format!(
                         "Redis refuses with {}",
                         error.code()

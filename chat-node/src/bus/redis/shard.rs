@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use ::redis::{Cmd, cmd};
+use ::redis::{Cmd, Value, cmd};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -56,8 +56,8 @@ pub(super) enum Outgoing {
     },
     /// A message to oneself, which may be lost without harm.
     Probe(Cmd),
-    /// Something that somebody waits for.
-    Confirmed(Cmd, oneshot::Sender<Result<(), BusError>>),
+    /// Something whose answer somebody waits for.
+    Confirmed(Cmd, oneshot::Sender<Result<Value, BusError>>),
 }
 
 /// Other subscriptions.
@@ -150,6 +150,24 @@ impl Shard {
         Ok(())
     }
 
+    /// Publishes and waits for the answer: how many it went to.
+    pub(super) async fn publish_counted(
+        &self,
+        hub: &Hub,
+        channel: &Channel,
+        payload: &[u8],
+    ) -> Result<u64, BusError> {
+        let mark = OrderMark {
+            process: hub.process,
+            connection: self.connection.load(Ordering::Acquire),
+        };
+        let command = publication(hub, channel, &encode(&hub.node, mark, payload));
+        match self.answer(command).await? {
+            Value::Int(count) => Ok(count.unsigned_abs()),
+            _ => Err(BusError::Unavailable("Redis does not say to whom".into())),
+        }
+    }
+
     /// Publishes without a word when it cannot.
     pub(super) fn probe(&self, command: Cmd) {
         let _ = self.outgoing.try_send(Outgoing::Probe(command));
@@ -160,8 +178,13 @@ impl Shard {
         self.confirm(cmd("PING")).await
     }
 
-    /// Writes a command in its turn, and waits for the answer.
+    /// Writes a command in its turn, and waits until it is answered.
     pub(super) async fn confirm(&self, command: Cmd) -> Result<(), BusError> {
+        self.answer(command).await.map(drop)
+    }
+
+    /// Writes a command in its turn, and waits for the answer.
+    async fn answer(&self, command: Cmd) -> Result<Value, BusError> {
         if !self.publishes() {
             return Err(out_of_reach());
         }

@@ -67,6 +67,28 @@ async fn devices_share_one_reading_and_events_keep_it_true() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_start_together_are_asked_for_together() {
+    let (store, cache) = setup();
+    let users: Vec<UserId> = (0..100).map(|n| user(&format!("u{n}"))).collect();
+    for (n, of) in users.iter().enumerate() {
+        let friend = format!("f{n}");
+        let graph = friends_of(&[&friend]);
+        store.graphs.lock().insert(of.clone(), graph);
+    }
+    let online = users.iter().map(|user| cache.online(user));
+    for (n, graph) in join_all(online).await.into_iter().enumerate() {
+        assert_eq!(*graph, friends_of(&[&format!("f{n}")]));
+    }
+    assert_eq!(store.reads.load(Relaxed), 2, "64 and the others");
+    let names = users.chunks(2).map(|pair| cache.names(pair));
+    for (pair, names) in users.chunks(2).zip(join_all(names).await) {
+        assert_eq!(names.len(), 2);
+        assert_eq!(names[&pair[1]], pair[1].as_str().to_uppercase());
+    }
+    assert_eq!(store.reads.load(Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_side_alone_hears_of_what_the_other_must_not() {
     let (_store, cache) = setup();
     cache.online(&user("a")).await;

@@ -19,6 +19,8 @@ struct Mood {
     asked: AtomicUsize,
     failures: AtomicUsize,
     hangs: bool,
+    /// It does not know how to answer for several at once.
+    old: bool,
 }
 
 async fn answer(mood: web::Data<Mood>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
@@ -34,9 +36,19 @@ async fn answer(mood: web::Data<Mood>, request: HttpRequest, body: web::Bytes) -
     if header.is_none_or(|header| header != format!("Bearer {TOKEN}").as_str()) {
         return HttpResponse::Unauthorized().finish();
     }
+    let anna = json!({
+        "friends": [{"id": "b", "name": "Bö", "since": 5}], "blocked": ["c"], "blocked_by": ["d"]});
+    let nobody = json!({"friends": [], "blocked": [], "blocked_by": []});
     match request.path() {
-        "/v1/internal/users/a/friends" => HttpResponse::Ok().json(json!({
-            "friends": [{"id": "b", "name": "Bö", "since": 5}], "blocked": ["c"], "blocked_by": ["d"]})),
+        "/v1/internal/users/a/friends" => HttpResponse::Ok().json(anna),
+        "/v1/internal/users/z/friends" => HttpResponse::Ok().json(nobody),
+        "/v1/internal/graphs" if !mood.old => {
+            let asked: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let graph = |id: &serde_json::Value| if id == "a" { &anna } else { &nobody };
+            let ids = asked["ids"].as_array().unwrap();
+            let items: Vec<_> = ids.iter().map(graph).take(3).collect();
+            HttpResponse::Ok().json(json!({ "items": items }))
+        }
         "/v1/internal/names" => {
             let asked: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(asked, json!({"ids": ["b", "z"]}));
@@ -77,14 +89,21 @@ fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-#[actix_rt::test]
-async fn reads_what_store_api_documents() {
-    let (url, _) = serve(Mood::default());
-    let friends = client(&url, TOKEN);
-    let graph = friends.graph(&user("a")).await.unwrap();
+async fn reads_graphs(friends: &HttpFriends) {
+    let asked = [user("z"), user("a")];
+    let [nobody, graph] = friends.graphs(&asked).await.unwrap().try_into().unwrap();
+    assert_eq!(nobody, Graph::default());
     assert!(graph.friends.iter().eq([(&user("b"), &"Bö".into())]));
     assert!(graph.blocked.ids().eq([&user("c")]));
     assert!(graph.blocked_by.ids().eq([&user("d")]));
+}
+
+#[actix_rt::test]
+async fn reads_what_store_api_documents() {
+    let (url, mood) = serve(Mood::default());
+    let friends = client(&url, TOKEN);
+    reads_graphs(&friends).await;
+    assert_eq!(mood.asked.load(Relaxed), 1, "one question for both");
     let names = friends.names(&[user("b"), user("z")]).await.unwrap();
     assert_eq!(names, HashMap::from([(user("b"), "Bö".to_owned())]));
     let revocations = friends.revocations().await.unwrap();
@@ -102,19 +121,39 @@ async fn reads_what_store_api_documents() {
 }
 
 #[actix_rt::test]
+async fn an_older_store_api_is_asked_for_one_after_the_other() {
+    let (url, mood) = serve(Mood {
+        old: true,
+        ..Mood::default()
+    });
+    reads_graphs(&client(&url, TOKEN)).await;
+    assert_eq!(mood.asked.load(Relaxed), 3);
+}
+
+#[actix_rt::test]
+async fn an_answer_for_fewer_than_were_asked_for_is_none() {
+    let (url, _) = serve(Mood::default());
+    let asked = ["a", "b", "c", "d"].map(user);
+    assert!(client(&url, TOKEN).graphs(&asked).await.is_err());
+}
+
+#[actix_rt::test]
 async fn a_passing_failure_is_got_over() {
     let (url, mood) = serve(Mood {
         failures: AtomicUsize::new(2),
         ..Mood::default()
     });
-    assert!(client(&url, TOKEN).graph(&user("a")).await.is_ok());
+    assert!(client(&url, TOKEN).graphs(&[user("a")]).await.is_ok());
     assert_eq!(mood.asked.load(Relaxed), 3);
 }
 
 #[actix_rt::test]
 async fn a_wrong_token_is_not_tried_again() {
     let (url, mood) = serve(Mood::default());
-    let refused = client(&url, "wrong").graph(&user("a")).await.unwrap_err();
+    let refused = client(&url, "wrong")
+        .graphs(&[user("a")])
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("401"), "{refused}");
     assert_eq!(mood.asked.load(Relaxed), 1);
 }
@@ -127,10 +166,10 @@ async fn who_does_not_answer_is_given_up_in_time_and_left_alone() {
     });
     let friends = client(&url, TOKEN);
     let began = std::time::Instant::now();
-    assert!(friends.graph(&user("a")).await.is_err());
+    assert!(friends.graphs(&[user("a")]).await.is_err());
     assert!(began.elapsed() < DEADLINE + Duration::from_secs(1));
     let asked = mood.asked.load(Relaxed);
-    assert!(friends.graph(&user("a")).await.is_err());
+    assert!(friends.graphs(&[user("a")]).await.is_err());
     assert_eq!(
         mood.asked.load(Relaxed),
         asked,

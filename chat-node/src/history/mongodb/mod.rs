@@ -3,6 +3,7 @@
 //! ```text
 //! append            ─→ bounded queue ─→ a writer for the room ─→ one ordered insert ─→ answers, folds
 //! room, log, page … ─→ bounded number of questions            ─→ answers
+//! memberships, views ─→ rounds: everybody who starts is asked for together ─→ answers
 //! ```
 //!
 //! # The log
@@ -44,6 +45,7 @@
 //! anew under an old id has nothing of the old room.
 
 mod append;
+mod asking;
 mod create;
 mod documents;
 mod expiry;
@@ -63,6 +65,8 @@ mod search;
 mod seen;
 mod settings;
 mod store;
+mod unread;
+mod views;
 mod words;
 mod writer;
 
@@ -73,7 +77,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     sync::Arc,
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -94,7 +98,7 @@ use super::{
     AppendError, Cursor, Expired, Found, History, HistoryError, Missed, NewEntry, Outcome, Overdue,
     Page, RoomRecord, Search,
 };
-use crate::overload::Overload;
+use crate::{overload::Overload, rounds::Rounds};
 
 pub use self::{gauges::METRICS, schema::OpenError, settings::MongoSettings};
 
@@ -105,6 +109,9 @@ const GRACE: Duration = Duration::from_millis(1_500);
 /// How often the heads of rooms are noted in their documents.
 const HINTS_EVERY: Duration = Duration::from_millis(500);
 
+/// What many ask at the same time.
+type Together<T> = Rounds<UserId, Result<T, HistoryError>>;
+
 /// History in a MongoDB that other nodes use too.
 pub struct MongoHistory {
     store: Arc<Store>,
@@ -113,6 +120,8 @@ pub struct MongoHistory {
     hasher: RandomState,
     writes: Arc<Waiting>,
     reads: Arc<Waiting>,
+    memberships: Together<Vec<RoomId>>,
+    views: Together<Vec<RoomView>>,
     turns: Arc<Semaphore>,
     stop: Arc<Notify>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -185,6 +194,14 @@ impl MongoHistory {
                 usize::MAX,
                 read_queue,
             )),
+            memberships: Rounds::new(views::ROUND, {
+                let store = Arc::clone(&store);
+                move |users| views::memberships(Arc::clone(&store), users)
+            }),
+            views: Rounds::new(views::ROUND, {
+                let store = Arc::clone(&store);
+                move |users| views::views(Arc::clone(&store), users)
+            }),
             store,
             runtime: handle,
             writers: Mutex::new(asked),
@@ -210,70 +227,6 @@ impl MongoHistory {
             // A thread that panicked has said so already.
             let _ = thread.join();
         }
-    }
-
-    /// Asks, on the store's own runtime. Who stops waiting stops nothing: the driver's futures are
-    /// not to be dropped half-way.
-    async fn ask<T, F>(
-        &self,
-        question: impl FnOnce(Arc<Store>) -> F + Send,
-    ) -> Result<T, HistoryError>
-    where
-        T: Send + 'static,
-        F: Future<Output = store::Result<T>> + Send + 'static,
-    {
-        let away = |reason: &str| {
-            self.store.gauges.unavailable.increment(1);
-            Err(HistoryError::Unavailable(reason.to_owned()))
-        };
-        let Some(ticket) = self.reads.enter(0) else {
-            self.store.gauges.reads_refused.increment(1);
-            return away("too many questions wait for an answer");
-        };
-        let (mut reply, answer) = oneshot::channel();
-        let turns = Arc::clone(&self.turns);
-        let question = question(Arc::clone(&self.store));
-        let began = Instant::now();
-        self.runtime.spawn(async move {
-            let _ticket = ticket;
-            let turn = tokio::select! {
-                turn = turns.acquire_owned() => turn,
-                // Whoever asked has gone.
-                () = reply.closed() => return,
-            };
-            if let Ok(_turn) = turn {
-                let _ = reply.send(question.await);
-            }
-        });
-        let answer = timeout(self.store.patience + GRACE, answer).await;
-        self.store.gauges.question_seconds.record(began.elapsed());
-        match answer {
-            Ok(Ok(Ok(found))) => Ok(found),
-            Ok(Ok(Err(fault))) => {
-                self.store.gauges.unavailable.increment(1);
-                Err(fault.into())
-            }
-            Ok(Err(_)) => away("history is closed"),
-            Err(_) => away("MongoDB does not answer"),
-        }
-    }
-
-    /// Does something nobody waits for; false when too much is under way.
-    fn tell<F>(&self, work: impl FnOnce(Arc<Store>) -> F) -> bool
-    where
-        F: Future<Output = store::Result<()>> + Send + 'static,
-    {
-        let Some(ticket) = self.reads.enter(0) else {
-            return false;
-        };
-        let work = work(Arc::clone(&self.store));
-        self.runtime.spawn(async move {
-            if let Err(error) = work.await {
-                tracing::warn!(%error, "something could not be written to MongoDB");
-            }
-            drop(ticket);
-        });
-        true
     }
 
     /// The writer that appends to a room.
@@ -398,9 +351,7 @@ impl History for MongoHistory {
     }
 
     async fn memberships(&self, user: &UserId) -> Result<Vec<RoomId>, HistoryError> {
-        let user = user.clone();
-        self.ask(async move |store| store.memberships(&user).await)
-            .await
+        self.ask_together(&self.memberships, user).await
     }
 
     async fn views(
@@ -408,9 +359,12 @@ impl History for MongoHistory {
         user: &UserId,
         only: Option<&RoomId>,
     ) -> Result<Vec<RoomView>, HistoryError> {
-        let (user, only) = (user.clone(), only.cloned());
-        self.ask(async move |store| store.views(&user, only.as_ref()).await)
-            .await
+        let Some(only) = only.cloned() else {
+            return self.ask_together(&self.views, user).await;
+        };
+        let users = [user.clone()];
+        let found = self.ask(async move |store| store.views(&users, Some(&only)).await);
+        Ok(found.await?.pop().unwrap_or_default())
     }
 
     async fn deserted_lobbies(&self, limit: u32) -> Result<Vec<RoomId>, HistoryError> {

@@ -29,6 +29,10 @@ use crate::history::HistoryError;
 const FOLDS: usize = 64;
 /// Rooms that are made at once.
 const CREATIONS: usize = 32;
+/// Values of one question: as names of positions they take half a MiB.
+const AMONG: usize = 10_000;
+/// Documents in one answer, if they are no more than 16 MiB; the driver's own 101 would make two of many.
+const ANSWER: u32 = 2_000;
 /// Locks that keep the folds of one room apart within this process.
 const STRIPES: usize = 64;
 
@@ -221,7 +225,8 @@ pub(super) async fn all<T>(collection: &Collection<T>, filter: Document) -> Resu
 where
     T: DeserializeOwned + Send + Sync + Unpin,
 {
-    Ok(collection.find(filter).await?.try_collect().await?)
+    let found = collection.find(filter).batch_size(ANSWER);
+    Ok(found.await?.try_collect().await?)
 }
 
 /// All whose field is one of `values`; asks nothing when there are none.
@@ -238,5 +243,9 @@ where
         return Ok(Vec::new());
     }
     let values: Vec<mongodb::bson::Bson> = values.into_iter().map(Into::into).collect();
-    all(collection, doc! { field: { "$in": values } }).await
+    let mut found = Vec::new();
+    for some in values.chunks(AMONG) {
+        found.extend(all(collection, doc! { field: { "$in": some } }).await?);
+    }
+    Ok(found)
 }

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use loadtest::cluster::MongoServer;
 use mongodb::bson::Document;
 use shared::{

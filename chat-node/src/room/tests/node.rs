@@ -94,9 +94,11 @@ impl People {
 
 #[async_trait]
 impl Friends for People {
-    async fn graph(&self, user: &UserId) -> Result<Graph, FriendsError> {
+    async fn graphs(&self, users: &[UserId]) -> Result<Vec<Graph>, FriendsError> {
         self.wait().await;
-        Ok(self.0.lock().get(user).cloned().unwrap_or_default())
+        let graphs = self.0.lock();
+        let graph = |user| graphs.get(user).cloned().unwrap_or_default();
+        Ok(users.iter().map(graph).collect())
     }
 
     async fn names(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, FriendsError> {

@@ -3,6 +3,7 @@
 mod contention;
 mod faults;
 mod folds;
+mod rounds;
 mod schema;
 mod unread;
 

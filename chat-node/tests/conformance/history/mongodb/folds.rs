@@ -82,7 +82,7 @@ async fn eventful(history: &Arc<dyn History>, id: &str, kind: RoomKind) -> Log {
 }
 
 /// As it is when a node crashes after its insert: the marks stand, and nothing else was done.
-async fn mark_all(entries: &Collection<Document>) {
+pub(super) async fn mark_all(entries: &Collection<Document>) {
     use futures_util::TryStreamExt as _;
     let all: Vec<Document> = entries
         .find(doc! {})
