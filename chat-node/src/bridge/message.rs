@@ -52,6 +52,9 @@ pub struct PresenceNews {
     pub last_seen: Option<Timestamp>,
     /// Counts the changes of this user's presence: news older than what was heard is dropped.
     pub version: u64,
+    /// Friends see no difference to what was told before, and were not told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unshown: bool,
 }
 
 /// A payload that is no message of ours, or of a kind this node does not know.
@@ -143,6 +146,7 @@ mod tests {
                 .unwrap(),
                 last_seen: Some(Timestamp::from_millis(3)),
                 version: 9,
+                unshown: true,
             }),
             BusMessage::Store(StoreEvent::new(StoreEventKind::UserWithdrawn {
                 user: user("a"),

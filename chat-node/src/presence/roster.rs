@@ -155,15 +155,17 @@ impl Roster {
         self.users.get(user).is_some_and(Tracked::unseen)
     }
 
-    /// Another node told of the user. Answers whether that is news here.
+    /// Another node told of the user; `shows` says whether friends were told, too. Answers whether that is
+    /// news here.
     pub(super) fn heard(
         &mut self,
         user: &UserId,
         total: Option<&DeviceState>,
         version: u64,
+        shows: bool,
     ) -> bool {
         let tracked = self.users.get_mut(user);
-        tracked.is_none_or(|tracked| tracked.heard(total, version))
+        tracked.is_none_or(|tracked| tracked.heard(total, version, shows))
     }
 
     /// Another node told others of the user as `total`, which is older than what stands here. Whoever

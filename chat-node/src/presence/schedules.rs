@@ -636,11 +636,14 @@ impl World {
         };
         let status = project(Relation::Open, &known).status;
         let newest = self.with(node, |at| {
-            let newest = at.versions.newest(&told.user, told.version);
-            if newest && told.shows {
+            let is_news = at
+                .versions
+                .newest(&told.user, told.version, told.shows)
+                .to_friends;
+            if is_news {
                 at.sees.insert(told.user.clone(), status);
             }
-            newest
+            is_news
         });
         let (now, user) = (self.agenda.now, &told.user);
         note(|| {
@@ -655,7 +658,7 @@ impl World {
         let now = self.now();
         self.with(node, |at| {
             let (user, state, version) = (&told.user, told.state.as_ref(), told.version);
-            if !at.roster.heard(user, state, version) {
+            if !at.roster.heard(user, state, version, told.shows) && told.shows {
                 at.roster.overtook(user, state, version, now);
             }
         });

@@ -170,12 +170,16 @@ impl Presence {
 
     /// Another node told of somebody.
     pub fn hear(&self, news: &PresenceNews) {
-        let newest = self.0.teller.newest(&news.user, news.version);
+        let is_news = self
+            .0
+            .teller
+            .newest(&news.user, news.version, !news.unshown);
         if news.to.is_none() {
             let (user, total, version) = (&news.user, news.state.as_ref(), news.version);
             let heard = self.0.with_roster(user, |roster, now| {
-                let heard = roster.heard(user, total, version);
-                if !heard {
+                let shows = !news.unshown;
+                let heard = roster.heard(user, total, version, shows);
+                if !heard && shows {
                     roster.overtook(user, total, version, now);
                 }
                 heard
@@ -184,7 +188,11 @@ impl Presence {
                 return;
             }
         }
-        if !newest {
+        let is_news = match news.to {
+            Some(_) => is_news.to_friends,
+            None => is_news.to_own,
+        };
+        if !is_news {
             return;
         }
         let viewers = self.0.watches.lock().viewers(&news.user);

@@ -35,27 +35,54 @@ pub(super) struct Teller {
     pub(super) versions: Mutex<Versions>,
 }
 
-/// The newest version that was told on this node, by user.
+/// The newest versions that were told on this node, by user.
 #[derive(Default)]
-pub(super) struct Versions(IdMap<UserId, u64>);
+pub(super) struct Versions(IdMap<UserId, Newest>);
+
+/// The newest versions that were told of one user.
+///
+/// They are two. Of a change that does not show (somebody who hides goes) friends are not told, and it says nothing against an
+/// older one, which shows (that they hid) and is still on its way to them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Newest {
+    /// To the user's own devices, and to those who watch a room.
+    told: u64,
+    /// To friends.
+    shown: u64,
+}
+
+/// To whom something is news that was told of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IsNews {
+    /// To the user's own devices, and to those who watch a room.
+    pub(super) to_own: bool,
+    /// To friends, to whom it shows.
+    pub(super) to_friends: bool,
+}
 
 impl Versions {
-    /// Whether nothing newer was told of a user; from now on, this was. What is told to one friend,
-    /// and what is told to all, have one version, so equal is new.
-    pub(super) fn newest(&mut self, user: &UserId, version: u64) -> bool {
+    /// To whom nothing newer was told of a user; from now on, this was. `shows` says whether friends see a
+    /// difference. What is told to one friend, and what is told to all, have one version, so equal is new.
+    pub(super) fn newest(&mut self, user: &UserId, version: u64, shows: bool) -> IsNews {
         if self.0.len() >= MAX_VERSIONS {
             // Order is lost for a moment, memory is not.
             self.0.clear();
         }
         let newest = self.0.entry(user.clone()).or_default();
-        let new = version >= *newest;
-        *newest = version.max(*newest);
-        new
+        let news = IsNews {
+            to_own: version >= newest.told,
+            to_friends: shows && version >= newest.shown,
+        };
+        newest.told = version.max(newest.told);
+        if shows {
+            newest.shown = version.max(newest.shown);
+        }
+        news
     }
 
     /// The newest of each.
     pub(super) fn of(&self, users: &[UserId]) -> Vec<u64> {
-        let newest = |user| self.0.get(user).copied().unwrap_or_default();
+        let newest = |user| self.0.get(user).map_or(0, |newest| newest.told);
         users.iter().map(newest).collect()
     }
 
@@ -97,23 +124,25 @@ impl Teller {
         };
         // Another node may have told something newer meanwhile, and what it told before is not to
         // come over this.
-        if self.newest(user, standing.version) {
-            if let Some(graph) = &graph {
-                let here = friends(graph).filter(|friend| self.relays.is_online(friend));
-                self.push(here.cloned().collect(), user, open);
-                self.tell_viewers(user, viewers, &after, Some(graph));
-            }
-            let own = project(Relation::Own, &after);
-            if project(Relation::Own, &before) != own {
-                self.push(smallvec![user.clone()], user, own);
-            }
+        let is_news = self.newest(user, standing.version, graph.is_some());
+        if let Some(graph) = graph.as_ref().filter(|_| is_news.to_friends) {
+            let here = friends(graph).filter(|friend| self.relays.is_online(friend));
+            self.push(here.cloned().collect(), user, open);
+            self.tell_viewers(user, viewers, &after, Some(graph));
+        }
+        let own = project(Relation::Own, &after);
+        if is_news.to_own && project(Relation::Own, &before) != own {
+            self.push(smallvec![user.clone()], user, own);
         }
         if !self.bridge.alone() {
             if let Some(graph) = &graph {
                 self.tell_friends_elsewhere(user, graph, standing).await;
             }
             let topic = Topic::User(user.clone());
-            let news = Self::news(user, None, standing);
+            let news = PresenceNews {
+                unshown: graph.is_none(),
+                ..Self::news(user, None, standing)
+            };
             self.bridge.publish(topic, &BusMessage::Presence(news));
         }
         true
@@ -159,8 +188,8 @@ impl Teller {
     }
 
     /// As [`Versions::newest`].
-    pub(super) fn newest(&self, user: &UserId, version: u64) -> bool {
-        self.versions.lock().newest(user, version)
+    pub(super) fn newest(&self, user: &UserId, version: u64, shows: bool) -> IsNews {
+        self.versions.lock().newest(user, version, shows)
     }
 
     /// How users stand: not as they stood before what was told here while the store was asked, or that
@@ -263,6 +292,7 @@ impl Teller {
             state: standing.merged(),
             last_seen: standing.last_seen,
             version: standing.version,
+            unshown: false,
         }
     }
 }

@@ -218,8 +218,11 @@ fn a_node_that_joins_in_knows_what_was_known_before() {
     let news = bench.roster.settled(&a, settled, bench.now).unwrap();
     assert_eq!(news.before, Some(state(ONLINE)));
     assert_eq!(news.after, Some(invisible));
-    assert!(!bench.roster.heard(&a, None, 4), "older than what was told");
-    assert!(bench.roster.heard(&a, None, 6));
+    assert!(
+        !bench.roster.heard(&a, None, 4, true),
+        "older than what was told"
+    );
+    assert!(bench.roster.heard(&a, None, 6, true));
 }
 
 impl Bench {
@@ -258,13 +261,72 @@ impl Bench {
     /// Another node's news come. Answers whether they are new.
     fn hear(&mut self, user: &UserId, total: Option<Availability>, version: u64) -> bool {
         let total = total.map(state);
-        let heard = self.roster.heard(user, total.as_ref(), version);
+        let heard = self.roster.heard(user, total.as_ref(), version, true);
         if !heard {
             self.roster
                 .overtook(user, total.as_ref(), version, self.now);
         }
         heard
     }
+}
+
+/// One device hid here; before the store answered, another node told that a device left which did not show any
+/// more.
+#[test]
+fn what_does_not_show_keeps_nobody_from_being_told_what_does() {
+    let mut bench = Bench::new();
+    let a = user("a");
+    let now = bench.now;
+    bench.roster.connected(session(1), &a, state(ONLINE), now);
+    assert!(bench.settle(&a, None, 2).is_some());
+    bench.roster.set(session(1), &a, now, |_| state(INVISIBLE));
+    bench.now += PACE.damping;
+    let due = bench.roster.due(bench.now, 10).remove(0);
+    let settled = |elsewhere: Option<Availability>, version| {
+        let elsewhere = elsewhere.map(state);
+        Settled {
+            total: merged(due.held.iter().chain(&elsewhere)),
+            held: due.held.clone(),
+            elsewhere,
+            version,
+            tell: true,
+        }
+    };
+    let left = state(INVISIBLE);
+    assert!(bench.roster.heard(&a, Some(&left), 4, false));
+    let hid = bench
+        .roster
+        .settled(&a, settled(Some(ONLINE), 3), bench.now);
+    let hid = hid.unwrap();
+    assert_eq!(hid.before, Some(state(ONLINE)));
+    assert_eq!(hid.after, Some(state(INVISIBLE)));
+    // Of what shows it is the other way about: whoever told it told this, too.
+    assert!(bench.roster.heard(&a, None, 6, true));
+    assert_eq!(bench.roster.settled(&a, settled(None, 5), bench.now), None);
+}
+
+/// While something was owed, and while a put was under way: whoever reaped the lease told that nobody is here.
+#[test]
+fn what_a_lease_held_that_lapsed_is_told_anew() {
+    let a = user("a");
+    let mut bench = Bench::new();
+    let now = bench.now;
+    bench.roster.connected(session(1), &a, state(ONLINE), now);
+    assert!(bench.settle(&a, None, 1).is_some());
+    bench.roster.owe(&a, Some(state(ONLINE)), now);
+    bench.roster.doubt_told();
+    bench.roster.owe_all(now);
+    let told = bench.settle(&a, None, 4).map(|news| news.after);
+    assert_eq!(told, Some(Some(state(ONLINE))));
+
+    bench.roster.set(session(1), &a, now, |_| state(BUSY));
+    bench.now += PACE.damping;
+    assert_eq!(bench.roster.due(bench.now, 10).len(), 1);
+    bench.roster.doubt_told();
+    bench.roster.owe_all(bench.now);
+    bench.settle_due(&a, Some(state(BUSY)), 5);
+    let told = bench.settle(&a, None, 8).map(|news| news.after);
+    assert_eq!(told, Some(Some(state(BUSY))));
 }
 
 /// The user was on two nodes and left the other first, whose news come late.
@@ -540,6 +602,10 @@ fn who_hides_is_unseen_at_once_and_until_others_are_told_otherwise() {
     bench.secs(5);
     assert!(!bench.roster.unseen(&a));
     // Another node tells of a device of its own.
-    assert!(bench.roster.heard(&a, Some(&state(INVISIBLE)), u64::MAX));
+    assert!(
+        bench
+            .roster
+            .heard(&a, Some(&state(INVISIBLE)), u64::MAX, true)
+    );
     assert!(bench.roster.unseen(&a));
 }

@@ -26,12 +26,16 @@ pub(super) struct Tracked {
     pub(super) told: Told,
     /// The version of what was told, or found to be as it was told already.
     pub(super) version: u64,
+    /// The version of what friends were told last.
+    shown: u64,
     /// What was found here at that version was as friends knew it, so nobody told them.
     pub(super) silent: bool,
     /// Put and tell even if nothing seems to have changed.
     pub(super) owed: bool,
     /// It came to be owed while a put was under way, whose answer may be from before.
     again: bool,
+    /// The lease ended while a put was under way: what was put is not this node's any more.
+    lapsed: bool,
     /// What others know is not certain: the next change is told whatever was told before. So when the
     /// store may have taken a change without an answer, which other nodes take to be told.
     pub(super) unsure: bool,
@@ -129,8 +133,8 @@ impl Tracked {
         self.noticed &= here;
     }
 
-    /// Another node told others this; answers whether it is news here.
-    pub(super) fn heard(&mut self, total: Option<&DeviceState>, version: u64) -> bool {
+    /// Another node told others this, and friends if it `shows`; answers whether it is news here.
+    pub(super) fn heard(&mut self, total: Option<&DeviceState>, version: u64, shows: bool) -> bool {
         // What nobody here told at this version, another may have had to tell.
         let known = self.version > version || (self.version == version && !self.silent);
         if !known {
@@ -139,7 +143,10 @@ impl Tracked {
             self.unsure |= self.owed && owes;
             self.told = Told::This(total.cloned());
             self.version = version;
-            self.silent = false;
+            self.silent &= !shows;
+            if shows {
+                self.shown = version;
+            }
         }
         !known
     }
@@ -173,8 +180,11 @@ impl Tracked {
     pub(super) fn doubt_told(&mut self) {
         if !self.owed {
             self.told = Told::Nothing;
-            self.put = None;
         }
+        // Until it is reaped, what the store was given stands there as another life's; a put under way is
+        // one of that life, too.
+        self.put = None;
+        self.lapsed = self.under_way;
         // Nor was the user told of what others changed.
         self.noticed = false;
         self.behind = Some(Timestamp::from_millis(0));
@@ -201,7 +211,8 @@ impl Tracked {
             Told::This(state) => state.clone(),
         };
         self.told = Told::This(known.clone());
-        self.put = settled.held;
+        let lapsed = std::mem::take(&mut self.lapsed);
+        self.put = settled.held.filter(|_| !lapsed);
         self.owed = !settled.tell | std::mem::take(&mut self.again);
         // Somebody else told something newer while the store answered.
         let overtaken = settled.version < self.version;
@@ -218,6 +229,9 @@ impl Tracked {
             };
             // What was told at a version stays told when the same is found again.
             let told = seen(before.as_ref()) != seen(settled.total.as_ref());
+            if told {
+                self.shown = settled.version;
+            }
             self.silent = !told && (self.silent || settled.version > self.version);
             self.version = settled.version;
             self.told = Told::This(settled.total.clone());
@@ -225,6 +239,20 @@ impl Tracked {
                 before,
                 after: settled.total,
             });
+        } else if settled.tell && settled.version >= self.shown {
+            // What overtook it does not show, so friends still have to be told what came before.
+            let before = if std::mem::take(&mut self.unsure) {
+                other_than(settled.total.as_ref())
+            } else {
+                stood
+            };
+            if seen(before.as_ref()) != seen(settled.total.as_ref()) {
+                self.shown = settled.version;
+                news = Some(News {
+                    before,
+                    after: settled.total,
+                });
+            }
         }
         news
     }
@@ -234,6 +262,7 @@ impl Tracked {
         self.under_way = false;
         self.owed = true;
         self.again = false;
+        self.lapsed = false;
         self.unsure = true;
         self.rests = Some(rests);
     }
