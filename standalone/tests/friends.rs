@@ -62,7 +62,7 @@ impl Fixture {
 
     async fn person(&self, name: &str) -> LoggedIn {
         let account = NewAccount {
-            email: format!("{name}@example.org"),
+            email: Some(format!("{name}@example.org")),
             name: name.to_owned(),
             password: "correct horse battery".to_owned(),
         };

@@ -10,11 +10,12 @@ use shared::{
 };
 
 use crate::{
-    accounts::{Hasher, Tokens},
+    accounts::{Hasher, MailCodes, Tokens},
     config::StoreSettings,
     database::Database,
     error::StoreError,
-    store::{Clock, Store},
+    mail::{MailError, Mailer},
+    store::{Clock, Store, StoreParts},
     wallet::CardCodes,
 };
 
@@ -32,6 +33,9 @@ pub enum OpenError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Mail.
+    #[error(transparent)]
+    Mail(#[from] MailError),
 }
 
 impl Store {
@@ -54,6 +58,7 @@ impl Store {
         issuer: &str,
         clock: Clock,
     ) -> Result<Self, OpenError> {
+        let mailer = Mailer::new(&settings.mail)?;
         let url = settings.url(data_dir);
         keep_private(&url, data_dir)?;
         let database = Database::open(&url, settings.database_connections)
@@ -61,15 +66,16 @@ impl Store {
             .map_err(StoreError::from)?;
         let hasher = Hasher::new(settings.hash_cost())?;
         let tokens = Tokens::new(key, issuer, settings.lifetimes());
-        let limits = settings.limits();
-        Ok(Self::new(
+        Ok(Self::new(StoreParts {
             database,
             hasher,
             tokens,
-            CardCodes::new(key.derive("gift cards")),
-            limits,
+            card_codes: CardCodes::new(key.derive("gift cards")),
+            mail_codes: MailCodes::new(key.derive("mail codes")),
+            mailer,
+            limits: settings.limits(),
             clock,
-        ))
+        }))
     }
 }
 

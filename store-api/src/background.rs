@@ -1,5 +1,5 @@
-//! What runs beside the requests: the relays of the outbox, the telling of what many are told, and
-//! the sweep of what has ended.
+//! What runs beside the requests: the relays of the outbox, the telling of what many are told, the
+//! sending of mails, and the sweep of what has ended.
 
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{announcements, error::StoreError, outbox::EventTarget, store::Store};
+use crate::{
+    announcements, error::StoreError, mail::send_mails, outbox::EventTarget, store::Store,
+};
 
 /// How often what has ended is swept away.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -53,6 +55,7 @@ impl Store {
             tasks.spawn(relay.run(stopped.clone()));
         }
         tasks.spawn(announcements::tell(self.clone(), stopped.clone()));
+        tasks.spawn(send_mails(self.clone(), stopped.clone()));
         tasks.spawn(sweep(self.clone(), stopped));
         Background { stop, tasks }
     }

@@ -12,9 +12,10 @@ use shared::{
 };
 
 use crate::{
-    accounts::{HashCost, TokenLifetimes},
+    accounts::{HashCost, Purpose, TokenLifetimes},
     catalogue::MAX_GAMES,
     http::RateLimits,
+    mail::MailSettings,
     money::Country,
 };
 
@@ -103,6 +104,9 @@ pub struct StoreSettings {
     /// Password hashes waiting for their turn; one more is answered `busy`
     #[arg(long, default_value_t = 128)]
     pub password_hashes_waiting: usize,
+    /// Mail.
+    #[command(flatten)]
+    pub mail: MailSettings,
 }
 
 /// The most that one person may have, and where they are if they never said.
@@ -122,6 +126,20 @@ pub(crate) struct StoreLimits {
     pub(crate) refund_play_time: Duration,
     /// How long a gift waits.
     pub(crate) gift_lifetime: Duration,
+    /// How long a mail is tried.
+    pub(crate) mail_lifetime: Duration,
+    email_code_lifetime: Duration,
+    password_code_lifetime: Duration,
+}
+
+impl StoreLimits {
+    /// How long a code holds that is mailed.
+    pub(crate) fn code_lifetime(&self, purpose: Purpose) -> Duration {
+        match purpose {
+            Purpose::Email => self.email_code_lifetime,
+            Purpose::Password => self.password_code_lifetime,
+        }
+    }
 }
 
 /// The settings of the program `store-api`.
@@ -177,6 +195,9 @@ impl StoreSettings {
             refund_window: self.refund_window,
             refund_play_time: self.refund_play_time,
             gift_lifetime: self.gift_lifetime,
+            mail_lifetime: self.mail.mail_lifetime,
+            email_code_lifetime: self.mail.email_code_lifetime,
+            password_code_lifetime: self.mail.password_code_lifetime,
         }
     }
 
@@ -207,6 +228,8 @@ impl StoreSettings {
             availability: self.availability_rate,
             user: self.store_user_rate,
             visitors: self.visitor_rate,
+            mailed_account: self.mail.mail_account_rate,
+            mailed_address: self.mail.mail_address_rate,
         }
     }
 }
@@ -272,6 +295,7 @@ impl Settings for StoreSettings {
         );
         let memory = self.password_hash_memory_kib >= 8;
         report.require(memory, "password_hash_memory_kib", "at least 8");
+        self.mail.validate(report);
     }
 }
 

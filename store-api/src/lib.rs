@@ -2,7 +2,7 @@
 //!
 //! A request comes in through [`Routes`] (`http/`), whose handlers only read it and spell the
 //! answer. The domain is [`Store`]: `accounts/` (registering, logging in, sessions, revocation),
-//! `users/` (profiles, names, search), `friends/` (requests, friendships, blocks), `privacy` (who sees
+//! `users/` (profiles, names, search), `mail/` (what people are written), `friends/` (requests, friendships, blocks), `privacy` (who sees
 //! what of whom), `guest_book`, and of the shop
 //! `catalogue/` (games, search, reviews), `shelf/` (wishlist, cart, library), `orders/` (buying, gifts,
 //! refunds), `notices` (what people are told of all that; many of them by `announcements`), and `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`).
@@ -36,6 +36,7 @@ mod health;
 mod http;
 mod idempotency;
 mod ledger;
+mod mail;
 mod metrics;
 mod migration;
 mod money;
@@ -47,10 +48,11 @@ mod privacy;
 mod shelf;
 mod sql;
 mod store;
+mod typed_code;
 mod users;
 mod wallet;
 
-pub use accounts::{LoggedIn, NewAccount, NewServiceToken, Role, Scope, Scopes, ServiceToken};
+pub use accounts::{LoggedIn, Login, NewAccount, NewServiceToken, Role, Scope, Scopes, ServiceToken};
 pub use app::OpenError;
 pub use background::Background;
 pub use catalogue::{
@@ -65,6 +67,7 @@ pub use guest_book::GuestBookEntry;
 pub use http::{HttpOptions, RateLimits, Routes, openapi};
 pub use idempotency::{Answered, IdempotencyKey};
 pub use ledger::{LedgerFault, LedgerReport};
+pub use mail::{MailError, MailSettings, TemplateError};
 pub use metrics::METRICS;
 pub use money::{Country, Currency, Money};
 pub use notices::{Notice, Notices};

@@ -12,6 +12,28 @@ pub const METRICS: &[Metric] = &[
     .by(&["result"]),
     Metric::counter("fireside_store_withdrawals_total", "Accounts withdrawn"),
     Metric::counter(
+        "fireside_store_emails_verified_total",
+        "E-mail addresses proved by a code",
+    ),
+    Metric::counter(
+        "fireside_store_password_resets_total",
+        "Passwords chosen anew with a code",
+    ),
+    Metric::counter(
+        "fireside_store_mails_total",
+        "Mails done with: sent, refused (for good, by the server or for their address), outdated (nobody waits for them), dropped (too old)",
+    )
+    .by(&["result"]),
+    Metric::counter(
+        "fireside_store_mail_failures_total",
+        "Attempts to send that came to nothing: later (this mail is put off), away (the server takes none)",
+    )
+    .by(&["kind"]),
+    Metric::gauge(
+        "fireside_store_mails_pending",
+        "Mails not yet sent, as of the last sweep",
+    ),
+    Metric::counter(
         "fireside_store_refresh_reuse_total",
         "Refresh tokens presented again after their exchange; each ended its session",
     ),

@@ -14,11 +14,12 @@ use tokio::sync::{Notify, futures::Notified};
 use ulid::Ulid;
 
 use crate::{
-    accounts::{Hasher, Tokens},
+    accounts::{Hasher, MailCodes, Tokens},
     config::StoreLimits,
     database::Database,
     entity::user,
     error::StoreError,
+    mail::Mailer,
     outbox::Outbox,
     wallet::CardCodes,
 };
@@ -38,27 +39,36 @@ struct Inner {
     announced: Notify,
     limits: StoreLimits,
     card_codes: CardCodes,
+    mail_codes: MailCodes,
+    mailer: Option<Mailer>,
     clock: Clock,
 }
 
+/// What a store is made of.
+pub(crate) struct StoreParts {
+    pub(crate) database: Database,
+    pub(crate) hasher: Hasher,
+    pub(crate) tokens: Tokens,
+    pub(crate) card_codes: CardCodes,
+    pub(crate) mail_codes: MailCodes,
+    pub(crate) mailer: Option<Mailer>,
+    pub(crate) limits: StoreLimits,
+    pub(crate) clock: Clock,
+}
+
 impl Store {
-    pub(crate) fn new(
-        database: Database,
-        hasher: Hasher,
-        tokens: Tokens,
-        card_codes: CardCodes,
-        limits: StoreLimits,
-        clock: Clock,
-    ) -> Self {
+    pub(crate) fn new(parts: StoreParts) -> Self {
         Self(Arc::new(Inner {
-            database,
-            hasher,
-            tokens,
+            database: parts.database,
+            hasher: parts.hasher,
+            tokens: parts.tokens,
             outbox: Outbox::default(),
             announced: Notify::new(),
-            limits,
-            card_codes,
-            clock,
+            limits: parts.limits,
+            card_codes: parts.card_codes,
+            mail_codes: parts.mail_codes,
+            mailer: parts.mailer,
+            clock: parts.clock,
         }))
     }
 
@@ -86,6 +96,15 @@ impl Store {
         &self.0.card_codes
     }
 
+    pub(crate) fn mail_codes(&self) -> &MailCodes {
+        &self.0.mail_codes
+    }
+
+    /// What sends mail; none where none is sent.
+    pub(crate) fn mailer(&self) -> Option<&Mailer> {
+        self.0.mailer.as_ref()
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         (self.0.clock)()
     }
@@ -109,10 +128,13 @@ impl Store {
         self.0.outbox.enqueue(tx, &events).await
     }
 
-    /// Commits, and wakes whoever delivers events.
+    /// Commits, and wakes whoever delivers events and mails.
     pub(crate) async fn commit(&self, tx: DatabaseTransaction) -> Result<(), StoreError> {
         self.0.database.commit(tx).await?;
         self.0.outbox.wake();
+        if let Some(mailer) = self.mailer() {
+            mailer.wake();
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use sea_orm::{
 use shared::{events::StoreEventKind, id::UserId};
 use ulid::Ulid;
 
+pub(crate) use code::{MailCodes, Purpose};
 pub(crate) use password::{HashCost, Hasher};
 pub use role::Role;
 use rules::{Email, Password};
@@ -25,7 +26,10 @@ use crate::{
     store::{Store, lock_users, stored_id},
 };
 
+mod code;
+mod email;
 mod password;
+mod recovery;
 mod revocation;
 mod role;
 mod rules;
@@ -37,12 +41,31 @@ mod tokens;
 /// What a person says of themselves when they register.
 #[derive(Clone)]
 pub struct NewAccount {
-    /// The address to log in with.
-    pub email: String,
+    /// An address to log in with, and to be reached at.
+    pub email: Option<String>,
     /// The nickname.
     pub name: String,
     /// The password.
     pub password: String,
+}
+
+/// How somebody says which account is theirs.
+#[derive(Debug, Clone, Copy)]
+pub enum Login<'a> {
+    /// By its e-mail address.
+    Email(&'a str),
+    /// By its nickname.
+    Name(&'a str),
+}
+
+impl Login<'_> {
+    /// The name under which guesses at an account are counted.
+    pub(crate) fn key(self) -> String {
+        match self {
+            Self::Email(email) => login_key(email),
+            Self::Name(name) => format!("name {}", fold(name.trim())),
+        }
+    }
 }
 
 /// The name under which guesses at an account are counted, however its address is spelled: what
@@ -57,19 +80,20 @@ pub(crate) fn login_key(email: &str) -> String {
 
 /// One answer to every log-in that fails, whatever the reason.
 const WRONG: StoreError =
-    StoreError::Unauthenticated("the e-mail address or the password is wrong");
+    StoreError::Unauthenticated("the e-mail address, the name or the password is wrong");
 
 impl Store {
     /// Makes an account and logs it in.
     pub async fn register(&self, account: NewAccount) -> Result<LoggedIn, StoreError> {
         let mut violations = Vec::new();
         let mut note = |violation| violations.push(violation);
-        let email = Email::parse(&account.email).map_err(&mut note).ok();
+        let email = account.email.as_deref().map(Email::parse).transpose();
+        let email = email.map_err(&mut note).unwrap_or_default();
         let name = Name::parse(&account.name).map_err(&mut note).ok();
         let password = Password::choose("password", &account.password, email.as_ref())
             .map_err(&mut note)
             .ok();
-        let (Some(email), Some(name), Some(password)) = (email, name, password) else {
+        let (Some(name), Some(password), []) = (name, password, &violations[..]) else {
             return Err(StoreError::Invalid(violations));
         };
         // Before looking whether the address is taken, so that the answer takes as long either way.
@@ -77,7 +101,7 @@ impl Store {
         let tx = self.database().begin().await?;
         let row = user::ActiveModel {
             id: Set(Ulid::new().to_string()),
-            email: Set(Some(email.as_str().to_owned())),
+            email: Set(email.as_ref().map(|email| email.as_str().to_owned())),
             name: Set(Some(name.shown().to_owned())),
             name_key: Set(Some(name.key().to_owned())),
             password_hash: Set(Some(hash)),
@@ -88,16 +112,20 @@ impl Store {
             withdrawn_at: NotSet,
             role: NotSet,
             country: NotSet,
+            email_verified_at: NotSet,
         };
         let row = match row.insert(&tx).await.map_err(StoreError::from) {
             Err(error) if error.is_unique_violation() => {
                 tx.rollback().await?;
-                return Err(self.taken(&email, &name).await?);
+                return Err(self.taken(email.as_ref(), &name).await?);
             }
             row => row?,
         };
+        if let (Some(email), true) = (&row.email, self.mailer().is_some()) {
+            self.send_code(&tx, &row.id, email).await?;
+        }
         let logged_in = self.start_session(&tx, &row).await?;
-        self.database().commit(tx).await?;
+        self.commit(tx).await?;
         metrics::counter!("fireside_store_registrations_total").increment(1);
         Ok(logged_in)
     }
@@ -105,8 +133,8 @@ impl Store {
     /// Logs in.
     ///
     /// Whether an account exists shows neither in what is answered nor in how long it takes.
-    pub async fn login(&self, email: &str, password: &str) -> Result<LoggedIn, StoreError> {
-        let result = self.try_login(email, password).await;
+    pub async fn login(&self, who: Login<'_>, password: &str) -> Result<LoggedIn, StoreError> {
+        let result = self.try_login(who, password).await;
         let outcome = match &result {
             Ok(_) => "ok",
             Err(StoreError::Unauthenticated(_)) => "refused",
@@ -116,10 +144,16 @@ impl Store {
         result
     }
 
-    async fn try_login(&self, email: &str, password: &str) -> Result<LoggedIn, StoreError> {
-        let row = match Email::parse(email) {
-            Ok(email) => self.user_by_email(&email).await?,
-            Err(_) => None,
+    async fn try_login(&self, who: Login<'_>, password: &str) -> Result<LoggedIn, StoreError> {
+        let row = match who {
+            Login::Email(email) => match Email::parse(email) {
+                Ok(email) => self.user_by_email(&email).await?,
+                Err(_) => None,
+            },
+            Login::Name(name) => match Name::parse(name) {
+                Ok(name) => self.user_by_name(&name).await?,
+                Err(_) => None,
+            },
         };
         let kept = row.as_ref().and_then(|row| row.password_hash.clone());
         let right = self
@@ -186,6 +220,7 @@ impl Store {
         let mut row = row.into_active_model();
         row.password_hash = Set(Some(hash));
         let row = row.update(&tx).await?;
+        self.password_changed(&tx, &row).await?;
         let logged_in = self.start_session(&tx, &row).await?;
         self.enqueue(&tx, events).await?;
         self.commit(tx).await?;
@@ -212,6 +247,7 @@ impl Store {
         events.push(StoreEventKind::UserWithdrawn { user: me.clone() });
         let mut row = row.into_active_model();
         row.email = Set(None);
+        row.email_verified_at = Set(None);
         row.name = Set(None);
         row.name_key = Set(None);
         row.password_hash = Set(None);
@@ -257,8 +293,12 @@ impl Store {
     }
 
     async fn user_by_email(&self, email: &Email) -> Result<Option<user::Model>, StoreError> {
+        self.user_of_address(email.as_str()).await
+    }
+
+    async fn user_by_name(&self, name: &Name) -> Result<Option<user::Model>, StoreError> {
         Ok(user::Entity::find()
-            .filter(user::Column::Email.eq(email.as_str()))
+            .filter(user::Column::NameKey.eq(name.key()))
             .one(self.database().reader())
             .await?)
     }
@@ -272,9 +312,11 @@ impl Store {
     }
 
     /// What stands against a registration that met a unique constraint.
-    async fn taken(&self, email: &Email, name: &Name) -> Result<StoreError, StoreError> {
+    async fn taken(&self, email: Option<&Email>, name: &Name) -> Result<StoreError, StoreError> {
         let mut violations = Vec::new();
-        if self.user_by_email(email).await?.is_some() {
+        if let Some(email) = email
+            && self.user_by_email(email).await?.is_some()
+        {
             violations.push(Violation::new(
                 "email",
                 "taken",

@@ -122,7 +122,7 @@ impl Store {
     }
 
     /// Lets go of what has ended: sessions, tokens, revocations, names of requests, events nobody
-    /// took, notices; and pays back gifts that nobody answered.
+    /// took, notices, mails, codes; and pays back gifts that nobody answered.
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.now();
         let ended = now.as_millis();
@@ -152,6 +152,8 @@ impl Store {
         self.forget_old_keys().await?;
         self.forget_old_searches().await?;
         self.forget_old_notices().await?;
+        self.forget_old_mails().await?;
+        self.forget_old_codes().await?;
         self.count_announcements().await?;
         self.expire_gifts().await
     }

@@ -95,6 +95,10 @@ impl Name {
         if length > *NAME_LENGTH.end() {
             return Err(Violation::new(FIELD, "too_long", "at most 32 characters"));
         }
+        if Email::parse(&shown).is_ok() {
+            let message = "not an e-mail address: people log in with either";
+            return Err(Violation::new(FIELD, "email", message));
+        }
         let key = fold(&shown);
         Ok(Self { shown, key })
     }
@@ -227,6 +231,7 @@ mod tests {
         assert_eq!(rule("al\u{202e}ice"), "characters");
         assert_eq!(rule("a  b"), "spaces");
         assert_eq!(rule("a\u{a0}b"), "spaces");
+        assert_eq!(rule("ann@example.org"), "email");
         assert!(Name::parse(&"ж".repeat(32)).is_ok());
     }
 

@@ -25,6 +25,8 @@ pub struct Model {
     pub role: String,
     /// Where they buy; the store's own country when they never said.
     pub country: Option<String>,
+    /// When its owner was last seen to read the mail of the address; none if never.
+    pub email_verified_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

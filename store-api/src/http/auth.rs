@@ -10,26 +10,28 @@ use super::{
     refusal::Answer,
 };
 use crate::{
-    accounts::{LoggedIn, NewAccount},
+    accounts::{LoggedIn, Login, NewAccount},
     store::Store,
 };
 
 /// A new account.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Registration {
-    /// The address to log in with.
-    email: String,
-    /// The nickname: 2 to 32 characters, nobody else's, whatever the case.
+    /// An address to log in with, and to be reached at when the password is lost.
+    email: Option<String>,
+    /// The nickname: 2 to 32 characters, nobody else's, whatever the case. Good to log in with too.
     name: String,
     /// 10 to 128 characters.
     password: String,
 }
 
-/// Who wants in.
+/// Who wants in, by e-mail address or by name.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Credentials {
     /// The e-mail address.
-    email: String,
+    email: Option<String>,
+    /// The nickname; does not matter beside an e-mail address.
+    name: Option<String>,
     /// The password.
     password: String,
 }
@@ -105,7 +107,11 @@ pub(super) async fn register(
     } = body.into_inner();
     let limits = &state(&request)?.limits;
     limits.of_registration(&request, from.0)?;
-    limits.of_account(&request, &email)?;
+    let login = match &email {
+        Some(email) => Login::Email(email),
+        None => Login::Name(&name),
+    };
+    limits.of_account(&request, &login.key())?;
     let logged_in = store
         .register(NewAccount {
             email,
@@ -118,7 +124,7 @@ pub(super) async fn register(
 
 /// Logs in. Says and takes the same whether the account is unknown or the password wrong.
 #[utoipa::path(post, path = "/v1/auth/login", tag = "auth", request_body = Credentials, responses(
-    (status = 200, body = TokensBody), (status = 401, body = Problem),
+    (status = 200, body = TokensBody), (status = 400, body = Problem), (status = 401, body = Problem),
     (status = 429, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn login(
     request: HttpRequest,
@@ -126,10 +132,15 @@ pub(super) async fn login(
     from: Address,
     body: web::Json<Credentials>,
 ) -> Answer {
+    let login = match (&body.email, &body.name) {
+        (Some(email), _) => Login::Email(email),
+        (None, Some(name)) => Login::Name(name),
+        (None, None) => return Err(Problem::invalid("log in with `email` or with `name`").into()),
+    };
     let limits = &state(&request)?.limits;
     limits.of_address(&request, from.0)?;
-    limits.of_account(&request, &body.email)?;
-    let logged_in = store.login(&body.email, &body.password).await?;
+    limits.of_account(&request, &login.key())?;
+    let logged_in = store.login(login, &body.password).await?;
     Ok(tokens(StatusCode::OK, logged_in))
 }
 

@@ -32,6 +32,10 @@ pub struct RateLimits {
     pub user: Quota,
     /// Looks at the catalogue from one address, by people who are not logged in.
     pub visitors: Quota,
+    /// Mails to one e-mail address that somebody asks for.
+    pub mailed_account: Quota,
+    /// Mails that somebody asks for, from one address.
+    pub mailed_address: Quota,
 }
 
 /// The buckets.
@@ -43,6 +47,8 @@ pub(super) struct Limits {
     availability: Limiter<IpAddr>,
     user: Limiter<UserId>,
     visitors: Limiter<IpAddr>,
+    mailed_account: Limiter<[u8; 16]>,
+    mailed_address: Limiter<IpAddr>,
 }
 
 impl Limits {
@@ -55,17 +61,31 @@ impl Limits {
             availability: Limiter::new(limits.availability, KEYS),
             user: Limiter::new(limits.user, KEYS),
             visitors: Limiter::new(limits.visitors, KEYS),
+            mailed_account: Limiter::new(limits.mailed_account, KEYS),
+            mailed_address: Limiter::new(limits.mailed_address, KEYS),
         }
     }
 
     /// A guess at the password of an account, known or not: the bucket belongs to the address
     /// that was written, so its filling tells nothing.
     pub(super) fn of_account(&self, request: &HttpRequest, account: &str) -> Result<(), Problem> {
-        // By hash: what is written is as long as its writer likes.
-        let digest = Sha256::digest(login_key(account));
-        let mut key = [0; 16];
-        key.copy_from_slice(&digest[..16]);
-        allow(request, "account", self.account.check(&key))
+        allow(request, "account", self.account.check(&hashed(account)))
+    }
+
+    /// A mail that somebody asks for, to an e-mail address or to that of an account: whose it is, if
+    /// anybody's, makes no difference.
+    pub(super) fn of_mail(
+        &self,
+        request: &HttpRequest,
+        from: IpAddr,
+        to: &str,
+    ) -> Result<(), Problem> {
+        allow(
+            request,
+            "mail",
+            self.mailed_address.check(&address_key(from)),
+        )?;
+        allow(request, "mail", self.mailed_account.check(&hashed(to)))
     }
 
     pub(super) fn of_address(&self, request: &HttpRequest, address: IpAddr) -> Result<(), Problem> {
@@ -119,6 +139,14 @@ impl Limits {
     pub(super) fn of_user(&self, request: &HttpRequest, user: &UserId) -> Result<(), Problem> {
         allow(request, "user", self.user.check(user))
     }
+}
+
+/// An account as it is written, by hash: what is written is as long as its writer likes.
+fn hashed(account: &str) -> [u8; 16] {
+    let digest = Sha256::digest(login_key(account));
+    let mut key = [0; 16];
+    key.copy_from_slice(&digest[..16]);
+    key
 }
 
 fn allow(request: &HttpRequest, limit: &'static str, decision: Decision) -> Result<(), Problem> {

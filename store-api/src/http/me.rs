@@ -21,8 +21,11 @@ use crate::{
 pub(super) struct MeBody {
     #[serde(flatten)]
     user: UserBody,
-    /// The address to log in with.
-    email: String,
+    /// The address to log in with, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    /// Whether its mail has been seen to be read.
+    email_verified: bool,
     /// When the account was made, in milliseconds since the epoch.
     created_at: i64,
     /// `player`, `publisher` or `operator`.
@@ -150,7 +153,7 @@ pub(super) async fn export(
 }
 
 /// Whoever holds a stolen access token must not try passwords with it without end.
-fn guess(request: &HttpRequest, person: &Person, from: &Address) -> Answer<()> {
+pub(super) fn guess(request: &HttpRequest, person: &Person, from: &Address) -> Answer<()> {
     let limits = &state(request)?.limits;
     limits.of_address(request, from.0)?;
     limits.of_account(request, person.id().as_str())?;
@@ -162,6 +165,7 @@ impl From<OwnProfile> for MeBody {
         Self {
             user: own.profile.into(),
             email: own.email,
+            email_verified: own.email_verified,
             created_at: own.created_at,
             role: own.role.word(),
         }

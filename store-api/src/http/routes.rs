@@ -4,8 +4,9 @@ use actix_web::{HttpResponse, web};
 use shared::openapi::Schemes;
 
 use super::{
-    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, auth, catalogue, friends, gifts, guest_book, internal,
-    me, notices, operators, orders, privacy, publishers, reviews, shelf, users, visits, wallet,
+    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, auth, catalogue, email, friends, gifts, guest_book,
+    internal, me, notices, operators, orders, privacy, publishers, recovery, reviews, shelf, users,
+    visits, wallet,
 };
 use crate::store::Store;
 
@@ -26,7 +27,12 @@ shared::routes! {
     "/v1/auth/logout" => post auth::logout;
     "/v1/auth/logout-all" => post auth::logout_all;
     "/v1/auth/available" => get auth::available;
+    "/v1/auth/password/forgot" => post recovery::forgot;
+    "/v1/auth/password/reset" => post recovery::reset;
     "/v1/me" => get me::me, patch me::change_me, delete me::withdraw;
+    "/v1/me/email" => put email::change;
+    "/v1/me/email/code" => post email::send_code;
+    "/v1/me/email/verify" => post email::verify;
     "/v1/me/export" => get me::export;
     "/v1/me/password" => put me::change_password;
     "/v1/me/privacy" => get privacy::privacy, patch privacy::change;

@@ -25,6 +25,7 @@ pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<
         "DELETE FROM announcements WHERE actor = ?",
         "DELETE FROM guest_book WHERE owner = ? OR author = ?",
         "DELETE FROM privacy WHERE user_id = ?",
+        "DELETE FROM codes WHERE user_id = ?",
         "DELETE FROM gift_card_attempts WHERE user_id = ?",
         // What a gift said; that it was given is in the books.
         "UPDATE gifts SET message = NULL WHERE giver = ?",

@@ -23,6 +23,7 @@ const PARTS: &[Part] = &[
         columns: &[
             "id",
             "email",
+            "email_verified_at",
             "name",
             "avatar_url",
             "status_text",
@@ -36,6 +37,11 @@ const PARTS: &[Part] = &[
         name: "sessions",
         columns: &["created_at", "rotated_at", "expires_at"],
         from: "sessions WHERE user_id = ? ORDER BY created_at",
+    },
+    Part {
+        name: "codes",
+        columns: &["purpose", "email", "created_at", "expires_at"],
+        from: "codes WHERE user_id = ? ORDER BY purpose",
     },
     Part {
         name: "privacy",
@@ -229,7 +235,7 @@ mod tests {
 
     #[test]
     fn each_database_makes_its_own_json() {
-        let part = &PARTS[2];
+        let part = &PARTS[3];
         let sqlite = part.statement(DbBackend::Sqlite);
         assert!(sqlite.contains("json_object('section', part.section, 'audience', part.audience)"));
         assert!(

@@ -40,8 +40,10 @@ pub struct Profile {
 pub struct OwnProfile {
     /// What everybody sees.
     pub profile: Profile,
-    /// The address they log in with.
-    pub email: String,
+    /// The address they log in with, if they have one.
+    pub email: Option<String>,
+    /// Whether they have shown that they read its mail.
+    pub email_verified: bool,
     /// When the account was made, in milliseconds since the epoch.
     pub created_at: i64,
     /// What they may do beyond their own things.
@@ -214,13 +216,15 @@ impl Store {
 }
 
 impl OwnProfile {
-    fn of(mut row: user::Model) -> Result<Self, StoreError> {
-        let email = row.email.take().unwrap_or_default();
+    pub(crate) fn of(mut row: user::Model) -> Result<Self, StoreError> {
+        let email = row.email.take();
+        let email_verified = row.email_verified_at.is_some();
         let created_at = row.created_at;
         let role = Role::stored(&row.role);
         Ok(Self {
             profile: Profile::of(row)?,
             email,
+            email_verified,
             created_at,
             role,
         })

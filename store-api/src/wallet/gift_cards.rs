@@ -19,12 +19,13 @@ use crate::{
     money::{Currency, Money},
     sql::{self, values},
     store::Store,
+    typed_code,
 };
 
-/// Letters and digits that are not taken for each other (Crockford's).
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Characters of a code, five bits each.
 const LENGTH: usize = 20;
+/// Characters between two dashes of it.
+const GROUP: usize = 5;
 /// The most cards of one request.
 const MAX_CARDS: u32 = 100;
 /// How long a card is good.
@@ -101,18 +102,7 @@ impl CardCodes {
         let mut hash = Sha256::new();
         hash.update(self.secret);
         hash.update(format!("{batch}:{place}"));
-        let digest = hash.finalize();
-        // Five bits of each byte: the bytes of a hash are as good as dice.
-        let letters = digest.iter().take(LENGTH);
-        let letters = letters.map(|byte| char::from(ALPHABET[usize::from(byte & 31)]));
-        let mut code = String::with_capacity(LENGTH + 3);
-        for (place, letter) in letters.enumerate() {
-            if place > 0 && place % 5 == 0 {
-                code.push('-');
-            }
-            code.push(letter);
-        }
-        code
+        typed_code::spell(&hash.finalize(), LENGTH, GROUP)
     }
 }
 
@@ -293,17 +283,8 @@ impl Store {
     }
 }
 
-/// A code without what people put into it or take for something else.
 fn plain(code: &str) -> String {
-    let letters = code.chars().filter(|c| !c.is_whitespace() && *c != '-');
-    letters
-        .take(4 * LENGTH)
-        .map(|c| match c.to_ascii_uppercase() {
-            'O' => '0',
-            'I' | 'L' => '1',
-            other => other,
-        })
-        .collect()
+    typed_code::plain(code, 4 * LENGTH)
 }
 
 fn hash(code: &str) -> String {

@@ -48,6 +48,8 @@ fn table() -> Vec<Row> {
     let login = json!({"email": "nobody@example.org", "password": PASSWORD});
     let refresh = json!({"refresh_token": "x"});
     let password = json!({"current_password": "wrong", "new_password": "a better password"});
+    let reset = json!({"email": "nobody@example.org", "code": "x", "new_password": PASSWORD});
+    let email = json!({"email": "new@example.org", "password": PASSWORD});
     let status = json!({"status_text": "x"});
     let wrong = json!({"password": "wrong"});
     let cards = json!({"amount": 500, "currency": "USD", "cards": 1});
@@ -62,10 +64,26 @@ fn table() -> Vec<Row> {
         ("POST", "/v1/auth/login", Some(login), [401; 6]),
         ("POST", "/v1/auth/refresh", Some(refresh), [401; 6]),
         ("GET", "/v1/auth/available?name=Free", None, [200; 6]),
+        // Whose address it is makes no difference, and no mail is sent here.
+        (
+            "POST",
+            "/v1/auth/password/forgot",
+            Some(json!({"email": "nobody@example.org"})),
+            [409; 6],
+        ),
+        ("POST", "/v1/auth/password/reset", Some(reset), [401; 6]),
         ("GET", "/v1/me", None, people(200)),
         ("GET", "/v1/me/export", None, people(200)),
         ("PATCH", "/v1/me", Some(status), people(200)),
         ("PUT", "/v1/me/password", Some(password), people(403)),
+        ("PUT", "/v1/me/email", Some(email), people(409)),
+        ("POST", "/v1/me/email/code", None, people(409)),
+        (
+            "POST",
+            "/v1/me/email/verify",
+            Some(json!({"code": "0000-0000"})),
+            people(403),
+        ),
         ("DELETE", "/v1/me", Some(wrong), people(403)),
         ("GET", "/v1/users?q=ann", None, people(200)),
         ("GET", "/v1/me/privacy", None, people(200)),
@@ -292,7 +310,11 @@ fn table() -> Vec<Row> {
     ]
 }
 
-async fn every_route_lets_in_whom_it_should(app: TestApp) -> TestApp {
+async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
+    // All of them ask about one account, and the table is long.
+    app.settings.mail.mail_account_rate = "100/s".parse().unwrap();
+    app.settings.store_user_rate = "1000/s".parse().unwrap();
+    app.restart().await;
     let (ann, bob) = (app.user("Ann").await, app.user("Bob").await);
     let publisher = app.user_as("Pia", Role::Publisher).await;
     let operator = app.user_as("Olaf", Role::Operator).await;

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
@@ -353,6 +353,29 @@ impl TestApp {
         rows.iter()
             .map(|row| row.try_get("", "name").unwrap())
             .collect()
+    }
+
+    /// How many rows a table has.
+    pub async fn count(&self, table: &str) -> i64 {
+        let database = self.database().await;
+        let text = format!("SELECT COUNT(*) AS count FROM {table}");
+        let statement = Statement::from_string(database.get_database_backend(), text);
+        let row = database.query_one_raw(statement).await.unwrap().unwrap();
+        database.close().await.unwrap();
+        row.try_get("", "count").unwrap()
+    }
+
+    /// How many mails are left once there have been no others for a while.
+    pub async fn settled_mails(&self) -> i64 {
+        let (mut before, mut since) = (self.count("mails").await, Instant::now());
+        while since.elapsed() < Duration::from_millis(1500) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let now = self.count("mails").await;
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+        }
+        before
     }
 
     /// Does things in the database itself: what would be thousands of requests, or comes from

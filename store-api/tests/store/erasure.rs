@@ -10,6 +10,7 @@ use crate::{
     app::{PASSWORD, TestApp, User},
     both,
     orders::give,
+    smtp::MailServer,
 };
 
 both!(
@@ -28,6 +29,7 @@ const NOT_ABOUT_PEOPLE: &[&str] = &[
     "game_words",
     "games",
     "idempotency_keys",
+    "mails",
     "outbox",
     "probe",
     "revocations",
@@ -40,6 +42,7 @@ const NOT_ABOUT_PEOPLE: &[&str] = &[
 const PARTS: &[(&str, &str)] = &[
     ("account", "users"),
     ("blocks", "blocks"),
+    ("codes", "codes"),
     ("follows", "follows"),
     ("friends", "relations"),
     ("gift_cards", "gift_cards"),
@@ -92,7 +95,9 @@ fn filled(document: &Value) -> BTreeSet<&str> {
         .collect()
 }
 
-async fn everything_is_exported_and_only_books_are_left(app: TestApp) -> TestApp {
+async fn everything_is_exported_and_only_books_are_left(mut app: TestApp) -> TestApp {
+    let server = MailServer::start();
+    server.serve(&mut app).await;
     let publisher = app.publisher("Oak").await;
     let star = app.game(&publisher, "star", |_| ()).await;
     let moon = app.game(&publisher, "moon", |_| ()).await;
@@ -170,6 +175,8 @@ async fn everything_is_exported_and_only_books_are_left(app: TestApp) -> TestApp
     let everything: BTreeSet<&str> = PARTS.iter().map(|(part, _)| *part).collect();
     assert_eq!(filled(&document), everything, "{document:#}");
     assert_eq!(document["account"][0]["email"], ann.email.as_str());
+    assert_eq!(document["account"][0]["email_verified_at"], Value::Null);
+    assert_eq!(document["codes"][0]["email"], ann.email.as_str());
     assert_eq!(document["library"].as_array().unwrap().len(), 2);
     assert_eq!(document["friends"][0]["other"], bob.id.as_str());
     assert_eq!(document["guest_book_entries"][0]["text"], "Hello");

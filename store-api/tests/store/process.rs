@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 
 use crate::app::{PASSWORD, SERVICE_TOKEN, client, crowd, game};
 
-struct Program {
-    child: Child,
-    url: String,
+/// The program, until it is dropped.
+pub struct Program {
+    pub child: Child,
+    pub url: String,
 }
 
 impl Program {
-    fn start(data_dir: &Path, settings: &[(&str, &str)]) -> Self {
+    pub fn start(data_dir: &Path, settings: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_store-api"))
             .env("FIRESIDE_LISTEN", "127.0.0.1:0")
             .env("FIRESIDE_DATA_DIR", data_dir)
@@ -42,7 +43,7 @@ impl Program {
         }
     }
 
-    async fn post(&self, path: &str, body: Value) -> reqwest::Response {
+    pub async fn post(&self, path: &str, body: Value) -> reqwest::Response {
         client()
             .post(format!("{}{path}", self.url))
             .json(&body)
@@ -334,6 +335,15 @@ fn settings_that_make_no_sense_are_refused_before_anything_starts() {
     assert!(refused(&[("FIRESIDE_PASSWORD_HASHES_WAITING", "0")]).contains("hashes_waiting"));
     assert!(refused(&[("FIRESIDE_NODES", "http://127.0.0.1:1")]).contains("service_token"));
     assert!(refused(&[("FIRESIDE_SERVICE_TOKEN", "short")]).contains("service_token"));
+    assert!(refused(&[("FIRESIDE_MAIL_URL", "http://x")]).contains("mail_url"));
+    assert!(refused(&[("FIRESIDE_MAIL_URL", "smtp://x")]).contains("mail_from"));
+    assert!(refused(&[("FIRESIDE_MAIL_FROM", "nobody")]).contains("mail_from"));
+    let elsewhere = [
+        ("FIRESIDE_MAIL_URL", "smtp://x"),
+        ("FIRESIDE_MAIL_FROM", "oak@oak.example"),
+        ("FIRESIDE_MAIL_TEMPLATES", "/nowhere"),
+    ];
+    assert!(refused(&elsewhere).contains("mail_templates"));
     let node = [
         ("FIRESIDE_NODES", "ftp://x"),
         ("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN),
