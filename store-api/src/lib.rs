@@ -52,7 +52,9 @@ mod typed_code;
 mod users;
 mod wallet;
 
-pub use accounts::{LoggedIn, Login, NewAccount, NewServiceToken, Role, Scope, Scopes, ServiceToken};
+pub use accounts::{
+    LoggedIn, Login, NewAccount, NewServiceToken, Role, Scope, Scopes, ServiceToken,
+};
 pub use app::OpenError;
 pub use background::Background;
 pub use catalogue::{

@@ -212,9 +212,6 @@ mod tests {
         assert_eq!(code, codes.code(Purpose::Email, "01J0"));
         assert_ne!(code, codes.code(Purpose::Password, "01J0"));
         assert_ne!(code, codes.code(Purpose::Email, "01J1"));
-        assert_ne!(
-            code,
-            MailCodes::new([8; 32]).code(Purpose::Email, "01J0")
-        );
+        assert_ne!(code, MailCodes::new([8; 32]).code(Purpose::Email, "01J0"));
     }
 }

@@ -23,8 +23,8 @@ use crate::{
 
 pub(crate) use sender::send_mails;
 pub use settings::MailSettings;
-pub use templates::TemplateError;
 pub(crate) use templates::Template;
+pub use templates::TemplateError;
 use templates::Templates;
 use transport::Transport;
 
@@ -167,7 +167,10 @@ impl Store {
         if dropped > 0 {
             metrics::counter!("fireside_store_mails_total", "result" => "dropped")
                 .increment(dropped);
-            tracing::warn!(dropped, "mails that could not be sent for too long are dropped");
+            tracing::warn!(
+                dropped,
+                "mails that could not be sent for too long are dropped"
+            );
         }
         let count: Option<Count> = sql::one(
             self.database().reader(),

@@ -141,11 +141,7 @@ impl Store {
         Ok(look)
     }
 
-    async fn due(
-        &self,
-        db: &impl ConnectionTrait,
-        lock: &str,
-    ) -> Result<Option<Mail>, StoreError> {
+    async fn due(&self, db: &impl ConnectionTrait, lock: &str) -> Result<Option<Mail>, StoreError> {
         let text = format!(
             "SELECT id, template, user_id, recipient, failures FROM mails \
              WHERE next_at <= ? ORDER BY next_at, id LIMIT 1{lock}"

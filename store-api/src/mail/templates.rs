@@ -71,14 +71,38 @@ pub(crate) struct Templates {
 /// The files, and what is in ours.
 const FILES: &[(&str, &str)] = &[
     ("layout.html", include_str!("templates/layout.html")),
-    ("verify_email.txt", include_str!("templates/verify_email.txt")),
-    ("verify_email.html", include_str!("templates/verify_email.html")),
-    ("reset_password.txt", include_str!("templates/reset_password.txt")),
-    ("reset_password.html", include_str!("templates/reset_password.html")),
-    ("email_changed.txt", include_str!("templates/email_changed.txt")),
-    ("email_changed.html", include_str!("templates/email_changed.html")),
-    ("password_changed.txt", include_str!("templates/password_changed.txt")),
-    ("password_changed.html", include_str!("templates/password_changed.html")),
+    (
+        "verify_email.txt",
+        include_str!("templates/verify_email.txt"),
+    ),
+    (
+        "verify_email.html",
+        include_str!("templates/verify_email.html"),
+    ),
+    (
+        "reset_password.txt",
+        include_str!("templates/reset_password.txt"),
+    ),
+    (
+        "reset_password.html",
+        include_str!("templates/reset_password.html"),
+    ),
+    (
+        "email_changed.txt",
+        include_str!("templates/email_changed.txt"),
+    ),
+    (
+        "email_changed.html",
+        include_str!("templates/email_changed.html"),
+    ),
+    (
+        "password_changed.txt",
+        include_str!("templates/password_changed.txt"),
+    ),
+    (
+        "password_changed.html",
+        include_str!("templates/password_changed.html"),
+    ),
 ];
 
 impl Template {
@@ -285,9 +309,15 @@ mod tests {
             let facts = facts("<b>Ann</b>", "ann@example.org");
             let (subject, text, html) = templates.texts(template, &facts).unwrap();
             assert!(subject.contains("Oak & Sons"), "{subject}");
-            assert!(text.contains("ABCD-EFGH") && text.contains("<b>Ann</b>"), "{text}");
+            assert!(
+                text.contains("ABCD-EFGH") && text.contains("<b>Ann</b>"),
+                "{text}"
+            );
             assert!(text.contains("https://oak.example/play"), "{text}");
-            assert!(html.contains("ABCD-EFGH") && html.contains("Oak &amp; Sons"), "{html}");
+            assert!(
+                html.contains("ABCD-EFGH") && html.contains("Oak &amp; Sons"),
+                "{html}"
+            );
             assert!(!html.contains("<b>"), "{html}");
         }
     }
@@ -331,7 +361,10 @@ mod tests {
         let (subject, text, _) = made
             .texts(Template::VerifyEmail, &facts("Ann", "ann@example.org"))
             .unwrap();
-        assert_eq!((subject.as_str(), text.as_str()), ("Hi Ann", "Your code: ABCD-EFGH"));
+        assert_eq!(
+            (subject.as_str(), text.as_str()),
+            ("Hi Ann", "Your code: ABCD-EFGH")
+        );
         for bad in ["Subject: {{ nmae }}\n\nx", "{{", "no subject"] {
             fs::write(&file, bad).unwrap();
             assert!(templates(&settings).is_err(), "{bad}");

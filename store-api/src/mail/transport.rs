@@ -64,7 +64,9 @@ impl Transport {
                     fs::write(&unfinished, bytes)?;
                     fs::rename(unfinished, path.join(name))
                 });
-                let written = written.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+                let written = written
+                    .await
+                    .unwrap_or_else(|error| Err(io::Error::other(error)));
                 written.map_err(|error| Failure::Away(error.to_string()))
             }
         }

@@ -63,7 +63,10 @@ async fn registering_sends_a_code_that_proves_the_address(mut app: TestApp) -> T
     let mail = server.mails_to(&ann.email, 1).await.remove(0);
     assert_eq!(mail.sender, "no-reply@oak.example");
     assert_eq!(mail.headers("from"), ["Oak Games <no-reply@oak.example>"]);
-    assert_eq!(mail.headers("to"), [format!("{} <{}>", ann.name, ann.email)]);
+    assert_eq!(
+        mail.headers("to"),
+        [format!("{} <{}>", ann.name, ann.email)]
+    );
     assert_eq!(mail.headers("auto-submitted"), ["auto-generated"]);
     assert!(mail.headers("message-id")[0].ends_with("@oak.example>"));
     let code = mail.code();
@@ -185,12 +188,19 @@ async fn an_address_takes_the_place_of_another_once_it_is_proved(mut app: TestAp
     assert_eq!(me["email"], ann.email.as_str(), "not before it is proved");
     app.login(new, PASSWORD).await.problem(401);
     let me = verify(&app, &ann, &code).await.expect(200);
-    assert_eq!((&me["email"], &me["email_verified"]), (&json!(new), &json!(true)));
+    assert_eq!(
+        (&me["email"], &me["email_verified"]),
+        (&json!(new), &json!(true))
+    );
 
     app.login(new, PASSWORD).await.expect(200);
     app.login(&ann.email, PASSWORD).await.problem(401);
     let told = server.mails_to(&ann.email, 3).await;
-    assert!(told[2].text.contains("is not it any more"), "{}", told[2].text);
+    assert!(
+        told[2].text.contains("is not it any more"),
+        "{}",
+        told[2].text
+    );
     for email in [new, &ann.email] {
         let body = json!({"email": email, "code": lost, "new_password": "a better password"});
         app.post("/v1/auth/password/reset", body).await.problem(401);
@@ -229,7 +239,11 @@ async fn a_new_password_calls_codes_off(mut app: TestApp) -> TestApp {
     let ann = User::of(&body.await.expect(200), ann.email);
     verify(&app, &ann, &code).await.problem(403);
     let told = server.mails_to(&ann.email, 2).await;
-    assert!(told[1].text.contains("has a new password"), "{}", told[1].text);
+    assert!(
+        told[1].text.contains("has a new password"),
+        "{}",
+        told[1].text
+    );
     app
 }
 
@@ -265,7 +279,10 @@ async fn an_account_needs_no_address(mut app: TestApp) -> TestApp {
 
 async fn without_mail_it_says_so(app: TestApp) -> TestApp {
     let ann = app.user("Ann").await;
-    assert_eq!(rule(change(&app, &ann, "anna@example.org").await), "no_mail");
+    assert_eq!(
+        rule(change(&app, &ann, "anna@example.org").await),
+        "no_mail"
+    );
     assert_eq!(rule(another_code(&app, &ann).await), "no_mail");
     for email in [&ann.email, "nobody@example.org"] {
         let body = json!({"email": email});

@@ -57,19 +57,28 @@ async fn a_lost_password_is_chosen_anew(mut app: TestApp) -> TestApp {
     assert_eq!(app.me_status(&ann.access).await, 401);
     app.refresh(&ann.refresh).await.problem(401);
     app.nodes[0]
-        .wait_for(|event| event["kind"] == "user_tokens_revoked" && event["user"] == ann.id.as_str())
+        .wait_for(|event| {
+            event["kind"] == "user_tokens_revoked" && event["user"] == ann.id.as_str()
+        })
         .await;
     let access = body["access_token"].as_str().unwrap();
     let request = app.request(Method::GET, "/v1/me", Some(access));
     let me = app.send(request).await.expect(200);
-    assert_eq!(me["email_verified"], true, "who has the code reads the mail");
+    assert_eq!(
+        me["email_verified"], true,
+        "who has the code reads the mail"
+    );
     app.login(&ann.email, PASSWORD).await.problem(401);
     app.login(&ann.email, NEW).await.expect(200);
     // Once.
     let again = reset(&app, &ann.email, &code, "yet another one").await;
     assert_eq!(again.problem(401), "unauthenticated");
     let told = server.mails_to(&ann.email, 3).await;
-    assert!(told[2].text.contains("has a new password"), "{}", told[2].text);
+    assert!(
+        told[2].text.contains("has a new password"),
+        "{}",
+        told[2].text
+    );
     app
 }
 
@@ -151,7 +160,11 @@ async fn a_mail_that_is_put_off_or_refused_holds_up_no_other(mut app: TestApp) -
     let server = MailServer::start();
     server.serve(&mut app).await;
     server.set_busy(true);
-    for email in ["busy@example.org", "refused@example.org", "open@example.org"] {
+    for email in [
+        "busy@example.org",
+        "refused@example.org",
+        "open@example.org",
+    ] {
         let name = email.split('@').next().unwrap();
         app.register(email, name).await.expect(201);
     }

@@ -16,7 +16,7 @@ import { Shop } from './shop.js';
 import { Unsent } from './unsent.js';
 
 /** @import { Activity, ConnectionState, Outgoing, PresenceSet, PresenceView, ShopNotice, Status } from '../../fireside/types.js' */
-/** @import { Api, Profile } from '../net/api.js' */
+/** @import { Api, Own } from '../net/api.js' */
 /** @import { Account, Auth } from '../net/auth.js' */
 
 /**
@@ -41,7 +41,7 @@ export class Session extends Emitter {
     super();
     this.auth = auth;
     this.api = api;
-    /** @type {Profile & { email?: string }} */
+    /** @type {Own} */
     this.me = { ...account };
     this.people = new People(api, () => this.emit('people', undefined));
     this.people.learn(this.me);

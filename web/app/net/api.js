@@ -10,6 +10,7 @@ import { ApiError, call } from './http.js';
 /** @import { Auth } from './auth.js' */
 
 /** @typedef {{ id: string, name: string, avatar_url?: string | null, status_text?: string | null }} Profile */
+/** @typedef {Profile & { email?: string, email_verified?: boolean }} Own */
 /** @typedef {{ items: Message[], has_before: boolean, has_after: boolean, first?: number, epoch: string }} HistoryPage */
 /** @typedef {{ user: Profile, state: FriendState, since: number }} FriendItem */
 
@@ -52,9 +53,32 @@ export class Api {
     return items;
   }
 
-  /** @returns {Promise<Profile & { email?: string }>} */
+  /** @returns {Promise<Own>} */
   me() {
     return this.call('GET', '/v1/me');
+  }
+
+  /**
+   * Has a code sent to what is to be the account's address.
+   * @param {string} email
+   * @param {string} password
+   * @returns {Promise<{ email: string }>}
+   */
+  changeEmail(email, password) {
+    return this.call('PUT', '/v1/me/email', { body: { email, password } });
+  }
+
+  /** @returns {Promise<{ email: string }>} where another code is on its way to */
+  sendEmailCode() {
+    return this.call('POST', '/v1/me/email/code');
+  }
+
+  /**
+   * @param {string} code
+   * @returns {Promise<Own>}
+   */
+  verifyEmail(code) {
+    return this.call('POST', '/v1/me/email/verify', { body: { code } });
   }
 
   /** @param {{ name?: string, avatar_url?: string | null, status_text?: string | null }} change */

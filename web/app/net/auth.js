@@ -71,14 +71,30 @@ export class Auth {
     }
   }
 
-  /** @param {{ email: string, name: string, password: string }} who */
+  /** @param {{ email?: string, name: string, password: string }} who */
   async register(who) {
     this.accept(await call('POST', '/v1/auth/register', { body: who }));
   }
 
-  /** @param {{ email: string, password: string }} who */
+  /** @param {{ email: string, password: string } | { name: string, password: string }} who */
   async login(who) {
     this.accept(await call('POST', '/v1/auth/login', { body: who }));
+  }
+
+  /**
+   * Has a code for a new password mailed, if the address is somebody's.
+   * @param {string} email
+   */
+  async forgot(email) {
+    await call('POST', '/v1/auth/password/forgot', { body: { email } });
+  }
+
+  /**
+   * Chooses a new password with such a code, and signs in.
+   * @param {{ email: string, code: string, new_password: string }} what
+   */
+  async reset(what) {
+    this.accept(await call('POST', '/v1/auth/password/reset', { body: what }));
   }
 
   /**

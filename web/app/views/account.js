@@ -1,11 +1,12 @@
 /**
- * The account itself: a new password, and leaving for good.
+ * The account itself: its e-mail address, a new password, and leaving for good.
  *
  * @module
  */
 
 import { h } from '../dom.js';
 import { field, openDialog, openForm } from './dialog.js';
+import { openEmail } from './email.js';
 import { MIN_PASSWORD } from './signin.js';
 import { toast } from './toast.js';
 
@@ -22,6 +23,7 @@ export function openAccount(session) {
     h(
       'div',
       { class: 'form-actions' },
+      h('button', { class: 'button', type: 'button', onclick: choose(openEmail) }, 'E-mail address…'),
       h('button', { class: 'button', type: 'button', onclick: choose(openPassword) }, 'Change password…'),
       h('button', { class: 'button danger', type: 'button', onclick: choose(openLeaving) }, 'Delete account…'),
     ),

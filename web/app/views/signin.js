@@ -1,5 +1,5 @@
 /**
- * The door: sign in, or make an account.
+ * The door: sign in, make an account, or find back to one.
  *
  * @module
  */
@@ -7,11 +7,15 @@
 import { h } from '../dom.js';
 import { flame } from '../icons.js';
 import { field } from './dialog.js';
+import { recoveryForm } from './recovery.js';
 
 /** @import { Auth } from '../net/auth.js' */
 
 /** The server's rule, said before it has to say it. */
 export const MIN_PASSWORD = 10;
+
+/** What the server reads as an e-mail address, near enough; a name is never one. */
+const ADDRESS = /^[^@\s]+@[^@\s]+\.[^@\s]+$/u;
 
 /**
  * @param {Auth} auth
@@ -29,7 +33,9 @@ export function signInView(auth, notice, done) {
     const form = h(
       'form',
       { class: 'form', 'aria-label': joining ? 'Create account' : 'Sign in' },
-      field('E-mail', { name: 'email', type: 'email', autocomplete: 'email', required: true, value: email }),
+      joining
+        ? field('E-mail (optional)', { name: 'email', type: 'email', autocomplete: 'email', value: email }, 'Without one, a lost password is lost.')
+        : field('E-mail or name', { name: 'email', autocomplete: 'username', autocapitalize: 'none', required: true, value: email }),
       joining
         ? field('Name', { name: 'name', autocomplete: 'nickname', required: true, maxlength: 32 }, 'How your friends will find you.')
         : null,
@@ -46,16 +52,17 @@ export function signInView(auth, notice, done) {
       ),
       problem,
       submit,
+      joining ? null : h('button', { class: 'link', type: 'button', onclick: () => recover(text('email').trim()) }, 'Forgot your password?'),
     );
+    const text = (/** @type {string} */ name) => String(new FormData(form).get(name) ?? '');
     form.addEventListener('submit', async (event) => {
       event.preventDefault();
-      const data = new FormData(form);
-      const text = (/** @type {string} */ name) => String(data.get(name) ?? '');
       problem.textContent = '';
       submit.disabled = true;
       try {
-        if (joining) await auth.register({ email: text('email').trim(), name: text('name').trim(), password: text('password') });
-        else await auth.login({ email: text('email').trim(), password: text('password') });
+        const [who, password] = [text('email').trim(), text('password')];
+        if (joining) await auth.register({ email: who || undefined, name: text('name').trim(), password });
+        else await auth.login(ADDRESS.test(who) ? { email: who, password } : { name: who, password });
         done();
       } catch (error) {
         problem.textContent = error instanceof Error ? error.message : String(error);
@@ -69,23 +76,26 @@ export function signInView(auth, notice, done) {
         type: 'button',
         onclick: () => {
           joining = !joining;
-          email = String(new FormData(form).get('email') ?? '');
+          email = text('email');
           draw('');
         },
       },
       joining ? 'I have an account' : 'Create an account',
     );
-    page.replaceChildren(
-      h(
-        'main',
-        { class: 'door-card' },
-        h('div', { class: 'door-brand' }, flame(), h('h1', null, 'Fireside')),
-        h('p', { class: 'door-line' }, joining ? 'Pull up a chair.' : 'Your friends, your games, one warm place.'),
-        notice ? h('p', { class: 'form-notice', role: 'status' }, notice) : null,
-        form,
-        h('p', { class: 'door-switch' }, joining ? 'Already here? ' : 'New here? ', other),
-      ),
+    show(
+      h('p', { class: 'door-line' }, joining ? 'Pull up a chair.' : 'Your friends, your games, one warm place.'),
+      notice ? h('p', { class: 'form-notice', role: 'status' }, notice) : null,
+      form,
+      h('p', { class: 'door-switch' }, joining ? 'Already here? ' : 'New here? ', other),
     );
+    form.querySelector('input')?.focus();
+  };
+  const show = (/** @type {(Node | null)[]} */ ...inside) =>
+    page.replaceChildren(h('main', { class: 'door-card' }, h('div', { class: 'door-brand' }, flame(), h('h1', null, 'Fireside')), inside));
+  const recover = (/** @type {string} */ who) => {
+    const back = h('button', { class: 'link', type: 'button', onclick: () => draw('') }, 'Back to signing in');
+    const form = recoveryForm(auth, ADDRESS.test(who) ? who : '', done);
+    show(h('p', { class: 'door-line' }, 'Back to the fire.'), form, h('p', { class: 'door-switch' }, back));
     form.querySelector('input')?.focus();
   };
   draw('');

@@ -33,7 +33,12 @@ export class Server {
     this.output = '';
     this.process = spawn(this.binary, ['--listen', `127.0.0.1:${this.port}`, '--data-dir', this.data], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, FIRESIDE_ADMIN_LISTEN: '127.0.0.1:0' },
+      env: {
+        ...process.env,
+        FIRESIDE_ADMIN_LISTEN: '127.0.0.1:0',
+        FIRESIDE_MAIL_URL: `file:${join(this.data, 'mails')}`,
+        FIRESIDE_MAIL_FROM: 'no-reply@example.org',
+      },
     });
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream.on('data', (chunk) => {
