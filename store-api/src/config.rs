@@ -68,6 +68,9 @@ pub struct StoreSettings {
     /// How long a gift waits for an answer; then its giver is paid back
     #[arg(long, value_parser = duration, default_value = "30d")]
     pub gift_lifetime: Duration,
+    /// How long it is kept who did what
+    #[arg(long, value_parser = duration, default_value = "365d")]
+    pub audit_keep: Duration,
     /// Invented games that an empty catalogue is filled with, at most 1000
     #[arg(long, default_value_t = 0)]
     pub seed_games: u32,
@@ -128,6 +131,8 @@ pub(crate) struct StoreLimits {
     pub(crate) gift_lifetime: Duration,
     /// How long a mail is tried.
     pub(crate) mail_lifetime: Duration,
+    /// How long it is kept who did what.
+    pub(crate) audit_keep: Duration,
     email_code_lifetime: Duration,
     password_code_lifetime: Duration,
 }
@@ -196,6 +201,7 @@ impl StoreSettings {
             refund_play_time: self.refund_play_time,
             gift_lifetime: self.gift_lifetime,
             mail_lifetime: self.mail.mail_lifetime,
+            audit_keep: self.audit_keep,
             email_code_lifetime: self.mail.email_code_lifetime,
             password_code_lifetime: self.mail.password_code_lifetime,
         }

@@ -2,7 +2,7 @@
 //!
 //! A request comes in through [`Routes`] (`http/`), whose handlers only read it and spell the
 //! answer. The domain is [`Store`]: `accounts/` (registering, logging in, sessions, revocation),
-//! `users/` (profiles, names, search), `mail/` (what people are written), `friends/` (requests, friendships, blocks), `privacy` (who sees
+//! `users/` (profiles, names, search), `audit` (who did what), `mail/` (what people are written), `friends/` (requests, friendships, blocks), `privacy` (who sees
 //! what of whom), `guest_book`, and of the shop
 //! `catalogue/` (games, search, reviews), `shelf/` (wishlist, cart, library), `orders/` (buying, gifts,
 //! refunds), `notices` (what people are told of all that; many of them by `announcements`), and `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`).
@@ -23,6 +23,7 @@
 mod accounts;
 mod announcements;
 mod app;
+mod audit;
 mod background;
 mod catalogue;
 mod command;
@@ -56,6 +57,7 @@ pub use accounts::{
     LoggedIn, Login, NewAccount, NewServiceToken, Role, Scope, Scopes, ServiceToken,
 };
 pub use app::OpenError;
+pub use audit::{AuditEntry, AuditFilter};
 pub use background::Background;
 pub use catalogue::{
     CATEGORIES, GameCard, GameFilter, GamePage, GameText, Imported, Keeper, Medium, MediumText,

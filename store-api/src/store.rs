@@ -15,6 +15,7 @@ use ulid::Ulid;
 
 use crate::{
     accounts::{Hasher, MailCodes, Tokens},
+    audit::Whence,
     config::StoreLimits,
     database::Database,
     entity::user,
@@ -29,7 +30,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Accounts, users, friends and the shop. Cheap to clone; every method is a transaction of its own.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(Arc<Inner>, Option<Arc<Whence>>);
 
 struct Inner {
     database: Database,
@@ -58,7 +59,7 @@ pub(crate) struct StoreParts {
 
 impl Store {
     pub(crate) fn new(parts: StoreParts) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             database: parts.database,
             hasher: parts.hasher,
             tokens: parts.tokens,
@@ -69,7 +70,18 @@ impl Store {
             mail_codes: parts.mail_codes,
             mailer: parts.mailer,
             clock: parts.clock,
-        }))
+        };
+        Self(Arc::new(inner), None)
+    }
+
+    /// The same store as a request asks it: what is written down of it says where it came from.
+    pub(crate) fn asked_from(&self, whence: Whence) -> Self {
+        Self(self.0.clone(), Some(Arc::new(whence)))
+    }
+
+    /// Where the request came from, if one asks.
+    pub(crate) fn whence(&self) -> Option<&Whence> {
+        self.1.as_deref()
     }
 
     pub(crate) fn database(&self) -> &Database {

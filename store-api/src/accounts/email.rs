@@ -11,6 +11,7 @@ use shared::id::UserId;
 
 use super::{code::Purpose, rules::Email};
 use crate::{
+    audit::Deed,
     entity::user,
     error::{StoreError, Violation},
     mail::{NewMail, Template},
@@ -97,6 +98,7 @@ impl Store {
             self.call_off_code(&tx, &row.id, Purpose::Password).await?;
             self.notify(&tx, Template::EmailChanged, &before).await?;
         }
+        self.record_own(&tx, Deed::EmailVerified, &row.id).await?;
         self.commit(tx).await?;
         metrics::counter!("fireside_store_emails_verified_total").increment(1);
         OwnProfile::of(row)

@@ -20,6 +20,7 @@ pub use session::LoggedIn;
 pub(crate) use tokens::{TokenLifetimes, Tokens};
 
 use crate::{
+    audit::{By, Deed},
     entity::user,
     error::{StoreError, Violation},
     shelf::leave,
@@ -124,6 +125,7 @@ impl Store {
         if let (Some(email), true) = (&row.email, self.mailer().is_some()) {
             self.send_code(&tx, &row.id, email).await?;
         }
+        self.record_own(&tx, Deed::Registered, &row.id).await?;
         let logged_in = self.start_session(&tx, &row).await?;
         self.commit(tx).await?;
         metrics::counter!("fireside_store_registrations_total").increment(1);
@@ -160,7 +162,10 @@ impl Store {
             .hasher()
             .verify(Password::given(password), kept.clone())
             .await?;
+        let known = row.as_ref().map(|row| row.id.clone());
         let (Some(row), Some(kept), true) = (row, kept, right) else {
+            self.record_alone(Deed::LoginFailed, By::Nobody, known.as_deref())
+                .await?;
             return Err(WRONG);
         };
         // Made at another cost than new ones: the only moment at which it can be made anew.
@@ -187,6 +192,7 @@ impl Store {
                 row.update(&tx).await?
             }
         };
+        self.record_own(&tx, Deed::LoggedIn, &row.id).await?;
         let logged_in = self.start_session(&tx, &row).await?;
         // The new session may have ended an old one, of which nodes are told.
         self.commit(tx).await?;
@@ -221,6 +227,7 @@ impl Store {
         row.password_hash = Set(Some(hash));
         let row = row.update(&tx).await?;
         self.password_changed(&tx, &row).await?;
+        self.record_own(&tx, Deed::PasswordChanged, &row.id).await?;
         let logged_in = self.start_session(&tx, &row).await?;
         self.enqueue(&tx, events).await?;
         self.commit(tx).await?;
@@ -255,6 +262,7 @@ impl Store {
         row.status_text = Set(None);
         row.withdrawn_at = Set(Some(self.now().as_millis()));
         row.update(&tx).await?;
+        self.record_own(&tx, Deed::Withdrawn, me.as_str()).await?;
         self.enqueue(&tx, events).await?;
         self.commit(tx).await?;
         metrics::counter!("fireside_store_withdrawals_total").increment(1);

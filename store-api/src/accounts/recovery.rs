@@ -11,6 +11,7 @@ use super::{
     rules::{Email, Password},
 };
 use crate::{
+    audit::Deed,
     entity::user,
     error::StoreError,
     mail::{NewMail, Template},
@@ -73,6 +74,7 @@ impl Store {
         row.email_verified_at = Set(Some(self.now().as_millis()));
         let row = row.update(&tx).await?;
         self.password_changed(&tx, &row).await?;
+        self.record_own(&tx, Deed::PasswordReset, &row.id).await?;
         let logged_in = self.start_session(&tx, &row).await?;
         self.enqueue(&tx, events).await?;
         self.commit(tx).await?;

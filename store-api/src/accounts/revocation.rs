@@ -154,6 +154,7 @@ impl Store {
         self.forget_old_notices().await?;
         self.forget_old_mails().await?;
         self.forget_old_codes().await?;
+        self.forget_old_audit().await?;
         self.count_announcements().await?;
         self.expire_gifts().await
     }

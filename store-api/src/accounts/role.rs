@@ -3,10 +3,12 @@
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter,
 };
+use serde_json::json;
 use shared::{auth::Claims, id::UserId};
 
 use super::rules::Email;
 use crate::{
+    audit::{By, Deed},
     entity::user,
     error::{StoreError, Violation},
     store::{Store, lock_users},
@@ -59,13 +61,21 @@ impl Store {
         Ok(row.map(|row| Role::stored(&row.role)))
     }
 
-    /// Gives `user` a role.
-    pub async fn set_role(&self, user: &UserId, role: Role) -> Result<(), StoreError> {
+    /// Gives `user` a role, in the name of the operator `by`.
+    pub async fn set_role(&self, by: &UserId, user: &UserId, role: Role) -> Result<(), StoreError> {
+        self.give_role(By::User(by.as_str()), user, role).await
+    }
+
+    async fn give_role(&self, by: By<'_>, user: &UserId, role: Role) -> Result<(), StoreError> {
         let tx = self.database().begin().await?;
         let row = lock_users(&tx, &[user]).await?.pop();
-        let mut row = row.ok_or(StoreError::NotFound)?.into_active_model();
+        let row = row.ok_or(StoreError::NotFound)?;
+        let details = json!({"from": row.role, "to": role.word()});
+        let mut row = row.into_active_model();
         row.role = Set(role.word().to_owned());
         row.update(&tx).await?;
+        self.record(&tx, Deed::RoleChanged, by, Some(user.as_str()), details)
+            .await?;
         self.database().commit(tx).await?;
         tracing::info!(%user, role = role.word(), "has another role");
         Ok(())
@@ -80,7 +90,7 @@ impl Store {
             .one(self.database().reader())
             .await?;
         let id = crate::store::stored_id(&row.ok_or(StoreError::NotFound)?.id)?;
-        self.set_role(&id, role).await?;
+        self.give_role(By::Machine, &id, role).await?;
         Ok(id)
     }
 }

@@ -5,6 +5,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sea_orm::FromQueryResult;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use shared::{
     id::{Timestamp, UserId},
@@ -15,6 +16,7 @@ use ulid::Ulid;
 
 use super::secret::{hex, random};
 use crate::{
+    audit::{By, Deed},
     error::{StoreError, Violation},
     sql::{self, values},
     store::Store,
@@ -191,6 +193,11 @@ impl Store {
             ],
         )
         .await?;
+        let details =
+            json!({"token": token.id, "name": token.name, "scopes": token.scopes.words()});
+        let by = By::User(by.as_str());
+        self.record(&tx, Deed::ServiceTokenMade, by, None, details)
+            .await?;
         self.database().commit(tx).await?;
         Ok((token, secret))
     }
@@ -207,10 +214,16 @@ impl Store {
         rows.into_iter().map(read).collect()
     }
 
-    /// Takes a token back; it holds nowhere from then on.
-    pub async fn revoke_service_token(&self, id: &str) -> Result<(), StoreError> {
+    /// Takes a token back in the name of the operator `by`; it holds nowhere from then on.
+    pub async fn revoke_service_token(&self, by: &UserId, id: &str) -> Result<(), StoreError> {
         let tx = self.database().begin().await?;
-        sql::execute(&tx, "DELETE FROM service_tokens WHERE id = ?", values![id]).await?;
+        let delete = "DELETE FROM service_tokens WHERE id = ?";
+        if sql::execute(&tx, delete, values![id]).await? > 0 {
+            let by = By::User(by.as_str());
+            let details = json!({"token": id});
+            self.record(&tx, Deed::ServiceTokenRevoked, by, None, details)
+                .await?;
+        }
         self.database().commit(tx).await?;
         Ok(())
     }

@@ -13,6 +13,7 @@ use sea_orm::{
     QuerySelect,
     sea_query::{Expr, LockType},
 };
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use shared::{
     events::StoreEventKind,
@@ -21,6 +22,7 @@ use shared::{
 
 use super::secret::{hex, random};
 use crate::{
+    audit::{By, Deed},
     entity::{access_token, session, user},
     error::StoreError,
     store::{Store, lock_users, stored_id},
@@ -83,6 +85,9 @@ impl Store {
             if let Some(session) = found {
                 tracing::warn!(user = %session.user_id, "a refresh token was used again");
                 metrics::counter!("fireside_store_refresh_reuse_total").increment(1);
+                let owner = session.user_id.as_str();
+                self.record(&tx, Deed::RefreshReused, By::Nobody, Some(owner), json!({}))
+                    .await?;
                 self.end_session(tx, &session).await?;
             }
             return Err(REFUSED);

@@ -2,18 +2,20 @@
 
 use std::{future::Future, net::IpAddr, pin::Pin};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, http::header, web};
 use shared::{
     auth::{Claims, TokenError, bearer_token},
     id::UserId,
     network::client_address,
     problem::Problem,
+    telemetry::RequestId,
 };
 use subtle::ConstantTimeEq as _;
 
 use super::{Http, refusal::Refusal};
 use crate::{
     accounts::{Role, Scope, Scopes, is_service_token},
+    audit::Whence,
     error::StoreError,
     idempotency::IdempotencyKey,
     money::Country,
@@ -236,6 +238,25 @@ impl FromRequest for Key {
     }
 }
 
+/// Where a request comes from, for the audit log.
+fn whence(request: &HttpRequest, http: &Http) -> Whence {
+    let extensions = request.extensions();
+    Whence {
+        address: Some(address(request, http)),
+        request: extensions.get::<RequestId>().map(ToString::to_string),
+    }
+}
+
+fn address(request: &HttpRequest, http: &Http) -> IpAddr {
+    let peer = request
+        .peer_addr()
+        .map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
+    // Whoever comes from a proxy that names nobody counts as the proxy: a limit by address
+    // guards passwords here, so nobody goes without.
+    let client = client_address(peer, request.headers(), &http.trusted_proxies);
+    client.unwrap_or_else(|| peer.to_canonical())
+}
+
 /// The address a request comes from.
 ///
 /// That of the socket, unless the socket is a proxy of ours: see [`client_address`].
@@ -246,16 +267,8 @@ impl FromRequest for Address {
     type Future = std::future::Ready<Result<Self, Refusal>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let address = state(request).map_err(Refusal::from).map(|http| {
-            let peer = request
-                .peer_addr()
-                .map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
-            // Whoever comes from a proxy that names nobody counts as the proxy: a limit by address
-            // guards passwords here, so nobody goes without.
-            let client = client_address(peer, request.headers(), &http.trusted_proxies);
-            Self(client.unwrap_or_else(|| peer.to_canonical()))
-        });
-        std::future::ready(address)
+        let http = state(request).map_err(Refusal::from);
+        std::future::ready(http.map(|http| Self(address(request, http))))
     }
 }
 
@@ -265,7 +278,7 @@ impl FromRequest for Store {
     type Future = std::future::Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(state(request).map(|http| http.store.clone()))
+        std::future::ready(state(request).map(|http| http.store.asked_from(whence(request, http))))
     }
 }
 

@@ -9,6 +9,7 @@ pub use routes::openapi;
 
 use crate::store::Store;
 
+mod audit;
 mod auth;
 mod caller;
 mod catalogue;

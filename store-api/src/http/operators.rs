@@ -71,12 +71,12 @@ pub(super) struct ServiceTokensBody {
     (status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn set_role(
     store: Store,
-    _: Operator,
+    operator: Operator,
     id: web::Path<UserId>,
     body: web::Json<RoleChange>,
 ) -> Answer {
     let role = Role::parse(&body.role).map_err(StoreError::from)?;
-    store.set_role(&id, role).await?;
+    store.set_role(operator.0.id(), &id, role).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -119,10 +119,10 @@ pub(super) async fn service_tokens(store: Store, _: Operator) -> Answer {
     (status = 204), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn revoke_service_token(
     store: Store,
-    _: Operator,
+    operator: Operator,
     id: web::Path<String>,
 ) -> Answer {
-    store.revoke_service_token(&id).await?;
+    store.revoke_service_token(operator.0.id(), &id).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -4,9 +4,9 @@ use actix_web::{HttpResponse, web};
 use shared::openapi::Schemes;
 
 use super::{
-    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, auth, catalogue, email, friends, gifts, guest_book,
-    internal, me, notices, operators, orders, privacy, publishers, recovery, reviews, shelf, users,
-    visits, wallet,
+    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, audit, auth, catalogue, email, friends, gifts,
+    guest_book, internal, me, notices, operators, orders, privacy, publishers, recovery, reviews,
+    shelf, users, visits, wallet,
 };
 use crate::store::Store;
 
@@ -35,6 +35,7 @@ shared::routes! {
     "/v1/me/email/verify" => post email::verify;
     "/v1/me/export" => get me::export;
     "/v1/me/password" => put me::change_password;
+    "/v1/me/security-events" => get audit::security_events;
     "/v1/me/privacy" => get privacy::privacy, patch privacy::change;
     "/v1/users" => get users::search;
     "/v1/users/{id}" => get users::user;
@@ -84,6 +85,7 @@ shared::routes! {
     "/v1/gift-cards" => post wallet::issue;
     "/v1/gift-cards/redeem" => post wallet::redeem;
     "/v1/users/{id}/role" => put operators::set_role;
+    "/v1/audit" => get audit::audit;
     "/v1/service-tokens" => get operators::service_tokens, post operators::make_service_token;
     "/v1/service-tokens/{id}" => delete operators::revoke_service_token;
     "/v1/internal/users/{id}/friends" => get internal::graph;

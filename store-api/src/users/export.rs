@@ -7,7 +7,12 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend, FromQueryRes
 use serde_json::{Map, json};
 use shared::id::UserId;
 
-use crate::{error::StoreError, sql, store::Store};
+use crate::{
+    audit::{By, Deed},
+    error::StoreError,
+    sql,
+    store::Store,
+};
 
 /// A part of the document: its name, the columns of its rows, and where they come from; each `?` there
 /// is the person.
@@ -170,6 +175,11 @@ const PARTS: &[Part] = &[
         from: "notices WHERE user_id = ? ORDER BY id",
     },
     Part {
+        name: "security_events",
+        columns: &["id", "deed", "address", "created_at"],
+        from: "audit WHERE subject = ? ORDER BY id",
+    },
+    Part {
         name: "service_tokens",
         columns: &["id", "name", "scopes", "created_at", "expires_at"],
         from: "service_tokens WHERE created_by = ? ORDER BY id",
@@ -225,6 +235,9 @@ impl Store {
             document.insert(part.name.into(), part.read(&tx, me).await?);
         }
         tx.commit().await?;
+        let by = By::User(me.as_str());
+        self.record_alone(Deed::Exported, by, Some(me.as_str()))
+            .await?;
         Ok(document.into())
     }
 }

@@ -6,6 +6,7 @@
 
 use sea_orm::{DatabaseTransaction, FromQueryResult};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use shared::id::{Timestamp, UserId};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use ulid::Ulid;
 
 use crate::{
     accounts::hex,
+    audit::{By, Deed},
     error::{StoreError, Violation},
     idempotency::{Answered, IdempotencyKey, Named},
     ledger::{Account, Cause, balance, post},
@@ -163,6 +165,12 @@ impl Store {
             expires_at,
         };
         named.keep(&tx, &batch).await?;
+        let details = json!({
+            "batch": batch.id, "amount": order.amount.minor(), "currency": currency.code(), "cards": order.cards,
+        });
+        let by = By::Named(issuer);
+        self.record(&tx, Deed::GiftCardsIssued, by, None, details)
+            .await?;
         self.database().commit(tx).await?;
         Ok(Answered::first(issued))
     }

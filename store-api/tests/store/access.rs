@@ -86,6 +86,7 @@ fn table() -> Vec<Row> {
         ),
         ("DELETE", "/v1/me", Some(wrong), people(403)),
         ("GET", "/v1/users?q=ann", None, people(200)),
+        ("GET", "/v1/me/security-events", None, people(200)),
         ("GET", "/v1/me/privacy", None, people(200)),
         (
             "PATCH",
@@ -283,6 +284,7 @@ fn table() -> Vec<Row> {
             Some(json!({"code": "x"})),
             people(404),
         ),
+        ("GET", "/v1/audit?deed=logged_in", None, operators(200)),
         ("GET", "/v1/service-tokens", None, operators(200)),
         ("POST", "/v1/service-tokens", Some(token), operators(201)),
         ("DELETE", "/v1/service-tokens/x", None, operators(204)),

@@ -20,6 +20,7 @@ use shared::{
     network::Network,
     problem,
     settings::{Loader, Secret, Settings, Sources},
+    telemetry,
 };
 use store_api::{Background, HttpOptions, NodeSink, Role, Routes, Store, StoreSettings};
 use tempfile::TempDir;
@@ -201,6 +202,7 @@ impl TestApp {
                 .configure(move |config| routes.configure(config))
                 .default_service(web::to(problem::not_found))
                 .wrap(from_fn(problem::fill))
+                .wrap(from_fn(telemetry::observe))
         })
         .workers(2)
         .disable_signals()

@@ -59,6 +59,7 @@ const PARTS: &[(&str, &str)] = &[
     ("publishers", "publishers"),
     ("reviews", "reviews"),
     ("searches", "recent_searches"),
+    ("security_events", "audit"),
     ("service_tokens", "service_tokens"),
     ("sessions", "sessions"),
     ("transfers", "postings"),
@@ -67,7 +68,8 @@ const PARTS: &[(&str, &str)] = &[
     ("wrong_gift_cards", "gift_card_attempts"),
 ];
 
-/// What is left of somebody who left: books, under an id that is nobody's.
+/// What is left of somebody who left: books, under an id that is nobody's, and for a while what was
+/// done to the account.
 const BOOKS: &[&str] = &[
     "account",
     "gift_cards",
@@ -75,6 +77,7 @@ const BOOKS: &[&str] = &[
     "library",
     "order_lines",
     "orders",
+    "security_events",
     "service_tokens",
     "transfers",
     "wallets",
