@@ -22,7 +22,7 @@ use crate::{
     token::{Tokens, follow_revocations},
 };
 
-/// How often keys that were fetched are looked at again.
+/// How often the keys of tokens are read again without a reason.
 const KEYS_EVERY: Duration = Duration::from_mins(5);
 /// How often it is looked at whether anybody is fit.
 const REPORT_EVERY: Duration = Duration::from_millis(250);

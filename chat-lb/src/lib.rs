@@ -35,6 +35,7 @@ pub const METRICS: &[&[Metric]] = &[
     door::METRICS,
     gateway::METRICS,
     nodes::METRICS,
+    shared::auth::METRICS,
     shared::listener::METRICS,
     shared::redis::METRICS,
 ];

@@ -63,4 +63,5 @@ pub const METRICS: &[&[Metric]] = &[
     session::METRICS,
     transport::METRICS,
     upgrade::METRICS,
+    shared::auth::METRICS,
 ];

@@ -85,9 +85,13 @@ impl Settings for ServiceSettings {
             format!("`{}` is no http:// address", self.store_url),
         );
         // This program signs nothing: a key of its own would believe nobody.
-        let (setting, given) = match self.token.jwt_algorithm {
-            Algorithm::Hs256 => ("jwt_secret", self.token.jwt_secret.is_some()),
-            Algorithm::EdDsa => ("jwks_url", self.token.jwks_url.is_some()),
+        let token = &self.token;
+        let (setting, given) = match token.jwt_algorithm {
+            Algorithm::Hs256 => ("jwt_secret", token.jwt_secret.is_some()),
+            Algorithm::EdDsa => (
+                "jwks_url",
+                token.jwks_url.is_some() || token.jwks_file.is_some(),
+            ),
         };
         report.require(given, setting, "is needed to check what store-api signs");
     }

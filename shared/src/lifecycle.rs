@@ -185,17 +185,23 @@ impl Lifecycle {
         let _ = self.watch().wait_for(|now| *now >= phase).await;
     }
 
-    /// Listens for Ctrl-C and SIGTERM until the service is down.
+    /// Listens for Ctrl-C and SIGTERM until the service is down; SIGHUP does not end it.
     ///
     /// Run it beside the service; `Err` says that the process cannot listen for signals.
     pub async fn follow_signals(&self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        // Whoever has files to read again follows it too; where nobody has, it is not to end us.
+        let mut hangup = signal(SignalKind::hangup())?;
         loop {
             let caught = tokio::select! {
                 _ = interrupt.recv() => Signal::Interrupt,
                 _ = terminate.recv() => Signal::Terminate,
+                _ = hangup.recv() => {
+                    tracing::info!("SIGHUP: what is kept in files of its own is read again");
+                    continue;
+                }
                 () = self.reached(Phase::Stopped) => return Ok(()),
             };
             tracing::info!(signal = %caught, phase = ?self.phase(), "signal caught");

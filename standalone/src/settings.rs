@@ -47,7 +47,7 @@ impl Settings for FiresideSettings {
         self.node.validate(report);
         self.store.validate(report);
         report.require(
-            self.token.jwks_url.is_none(),
+            self.token.jwks_url.is_none() && self.token.jwks_file.is_none(),
             "jwks_url",
             "is for services that do not sign; this one signs its own tokens",
         );

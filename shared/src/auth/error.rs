@@ -87,6 +87,14 @@ pub enum KeyError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A file of published keys cannot be used.
+    #[error("{}: {reason}", path.display())]
+    KeySet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The settings do not say where the key is.
     #[error("{0} needs {1}")]
     NotConfigured(Algorithm, &'static str),

@@ -1,9 +1,13 @@
-//! Fetching the published keys, when needed and no more often than decent.
+//! Reading the published keys, from an address or a file: when needed and no more often than decent.
 
+use std::fmt;
 use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
+use metrics::counter;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -20,18 +24,33 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// A key set is a few hundred bytes a key.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Keeps a [`KeyRing`] up to date from a JWKS address.
+/// Keeps a [`KeyRing`] up to date from a JWKS address or file.
 ///
-/// While the address is out of reach, the keys at hand stay in force: a store that is down must not
-/// log everybody out.
+/// While the address is out of reach, or the file is none, the keys at hand stay in force: a store that
+/// is down must not log everybody out.
 #[derive(Debug)]
 pub struct JwksFetcher {
-    client: reqwest::Client,
-    url: String,
+    source: Source,
     ring: KeyRing,
     min_interval: Duration,
     /// Held while a fetch runs, so that callers who need the same news wait for one request.
     last: Mutex<Option<Attempt>>,
+}
+
+/// Where a key set is published.
+#[derive(Debug)]
+enum Source {
+    Address(reqwest::Client, String),
+    File(PathBuf),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(_, url) => f.write_str(url),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +76,8 @@ impl Attempt {
 enum FetchError {
     #[error(transparent)]
     Http(#[from] reqwest::Error),
+    #[error(transparent)]
+    File(#[from] io::Error),
     #[error("longer than {MAX_BYTES} bytes")]
     TooLong,
     #[error("not a key set: {0}")]
@@ -79,14 +100,26 @@ impl JwksFetcher {
             .no_proxy()
             .build()
             .map_err(|error| KeyError::Client(error.to_string()))?;
-        let last = Mutex::new(None);
-        Ok(Self {
-            client,
-            url: url.into(),
+        Ok(Self::of(Source::Address(client, url.into()), ring))
+    }
+
+    /// Reads a file into `ring`, at once and again with every [`RefreshKeys::refresh`].
+    pub fn of_file(path: &Path, ring: KeyRing) -> Result<Self, KeyError> {
+        let keys = Self::of(Source::File(path.to_owned()), ring);
+        keys.read_file(path).map_err(|error| KeyError::KeySet {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(keys)
+    }
+
+    fn of(source: Source, ring: KeyRing) -> Self {
+        Self {
+            source,
             ring,
             min_interval: MIN_INTERVAL,
-            last,
-        })
+            last: Mutex::new(None),
+        }
     }
 
     /// Another least time between two requests.
@@ -96,13 +129,8 @@ impl JwksFetcher {
         self
     }
 
-    async fn fetch(&self) -> Result<(), FetchError> {
-        let mut response = self
-            .client
-            .get(&self.url)
-            .send()
-            .await?
-            .error_for_status()?;
+    async fn fetch(&self, client: &reqwest::Client, url: &str) -> Result<(), FetchError> {
+        let mut response = client.get(url).send().await?.error_for_status()?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > MAX_BYTES {
@@ -110,7 +138,18 @@ impl JwksFetcher {
             }
             body.extend_from_slice(&chunk);
         }
-        let jwks: Jwks = serde_json::from_slice(&body)?;
+        self.put_in_force(&body)
+    }
+
+    fn read_file(&self, path: &Path) -> Result<(), FetchError> {
+        if std::fs::metadata(path)?.len() > MAX_BYTES as u64 {
+            return Err(FetchError::TooLong);
+        }
+        self.put_in_force(&std::fs::read(path)?)
+    }
+
+    fn put_in_force(&self, document: &[u8]) -> Result<(), FetchError> {
+        let jwks: Jwks = serde_json::from_slice(document)?;
         Ok(self.ring.replace(&jwks)?)
     }
 
@@ -126,13 +165,26 @@ impl JwksFetcher {
                 return false;
             }
         }
-        let outcome = self.fetch().await;
-        match &outcome {
-            Ok(()) => tracing::debug!(url = self.url, keys = ?self.ring, "keys refreshed"),
-            Err(error) => {
-                tracing::warn!(url = self.url, %error, "cannot fetch keys; those at hand stay");
+        self.attempt(&mut last).await
+    }
+
+    async fn attempt(&self, last: &mut Option<Attempt>) -> bool {
+        let outcome = match &self.source {
+            Source::Address(client, url) => self.fetch(client, url).await,
+            Source::File(path) => self.read_file(path),
+        };
+        let source = &self.source;
+        let word = match &outcome {
+            Ok(()) => {
+                tracing::debug!(%source, keys = ?self.ring, "keys read");
+                "read"
             }
-        }
+            Err(error) => {
+                tracing::warn!(%source, %error, "cannot read keys; those at hand stay");
+                "refused"
+            }
+        };
+        counter!("fireside_key_reads_total", "outcome" => word).increment(1);
         *last = Some(Attempt {
             finished: Instant::now(),
             succeeded: outcome.is_ok(),
@@ -144,6 +196,13 @@ impl JwksFetcher {
 impl RefreshKeys for JwksFetcher {
     fn refresh(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         Box::pin(self.refresh_if_due())
+    }
+
+    fn refresh_now(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async {
+            let mut last = self.last.lock().await;
+            self.attempt(&mut last).await
+        })
     }
 }
 
@@ -247,6 +306,29 @@ mod tests {
         }
         assert_eq!(publisher.asked.load(Ordering::SeqCst), 1);
         assert!(verifier.verify(&token(&published)).is_ok());
+    }
+
+    #[actix_web::test]
+    async fn an_operator_need_not_wait() {
+        let (old, new) = (key(), key());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("jwks.json");
+        let none = JwksFetcher::of_file(&file, KeyRing::default()).unwrap_err();
+        assert!(none.to_string().contains("jwks.json"), "{none}");
+        std::fs::write(&file, document(&[&old])).unwrap();
+        let ring = KeyRing::default();
+        let keys = JwksFetcher::of_file(&file, ring.clone()).unwrap();
+        let verifier = TokenVerifier::eddsa(ring, "i");
+        assert!(verifier.verify(&token(&old)).is_ok());
+        assert!(keys.refresh().await);
+        std::fs::write(&file, document(&[&new])).unwrap();
+        assert!(!keys.refresh().await, "too soon for anybody who asks");
+        assert!(verifier.verify(&token(&new)).is_err());
+        assert!(keys.refresh_now().await);
+        assert!(verifier.verify(&token(&new)).is_ok());
+        std::fs::write(&file, "nothing").unwrap();
+        assert!(!keys.refresh_now().await);
+        assert!(verifier.verify(&token(&new)).is_ok());
     }
 
     #[test]

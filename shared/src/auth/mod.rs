@@ -36,3 +36,12 @@ pub use key::{Algorithm, SigningKey};
 pub use revocations::{MAX_TOKEN_LIFETIME, Revocation, Revocations};
 pub use settings::TokenSettings;
 pub use verifier::{LEEWAY, RefreshKeys, TokenVerifier};
+
+use crate::telemetry::Metric;
+
+/// The metrics of this module, of a service that does not sign.
+pub const METRICS: &[Metric] = &[Metric::counter(
+    "fireside_key_reads_total",
+    "Times the published keys of EdDSA were read again: read, or refused with those in force kept",
+)
+.by(&["outcome"])];

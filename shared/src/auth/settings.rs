@@ -1,10 +1,12 @@
 //! Where keys come from, as an operator says it.
 
 use std::path::{Path, PathBuf};
+#[cfg(feature = "http-client")]
+use std::sync::Arc;
 
 use super::{Algorithm, KeyError, SigningKey};
 #[cfg(feature = "http-client")]
-use super::{KeyRing, TokenVerifier};
+use super::{JwksFetcher, KeyRing, TokenVerifier};
 use crate::settings::{Report, Secret, Settings};
 
 /// The settings about tokens that every service has.
@@ -23,6 +25,9 @@ pub struct TokenSettings {
     /// Where a service that does not sign fetches the public keys of EdDSA
     #[arg(long, value_name = "URL")]
     pub jwks_url: Option<String>,
+    /// The same in a file, instead of an address
+    #[arg(long, value_name = "FILE")]
+    pub jwks_file: Option<PathBuf>,
     /// Who issues tokens: the `iss` that is written and believed
     #[arg(long, default_value = "fireside")]
     pub jwt_issuer: String,
@@ -36,11 +41,18 @@ impl Settings for TokenSettings {
             .is_none_or(|secret| secret.expose().len() >= 32);
         report.require(strong, "jwt_secret", "needs at least 32 bytes");
         let fits = self.jwt_algorithm == Algorithm::EdDsa
-            || (self.jwt_private_key_file.is_none() && self.jwks_url.is_none());
+            || (self.jwt_private_key_file.is_none()
+                && self.jwks_url.is_none()
+                && self.jwks_file.is_none());
         report.require(
             fits,
             "jwt_algorithm",
-            "a private key or a JWKS address needs EdDSA",
+            "a private key, a JWKS address or a file of keys needs EdDSA",
+        );
+        report.require(
+            self.jwks_url.is_none() || self.jwks_file.is_none(),
+            "jwks_file",
+            "stands instead of `jwks_url`: give one of them",
         );
         report.require(
             !self.jwt_issuer.is_empty(),
@@ -69,31 +81,32 @@ impl TokenSettings {
     }
 
     /// The verifier of a service that does not sign: with the shared secret, or with the published
-    /// keys, fetched when first needed.
+    /// keys: those of an address are fetched when first needed, those of a file are read at once.
     #[cfg(feature = "http-client")]
     pub fn remote_verifier(&self) -> Result<TokenVerifier, KeyError> {
-        match (self.jwt_algorithm, &self.jwt_secret, &self.jwks_url) {
-            (Algorithm::Hs256, Some(secret), _) => {
+        match (self.jwt_algorithm, &self.jwt_secret) {
+            (Algorithm::Hs256, Some(secret)) => {
                 TokenVerifier::hs256(secret.expose().as_bytes(), &self.jwt_issuer)
             }
-            (Algorithm::Hs256, None, _) => Err(KeyError::NotConfigured(
+            (Algorithm::Hs256, None) => Err(KeyError::NotConfigured(
                 Algorithm::Hs256,
                 "FIRESIDE_JWT_SECRET",
             )),
-            (Algorithm::EdDsa, _, Some(url)) => {
+            (Algorithm::EdDsa, _) => {
                 let ring = KeyRing::default();
-                let fetcher = super::JwksFetcher::new(url.as_str(), ring.clone())?;
-                let fetcher = std::sync::Arc::new(fetcher);
-                Ok(TokenVerifier::eddsa_refreshed(
-                    ring,
-                    &self.jwt_issuer,
-                    fetcher,
-                ))
+                let keys = match (&self.jwks_url, &self.jwks_file) {
+                    (Some(url), _) => JwksFetcher::new(url.as_str(), ring.clone())?,
+                    (None, Some(path)) => JwksFetcher::of_file(path, ring.clone())?,
+                    (None, None) => {
+                        return Err(KeyError::NotConfigured(
+                            Algorithm::EdDsa,
+                            "FIRESIDE_JWKS_URL or FIRESIDE_JWKS_FILE",
+                        ));
+                    }
+                };
+                let keys = Arc::new(keys);
+                Ok(TokenVerifier::eddsa_refreshed(ring, &self.jwt_issuer, keys))
             }
-            (Algorithm::EdDsa, _, None) => Err(KeyError::NotConfigured(
-                Algorithm::EdDsa,
-                "FIRESIDE_JWKS_URL",
-            )),
         }
     }
 }
