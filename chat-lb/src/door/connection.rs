@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{
     Request, StatusCode,
@@ -50,7 +51,7 @@ impl Reception {
     ) {
         let stream = match &self.tls {
             None => Stream::Plain(stream),
-            Some(tls) => match timeout(self.limits.time, tls.accept(stream)).await {
+            Some(tls) => match timeout(self.limits.time, Box::pin(tls.accept(stream))).await {
                 Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
                 // It spoke no TLS, or not ours, or too slowly: there is no way to tell it more.
                 Ok(Err(_)) | Err(_) => return,
@@ -69,24 +70,35 @@ impl Reception {
         });
         match speaks {
             Speaks::Http1 => match sentry.upgrade() {
-                Some(request) => self.upgrade(sentry, peer, request).await,
-                None => self.http1(sentry, peer).await,
+                Some(request) => self.upgrade(sentry, &peer, request).await,
+                // Boxed, for they are large, and an upgrade's task would have to have room for them.
+                None => Box::pin(self.http1(sentry, peer)).await,
             },
-            Speaks::Http2 => self.http2(sentry, peer).await,
+            Speaks::Http2 => Box::pin(self.http2(sentry, peer)).await,
         }
     }
 
     /// A request that is to be the only one of its connection, answered by hand: for those who come back at once an
     /// HTTP stack would be put up and taken down for each.
-    async fn upgrade(&self, sentry: Sentry, peer: Arc<Peer>, request: Request<()>) {
-        let (response, opened) = self.worker.upgrade(&peer, request).await;
-        let (mut stream, permit, unread) = sentry.into_parts();
-        let (head, body) = response.into_parts();
-        // Of our own, or a node's that is here whole.
-        let Ok(body) = body.collect().await else {
+    ///
+    /// Whoever shuts the door waits for it, as for every connection that is served; when it is over the tunnel has its
+    /// place, and that is waited for next.
+    async fn upgrade(&self, mut sentry: Sentry, peer: &Peer, request: Request<()>) {
+        let asked = self.worker.upgrade(peer, request, sentry.left()).await;
+        let Some((response, opened)) = asked else {
             return;
         };
-        let answer = written(&head, &body.to_bytes());
+        let (mut stream, permit, unread) = sentry.into_parts();
+        let (head, body) = response.into_parts();
+        let body = match &opened {
+            Some(_) => Bytes::new(),
+            // Of our own, or a node's that is here whole.
+            None => match body.collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(_) => return,
+            },
+        };
+        let answer = written(&head, &body);
         let sent = async {
             stream.write_all(&answer).await?;
             stream.flush().await

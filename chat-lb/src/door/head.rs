@@ -3,8 +3,9 @@
 //! Stricter than the standard wants, where two readers of one request could disagree about where it
 //! ends: whoever stands behind us must never see as a request what we took for a body.
 
+use bytes::Bytes;
 use hyper::{
-    Request, Version,
+    Request, Uri, Version,
     header::{HeaderName, HeaderValue},
 };
 use shared::{codes::ErrorCode, problem::Problem};
@@ -124,8 +125,9 @@ pub fn read(bytes: &[u8], max_head: usize) -> Result<Head, Flaw> {
     judge(&request).map(|follows| Head::Whole(length, follows))
 }
 
-/// The request at the beginning of `bytes` and the length of its head, which was read and judged already.
-pub(super) fn request(bytes: &[u8]) -> Option<(usize, Request<()>)> {
+/// The request at the beginning of `bytes` and the length of its head, which was read and judged already. It holds on to
+/// the bytes it was made of.
+pub(super) fn request(bytes: &Bytes) -> Option<(usize, Request<()>)> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut lines);
     let Ok(httparse::Status::Complete(length)) = parsed.parse(bytes) else {
@@ -133,7 +135,8 @@ pub(super) fn request(bytes: &[u8]) -> Option<(usize, Request<()>)> {
     };
     let mut request = Request::new(());
     *request.method_mut() = parsed.method?.parse().ok()?;
-    *request.uri_mut() = parsed.path?.parse().ok()?;
+    let target = bytes.slice_ref(parsed.path?.as_bytes());
+    *request.uri_mut() = Uri::from_maybe_shared(target).ok()?;
     *request.version_mut() = match parsed.version? {
         1 => Version::HTTP_11,
         _ => Version::HTTP_10,
@@ -142,7 +145,8 @@ pub(super) fn request(bytes: &[u8]) -> Option<(usize, Request<()>)> {
     headers.reserve(parsed.headers.len() + 4);
     for line in &*parsed.headers {
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
-        headers.append(name, HeaderValue::from_bytes(line.value).ok()?);
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value));
+        headers.append(name, value.ok()?);
     }
     Some((length, request))
 }
@@ -356,20 +360,16 @@ mod tests {
 
     #[test]
     fn a_head_becomes_a_request() {
+        let of = |bytes: &'static [u8]| super::request(&Bytes::from_static(bytes));
         let bytes = b"GET /v1/ws?a=b HTTP/1.1\r\nHost: a\r\nX-Two: 1\r\nx-two:  2 \r\n\r\nframes";
-        let (length, request) = request(bytes).unwrap();
+        let (length, request) = of(bytes).unwrap();
         assert_eq!(&bytes[length..], b"frames");
         assert_eq!(request.uri(), "/v1/ws?a=b");
         assert_eq!(request.version(), Version::HTTP_11);
         let two: Vec<_> = request.headers().get_all("x-two").iter().collect();
         assert_eq!(two, ["1", "2"]);
-        assert!(super::request(b"GET / HTTP/1.1\r\nHost: a\r\n").is_none());
-        assert!(
-            super::request(b"GET / HTTP/1.0\r\n\r\n")
-                .unwrap()
-                .1
-                .version()
-                < Version::HTTP_11
-        );
+        assert!(of(b"GET / HTTP/1.1\r\nHost: a\r\n").is_none());
+        let (_, old) = of(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        assert!(old.version() < Version::HTTP_11);
     }
 }

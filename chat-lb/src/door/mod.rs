@@ -15,6 +15,7 @@ use shared::{
     listener::{self, Admission, BindError, Bound, ConnectionSettings},
     telemetry::Metric,
 };
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
@@ -28,6 +29,9 @@ pub use tls::{Certificate, TlsError, TlsSettings};
 
 use crate::gateway::{Gateway, Worker};
 use connection::Reception;
+
+/// After how much silence the kernel asks whether a client is still there. Of nodes that is asked by probes.
+const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// The metrics of this module, besides those of every listener.
 pub const METRICS: &[Metric] = &[
@@ -103,7 +107,10 @@ impl Door {
         let tls = parts.certificate.as_ref().map(Certificate::acceptor);
         let tls = tls.transpose()?;
         let mut workers = Vec::new();
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
         for listener in bound.into_listeners() {
+            // Sockets that are accepted inherit it.
+            SockRef::from(&listener).set_tcp_keepalive(&keepalive)?;
             let arbiter = Arbiter::new();
             let (gateway, admission) = (parts.gateway.clone(), admission.clone());
             let (tls, stop, working) = (tls.clone(), stopped.clone(), working.clone());

@@ -43,6 +43,8 @@ const SOCKET: &str = "/v1/ws";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// How much is read at once while a head is read.
 const PIECE: usize = 2 << 10;
+/// From so much on, what a client says before its upgrade is answered is left where it is.
+const EARLY: usize = 4 << 10;
 
 /// What the sentry and whoever answers requests on the connection know of each other.
 #[derive(Debug, Default)]
@@ -181,14 +183,34 @@ impl Sentry {
         if self.state != State::Raw {
             return None;
         }
-        let (length, request) = head::request(&self.buffer)?;
-        let upgrade = request.headers().contains_key(UPGRADE);
-        if request.method() != Method::GET || request.uri().path() != SOCKET || !upgrade {
+        let read = std::mem::take(&mut self.buffer).freeze();
+        let asked = head::request(&read).filter(|(_, request)| asks_for_a_socket(request));
+        let Some((length, request)) = asked else {
+            // It goes to the stack as it came.
+            self.buffer = BytesMut::from(read);
             return None;
-        }
-        self.buffer.advance(length);
-        self.judged = self.buffer.len();
+        };
+        self.buffer.extend_from_slice(&read[length..]);
+        self.judged = 0;
         Some(request)
+    }
+
+    /// Ready when a client has left who waits for the answer to an upgrade. What it says before that is kept, some of it.
+    pub async fn left(&mut self) {
+        std::future::poll_fn(|cx| {
+            while self.buffer.len() < EARLY {
+                let mut piece = [0; PIECE];
+                let mut read = ReadBuf::new(&mut piece);
+                match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
+                    Ok(()) if !read.filled().is_empty() => {
+                        self.buffer.extend_from_slice(read.filled());
+                    }
+                    Ok(()) | Err(_) => return Poll::Ready(()),
+                }
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// The bare socket, its place, and what was read of it and not handed on.
@@ -281,6 +303,12 @@ impl Sentry {
             self.buffer = BytesMut::new();
         }
     }
+}
+
+fn asks_for_a_socket(request: &Request<()>) -> bool {
+    *request.method() == Method::GET
+        && request.uri().path() == SOCKET
+        && request.headers().contains_key(UPGRADE)
 }
 
 impl AsyncRead for Sentry {

@@ -7,13 +7,12 @@ use std::io;
 
 use bytes::Bytes;
 use hyper::{
-    HeaderMap, StatusCode,
+    HeaderMap, StatusCode, Uri,
     header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use super::headers::{Told, path_and_query};
 
 /// The longest head of a node's answer.
 const LONGEST_HEAD: usize = 16 << 10;
@@ -31,20 +30,23 @@ pub(super) struct Answered {
     pub(super) rest: Bytes,
 }
 
-/// Asks for an upgrade of `target` with these headers, and reads the answer, with its body if it is a refusal.
-pub(super) async fn shake(
-    stream: &mut TcpStream,
-    target: &str,
-    headers: &HeaderMap,
-) -> io::Result<Answered> {
-    speak(stream, target, headers).await
+/// The head of a request for an upgrade, as a node is to get it.
+pub(super) fn request(target: &Uri, headers: &HeaderMap, told: &Told<'_>) -> Vec<u8> {
+    let mut head = Vec::with_capacity(1024);
+    for part in ["GET ", path_and_query(target), " HTTP/1.1\r\n"] {
+        head.extend_from_slice(part.as_bytes());
+    }
+    told.write(headers, &mut head);
+    head.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\n\r\n");
+    head
 }
 
-async fn speak<S>(stream: &mut S, target: &str, headers: &HeaderMap) -> io::Result<Answered>
+/// Asks, and reads the answer, with its body if it is a refusal.
+pub(super) async fn shake<S>(stream: &mut S, request: &[u8]) -> io::Result<Answered>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    stream.write_all(&written(target, headers)).await?;
+    stream.write_all(request).await?;
     let mut bytes = Vec::with_capacity(1024);
     let (length, mut answered) = loop {
         match read(&bytes)? {
@@ -77,23 +79,6 @@ async fn more<S: AsyncRead + Unpin>(stream: &mut S, bytes: &mut Vec<u8>) -> io::
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Ok(()),
     }
-}
-
-/// The request's head. Neither a target nor a header that was read of another head can hold an end of line.
-fn written(target: &str, headers: &HeaderMap) -> Vec<u8> {
-    let lines = headers.iter();
-    let lines = lines.map(|(name, value)| name.as_str().len() + value.len() + 4);
-    let mut head = Vec::with_capacity(target.len() + 32 + lines.sum::<usize>());
-    for part in ["GET ", target, " HTTP/1.1\r\n"] {
-        head.extend_from_slice(part.as_bytes());
-    }
-    for (name, value) in headers {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            head.extend_from_slice(part);
-        }
-    }
-    head.extend_from_slice(b"\r\n");
-    head
 }
 
 /// The head that `bytes` begin with and its length; nothing while it is not whole.
@@ -141,22 +126,19 @@ fn broken(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Erro
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use shared::telemetry::RequestId;
+
+    use super::{super::Trace, *};
 
     /// What is made of an answer that comes in these pieces, after which the node is silent or has ended.
     async fn answered(pieces: &[&str], ends: bool) -> io::Result<Answered> {
         let (mut client, mut node) = tokio::io::duplex(4096);
-        let mut headers = HeaderMap::new();
-        headers.insert("host", HeaderValue::from_static("chat.example"));
-        headers.append("x-two", HeaderValue::from_static("1"));
-        headers.append("x-two", HeaderValue::from_static("2"));
-        let wanted =
-            "GET /v1/ws?a=b HTTP/1.1\r\nhost: chat.example\r\nx-two: 1\r\nx-two: 2\r\n\r\n";
-        let asks = speak(&mut client, "/v1/ws?a=b", &headers);
+        let asked = b"GET /v1/ws HTTP/1.1\r\n\r\n";
+        let asks = shake(&mut client, asked);
         let answers = async {
-            let mut asked = vec![0; wanted.len()];
-            node.read_exact(&mut asked).await.unwrap();
-            assert_eq!(asked, wanted.as_bytes());
+            let mut heard = vec![0; asked.len()];
+            node.read_exact(&mut heard).await.unwrap();
+            assert_eq!(heard, asked);
             for piece in pieces {
                 node.write_all(piece.as_bytes()).await.unwrap();
                 tokio::task::yield_now().await;
@@ -166,6 +148,35 @@ mod tests {
             }
         };
         tokio::join!(asks, answers).0
+    }
+
+    #[test]
+    fn a_node_is_asked_with_what_the_client_said_and_what_we_say() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "chat.example"),
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "WebSocket"),
+            ("x-two", "1"),
+            ("x-two", "2"),
+            ("x-forwarded-for", "198.51.100.1"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let (id, trace) = (RequestId::accept(Some("r1")), Trace::of(None));
+        let told = Told {
+            client: Some("203.0.113.9".parse().unwrap()),
+            secure: false,
+            id: &id,
+            trace: &trace,
+        };
+        let head = request(&Uri::from_static("/v1/ws?a=b"), &headers, &told);
+        let wanted = format!(
+            "GET /v1/ws?a=b HTTP/1.1\r\nhost: chat.example\r\nx-two: 1\r\nx-two: 2\r\n\
+             x-forwarded-for: 203.0.113.9\r\nx-forwarded-proto: http\r\nx-request-id: r1\r\n\
+             traceparent: {trace}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+        );
+        assert_eq!(String::from_utf8(head).unwrap(), wanted);
     }
 
     #[tokio::test]

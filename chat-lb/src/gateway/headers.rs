@@ -1,13 +1,11 @@
 //! The headers of a request on its way to a back end, and of an answer on its way back.
 
-use std::net::IpAddr;
+use std::{fmt, io::Write as _, net::IpAddr};
 
 use hyper::{
-    HeaderMap,
-    header::{
-        CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE,
-    },
+    HeaderMap, Uri,
+    header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE},
+    http::uri::PathAndQuery,
 };
 use shared::{
     network::{Network, forwarded_client},
@@ -22,32 +20,44 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A request's place in a trace.
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// What concerns one connection alone.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-authenticate"),
-    HeaderName::from_static("proxy-authorization"),
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    TRAILER,
-    UPGRADE,
-];
+/// Whether a header concerns one connection alone.
+fn is_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "upgrade"
+    )
+}
 
-/// Where a request came from, in words that only a balancer may use.
-const CLAIMS: [&str; 9] = [
-    "forwarded",
-    "via",
-    "x-real-ip",
-    "x-client-ip",
-    "x-original-url",
-    "x-rewrite-url",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "x-http-method-override",
-];
+/// Whether a header says where a request came from, in words that only a balancer may use.
+fn is_claim(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "forwarded"
+                | "via"
+                | "x-real-ip"
+                | "x-client-ip"
+                | "x-original-url"
+                | "x-rewrite-url"
+                | "true-client-ip"
+                | "cf-connecting-ip"
+                | "x-http-method-override"
+        )
+}
+
+/// What a request is for, as the client wrote it.
+pub(super) fn path_and_query(uri: &Uri) -> &str {
+    uri.path_and_query()
+        .map_or_else(|| uri.path(), PathAndQuery::as_str)
+}
 
 /// The text of a header of which there may be one; the empty text for what is none.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -74,58 +84,83 @@ pub(super) struct Told<'a> {
     pub(super) trace: &'a Trace,
 }
 
-/// Takes away what concerns our connection to the client alone and every claim of where the request is
-/// from, and says where it is from.
-pub(super) fn forward(headers: &mut HeaderMap, told: &Told<'_>) {
-    strip_hops(headers);
-    for name in [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT] {
-        headers.remove(name);
-    }
-    let claims: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            name.starts_with("x-forwarded-") || CLAIMS.contains(&name)
-        })
-        .cloned()
-        .collect();
-    for claim in claims {
-        headers.remove(claim);
-    }
-    if !told.trace.continued() {
-        headers.remove(TRACESTATE);
-    }
-    let client = told.client.map(|client| client.to_string());
-    let values = [
-        (FORWARDED_FOR, client),
-        (
-            FORWARDED_PROTO,
-            Some(if told.secure { "https" } else { "http" }.to_owned()),
-        ),
-        (REQUEST_ID, Some(told.id.to_string())),
-        (TRACEPARENT, Some(told.trace.traceparent())),
-    ];
-    for (name, value) in values {
-        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-            headers.insert(name, value);
+impl Told<'_> {
+    /// Whether a header of the client's does not go on: it concerns our connection to the client alone, claims where the
+    /// request is from, or is what we say.
+    fn replaces(&self, name: &HeaderName, named: &[HeaderName]) -> bool {
+        match name.as_str() {
+            "content-length" | "transfer-encoding" | "expect" | "x-request-id" | "traceparent" => {
+                true
+            }
+            "tracestate" => !self.trace.continued(),
+            other => is_hop(other) || is_claim(other) || named.contains(name),
         }
+    }
+
+    /// What is said in their place.
+    fn lines(&self, mut line: impl FnMut(HeaderName, &dyn fmt::Display)) {
+        if let Some(client) = &self.client {
+            line(FORWARDED_FOR, client);
+        }
+        line(FORWARDED_PROTO, &if self.secure { "https" } else { "http" });
+        line(REQUEST_ID, self.id);
+        line(TRACEPARENT, self.trace);
+    }
+
+    /// The headers of a request for a back end.
+    pub(super) fn forward(&self, headers: &mut HeaderMap) {
+        let named = named(headers);
+        let gone = headers.keys().filter(|name| self.replaces(name, &named));
+        let gone: Vec<HeaderName> = gone.cloned().collect();
+        for name in gone {
+            headers.remove(name);
+        }
+        self.lines(|name, value| {
+            if let Ok(value) = HeaderValue::try_from(value.to_string()) {
+                headers.insert(name, value);
+            }
+        });
+    }
+
+    /// The same as they go over the wire. No header that was read of another head can hold an end of line.
+    pub(super) fn write(&self, headers: &HeaderMap, head: &mut Vec<u8>) {
+        let named = named(headers);
+        for (name, value) in headers {
+            if !self.replaces(name, &named) {
+                for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                    head.extend_from_slice(part);
+                }
+            }
+        }
+        self.lines(|name, value| {
+            // Writing to a vector cannot fail.
+            let _ = write!(head, "{name}: {value}\r\n");
+        });
     }
 }
 
 /// Takes away what concerns one connection alone, also what `Connection` names.
 pub(super) fn strip_hops(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
+    let named = named(headers);
+    let hops = headers.keys().filter(|name| is_hop(name.as_str()));
+    let hops: Vec<HeaderName> = hops.cloned().collect();
+    for name in hops.into_iter().chain(named) {
+        headers.remove(name);
+    }
+}
+
+/// What `Connection` says to concern one connection alone.
+fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(CONNECTION).iter();
+    lines
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        // What decides over the request is not a connection's to take away.
-        .filter(|name: &HeaderName| *name != HOST && *name != hyper::header::AUTHORIZATION)
-        .collect();
-    for name in named.into_iter().chain(HOP_BY_HOP) {
-        headers.remove(name);
-    }
+        // What is gone anyway, and what decides over the request: that is not a connection's to take away.
+        .filter(|name: &HeaderName| {
+            *name != UPGRADE && *name != HOST && *name != hyper::header::AUTHORIZATION
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -144,15 +179,25 @@ mod tests {
     fn forwarded(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = map(lines);
         let (id, trace) = (RequestId::accept(Some("r1")), Trace::of(None));
-        forward(
-            &mut headers,
-            &Told {
-                client: Some("203.0.113.9".parse().unwrap()),
-                secure: true,
-                id: &id,
-                trace: &trace,
-            },
-        );
+        let told = Told {
+            client: Some("203.0.113.9".parse().unwrap()),
+            secure: true,
+            id: &id,
+            trace: &trace,
+        };
+        // Whichever way they go, they are the same.
+        let mut wire = Vec::new();
+        told.write(&headers, &mut wire);
+        told.forward(&mut headers);
+        let sorted = |mut lines: Vec<String>| {
+            lines.sort();
+            lines
+        };
+        let written = String::from_utf8(wire).unwrap();
+        let written = written.lines().map(str::to_owned).collect();
+        let kept = headers.iter();
+        let kept = kept.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+        assert_eq!(sorted(written), sorted(kept.collect()));
         headers
     }
 

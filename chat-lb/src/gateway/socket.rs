@@ -15,7 +15,6 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use metrics::counter;
 use shared::{codes::ErrorCode, id::UserId, listener::Permit, problem::Problem};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::timeout,
@@ -36,8 +35,6 @@ const TRIES: usize = 3;
 /// What the kernel holds of a tunnel on its way from a node and to it: whoever does not read is to be
 /// noticed by the node.
 const KERNEL_BUFFER: u32 = 64 << 10;
-/// After how much silence the kernel asks whether a client is still there. Of nodes that is asked by probes.
-const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// Whether a request is a WebSocket handshake (RFC 6455, section 4.2).
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Problem> {
@@ -91,10 +88,9 @@ fn is_key(key: &[u8]) -> bool {
 
 /// What an upgrade is to be given.
 pub(super) struct Wanted {
-    pub(super) target: String,
+    /// The request as a node is to get it.
+    pub(super) head: Vec<u8>,
     pub(super) user: UserId,
-    /// As the node is to get them.
-    pub(super) headers: HeaderMap,
     pub(super) place: SocketPlace,
     pub(super) connect_timeout: Duration,
     pub(super) upgrade_timeout: Duration,
@@ -121,16 +117,10 @@ enum Asked {
 
 /// Asks one node after the other until one takes the client. Answers by whom it was answered, too.
 pub(super) async fn open(
-    mut wanted: Wanted,
+    wanted: Wanted,
     nodes: &[Arc<Backend>],
     later: Duration,
 ) -> Result<(Response<Body>, Arc<Backend>, Option<Opened>), Problem> {
-    wanted
-        .headers
-        .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    wanted
-        .headers
-        .insert(UPGRADE, HeaderValue::from_static("websocket"));
     for node in nodes.iter().take(TRIES) {
         let place = node.tunnels().enter(&wanted.user);
         match ask(node, &wanted).await {
@@ -169,7 +159,7 @@ async fn ask(node: &Backend, wanted: &Wanted) -> Asked {
         Ok(stream) => stream,
         Err(error) => return Asked::Failed(error),
     };
-    let answered = shake(&mut stream, &wanted.target, &wanted.headers);
+    let answered = shake(&mut stream, &wanted.head);
     match timeout(wanted.upgrade_timeout, answered).await {
         Ok(Ok(answered)) => match answered.status {
             StatusCode::SWITCHING_PROTOCOLS => Asked::Taken(stream, answered),
@@ -234,8 +224,6 @@ fn switching(mut taken: HeaderMap) -> Response<Body> {
 impl Opened {
     /// Leaves both sockets to a task of their own, which is as small as they are. The client has said this much already.
     pub fn join(self, client: Stream, said: Bytes, permit: Permit) {
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
-        let _ = SockRef::from(tcp(&client)).set_tcp_keepalive(&keepalive);
         let Self {
             node,
             early,
@@ -274,13 +262,6 @@ fn bare_client(upgraded: Upgraded) -> Option<(Stream, Bytes, Permit)> {
     let mut early = parts.read_buf.to_vec();
     early.extend_from_slice(&unread);
     Some((stream, Bytes::from(early), permit))
-}
-
-fn tcp(stream: &Stream) -> &TcpStream {
-    match stream {
-        Stream::Plain(stream) => stream,
-        Stream::Tls(stream) => stream.get_ref().0,
-    }
 }
 
 /// The lines of `Sec-WebSocket-Protocol`, which may hold the token.

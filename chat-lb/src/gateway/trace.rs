@@ -1,6 +1,6 @@
 //! W3C trace context: the trace a request belongs to, and our place in it.
 
-use std::time::Instant;
+use std::{fmt, time::Instant};
 
 use shared::trace::{self, TraceContext};
 
@@ -41,10 +41,12 @@ impl Trace {
             trace::told_step(self.before, own, "door", began);
         }
     }
+}
 
-    /// As whoever is behind us is told.
-    pub fn traceparent(&self) -> String {
-        self.own.to_string()
+/// As whoever is behind us is told.
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.own.fmt(f)
     }
 }
 
@@ -59,7 +61,7 @@ mod tests {
         let trace = Trace::of(Some(SENT));
         assert!(trace.continued());
         assert_eq!(trace.id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        let told = trace.traceparent();
+        let told = trace.to_string();
         assert_eq!(told.len(), SENT.len());
         assert!(told.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && told.ends_with("-01"));
         assert!(!told.contains("00f067aa0ba902b7"));
@@ -71,8 +73,8 @@ mod tests {
             let trace = Trace::of(none);
             assert!(!trace.continued(), "{none:?}");
             // Nobody here asked that anything be followed.
-            assert!(trace.traceparent().ends_with("-00"), "{trace:?}");
-            assert!(TraceContext::parse(&trace.traceparent()).is_some());
+            assert!(trace.to_string().ends_with("-00"), "{trace:?}");
+            assert!(TraceContext::parse(&trace.to_string()).is_some());
         }
         assert_ne!(Trace::of(None).id(), Trace::of(None).id());
     }

@@ -2,15 +2,26 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use metrics::{counter, gauge};
+use metrics::{Gauge, counter, gauge};
 use parking_lot::Mutex;
 use shared::id::UserId;
 use tokio::task::AbortHandle;
 
 /// The tunnels to one node. Bound: those that were let in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tunnels {
     open: Mutex<Open>,
+    /// Held, because finding it costs as much as a part of an upgrade.
+    count: Gauge,
+}
+
+impl Default for Tunnels {
+    fn default() -> Self {
+        Self {
+            open: Mutex::default(),
+            count: gauge!("fireside_lb_tunnels"),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +58,7 @@ impl Tunnels {
             asked: false,
         };
         open.tunnels.insert(number, tunnel);
-        gauge!("fireside_lb_tunnels").increment(1.0);
+        self.count.increment(1.0);
         TunnelPlace {
             tunnels: self.clone(),
             number,
@@ -135,7 +146,7 @@ impl Tunnels {
 impl Drop for TunnelPlace {
     fn drop(&mut self) {
         self.tunnels.open.lock().tunnels.remove(&self.number);
-        gauge!("fireside_lb_tunnels").decrement(1.0);
+        self.tunnels.count.decrement(1.0);
     }
 }
 

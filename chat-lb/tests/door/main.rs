@@ -12,3 +12,4 @@ mod refused;
 mod rig;
 mod tls;
 mod trace;
+mod upgrade;

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{limits::address_key, network::Network};
 use dashmap::DashMap;
-use metrics::gauge;
+use metrics::{Gauge, gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ConnectionSettings;
@@ -31,6 +31,8 @@ struct Shared {
     total: AtomicUsize,
     addresses: DashMap<IpAddr, usize>,
     handshakes: Arc<Semaphore>,
+    /// Held, because finding it costs as much as a part of a handshake.
+    gauge: Gauge,
 }
 
 /// Why a connection is turned away at the door.
@@ -60,6 +62,7 @@ impl Admission {
                 total: AtomicUsize::new(0),
                 addresses: DashMap::new(),
                 handshakes: Arc::new(Semaphore::new(settings.max_handshakes)),
+                gauge: gauge!("fireside_connections"),
             }),
         }
     }
@@ -94,7 +97,7 @@ impl Admission {
             *count += 1;
             permit.address = Some(key);
         }
-        gauge!("fireside_connections").set((before + 1) as f64);
+        shared.gauge.set((before + 1) as f64);
         Ok(permit)
     }
 
@@ -113,7 +116,7 @@ impl Drop for Permit {
             });
         }
         let before = self.shared.total.fetch_sub(1, Ordering::Relaxed);
-        gauge!("fireside_connections").set(before.saturating_sub(1) as f64);
+        self.shared.gauge.set(before.saturating_sub(1) as f64);
     }
 }
 
