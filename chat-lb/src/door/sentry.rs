@@ -105,6 +105,8 @@ pub struct Sentry {
     /// How much of the buffer was judged and may be handed on.
     judged: usize,
     state: State,
+    /// No head was read yet.
+    fresh: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -140,6 +142,7 @@ impl Sentry {
             buffer: BytesMut::new(),
             judged: 0,
             state: State::Head,
+            fresh: true,
             timer: None,
         }
     }
@@ -152,7 +155,6 @@ impl Sentry {
     /// Reads until the first head is whole, or known to be none. An error or an end in between says that
     /// there is nobody to answer.
     pub async fn first_head(&mut self) -> io::Result<Speaks> {
-        self.arm(self.limits.time);
         std::future::poll_fn(|cx| {
             loop {
                 let known = self.buffer.len().min(PREFACE.len());
@@ -224,6 +226,7 @@ impl Sentry {
             Ok(Head::Partial) => false,
             Ok(Head::Whole(length, follows)) => {
                 self.judged = length;
+                self.fresh = false;
                 self.timer = None;
                 self.state = match follows {
                     Follows::Length(0) => State::Head,
@@ -274,7 +277,7 @@ impl Sentry {
             Poll::Pending => {}
         }
         if self.timer.is_none() {
-            self.arm(if began {
+            self.arm(if began || self.fresh {
                 self.limits.time
             } else {
                 self.limits.between

@@ -31,10 +31,12 @@ pub async fn accept<F>(
     F: Fn(TcpStream, SocketAddr, Permit, OwnedSemaphorePermit),
 {
     let mut wait = BACKOFF.0;
+    // Registered once, and not for every connection.
+    let mut stopped = pin!(stop.wait_for(|stop| *stop));
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = &mut stopped => break,
             accepted = next(&listener, &admission) => accepted,
         };
         match accepted {
