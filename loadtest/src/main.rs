@@ -10,7 +10,7 @@ use loadtest::{
     check, drive, graph, record,
     scenario::{
         Channel, Comeback, Deploy, Door, Fanout, Flood, Handshakes, Hot, Idle, Instructions,
-        Latency, Mixed, Presence, Scenario, Send, Stalled, Storm, serve_echo, serve_floor,
+        Kernel, Latency, Mixed, Presence, Scenario, Send, Stalled, Storm, serve_echo, serve_floor,
     },
 };
 
@@ -153,6 +153,8 @@ enum Task {
     ///
     /// In turns, each with one thread that serves. A run fails when a socket hears anything but what it said.
     Door(Door),
+    /// Measure the kernel's floor alone: the writes of `fanout`, and no server
+    Floor(Kernel),
     /// Count the instructions of a delivery in both encodings, or of a start, with callgrind
     Instructions(Instructions),
     /// The process that `fanout` compares with: writes, and nothing else
@@ -239,6 +241,10 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Mixed { bench, scenario } => measure("mixed", &bench, scenario),
         Task::Instructions(instructions) => {
             instructions.run()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Floor(kernel) => {
+            kernel.run(&std::env::current_exe()?)?;
             Ok(ExitCode::SUCCESS)
         }
         Task::Deploy(deploy) => {

@@ -11,7 +11,7 @@ use loadtest::{
     cluster::built,
     measure::{Figure, Progress, Row},
     scenario::{
-        Channel, Comeback, Door, Fanout, Flood, Handshakes, Hot, Latency, Mixed, Presence,
+        Channel, Comeback, Door, Fanout, Flood, Handshakes, Hot, Kernel, Latency, Mixed, Presence,
         Scenario, Send, Stage, Stalled, Storm,
     },
     target::{Launch, Server},
@@ -124,6 +124,18 @@ fn the_floor_writes_as_much_to_as_many() {
         // The two are compared by name.
         let cost = format!("{in_flight} in flight: deliveries");
         assert!(value(&figures, &cost) >= 0.0 && value(&floor, &cost) >= 0.0);
+    }
+}
+
+#[test]
+fn the_floor_is_measured_alone() {
+    let report = scenario::<Kernel>("--sockets 10 --in-flight 1,4 --deliveries 200 --runs 2")
+        .run(&built("loadtest").unwrap())
+        .unwrap();
+    for in_flight in [1, 4] {
+        let rate = format!("{in_flight} in flight: rate");
+        let row = report.rows().iter().find(|row| row.name == rate);
+        assert!(row.is_some_and(|row| row.median > 0.0), "{report}");
     }
 }
 

@@ -51,6 +51,20 @@ impl Fanout {
         }
     }
 
+    /// A room of which only the floor is measured: frames of `length` bytes.
+    pub(super) fn bare(
+        members: usize,
+        in_flight: Vec<u64>,
+        deliveries: u64,
+        length: usize,
+    ) -> Self {
+        Self {
+            in_flight,
+            wire: length,
+            ..Self::of(members, 1, deliveries)
+        }
+    }
+
     fn messages(&self) -> u64 {
         (self.deliveries / (self.members * self.rooms) as u64).max(1)
     }
