@@ -169,7 +169,10 @@ async fn a_session_that_died_with_its_node_is_waited_for_by_nobody() {
     assert_eq!(lost.code(), Some(ErrorCode::SessionLost), "{lost}");
     println!("a session that died with its node is given up after {took:?}");
     assert!(took < GIVEN_UP_WITHIN, "{took:?}");
-    socket.start(&SessionStart::default()).await.unwrap();
+    // The same socket is good for another.
+    let begin = SessionStart::default();
+    let begun: serde_json::Value = socket.command("session.start", &begin).await.unwrap();
+    assert_ne!(begun["sid"], started.sid.as_str(), "{begun}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
