@@ -210,7 +210,7 @@ impl Street {
         }
         for (n, (token, room)) in self.rooms.iter().enumerate() {
             let connector = Connector::new(self.door.address()).token(token);
-            let name = format!("reader {n}");
+            let name = format!("reader-{n}");
             let mut reader = Device::new(&name, connector, Recorder::in_memory());
             reader.reconnect(PATIENCE).await.map_err(fault)?;
             let read = read_logs(&mut reader, std::slice::from_ref(room), &self.recorder);
