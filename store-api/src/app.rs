@@ -73,6 +73,7 @@ impl Store {
             card_codes: CardCodes::new(key.derive("gift cards")),
             mail_codes: MailCodes::new(key.derive("mail codes")),
             mailer,
+            payments: settings.payments.open(key.derive("payment returns"))?,
             limits: settings.limits(),
             clock,
         }))

@@ -1,5 +1,5 @@
 //! What runs beside the requests: the relays of the outbox, the telling of what many are told, the
-//! sending of mails, and the sweep of what has ended.
+//! sending of mails, payments that wait, and the sweep of what has ended.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    announcements, error::StoreError, mail::send_mails, outbox::EventTarget, store::Store,
+    announcements, error::StoreError, mail::send_mails, outbox::EventTarget, payments, store::Store,
 };
 
 /// How often what has ended is swept away.
@@ -56,6 +56,7 @@ impl Store {
         }
         tasks.spawn(announcements::tell(self.clone(), stopped.clone()));
         tasks.spawn(send_mails(self.clone(), stopped.clone()));
+        tasks.spawn(payments::settle(self.clone(), stopped.clone()));
         tasks.spawn(sweep(self.clone(), stopped));
         Background { stop, tasks }
     }

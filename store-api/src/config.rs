@@ -17,6 +17,7 @@ use crate::{
     http::RateLimits,
     mail::MailSettings,
     money::Country,
+    payments::PaymentSettings,
 };
 
 /// The database file in the data directory.
@@ -110,6 +111,9 @@ pub struct StoreSettings {
     /// Mail.
     #[command(flatten)]
     pub mail: MailSettings,
+    /// How payments are taken.
+    #[command(flatten)]
+    pub payments: PaymentSettings,
 }
 
 /// The most that one person may have, and where they are if they never said.
@@ -302,6 +306,7 @@ impl Settings for StoreSettings {
         let memory = self.password_hash_memory_kib >= 8;
         report.require(memory, "password_hash_memory_kib", "at least 8");
         self.mail.validate(report);
+        self.payments.validate(report);
     }
 }
 

@@ -5,7 +5,7 @@
 //! `users/` (profiles, names, search), `audit` (who did what), `mail/` (what people are written), `friends/` (requests, friendships, blocks), `privacy` (who sees
 //! what of whom), `guest_book`, and of the shop
 //! `catalogue/` (games, search, reviews), `shelf/` (wishlist, cart, library), `orders/` (buying, gifts,
-//! refunds), `notices` (what people are told of all that; many of them by `announcements`), and `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`).
+//! refunds), `notices` (what people are told of all that; many of them by `announcements`), and `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`); it comes in through `payments/`.
 //! Each of its methods is one transaction, on SQLite or PostgreSQL (`database`, `entity/`, `migration/`).
 //!
 //! What changes is told to the chat nodes: the transaction that makes a change also writes its
@@ -45,6 +45,7 @@ mod notices;
 mod orders;
 mod outbox;
 mod paging;
+mod payments;
 mod privacy;
 mod shelf;
 mod sql;
@@ -80,6 +81,7 @@ pub use orders::{Gift, GiftOrder, GiftSide, GiftState, Order, OrderLine, Purchas
 pub use outbox::NodeSink;
 pub use outbox::{DeliveryError, EventSink, EventTarget};
 pub use paging::{DEFAULT_PAGE, MAX_PAGE, Page, PageRequest};
+pub use payments::{Payment, PaymentSettings, PaymentState, Proof, TopUp};
 pub use privacy::{Audience, Privacy, Section};
 pub use shelf::{LibraryChange, List, Marked, OwnedGame, ShownGame};
 pub use store::{Clock, Store};

@@ -63,6 +63,24 @@ pub const METRICS: &[Metric] = &[
         "Games given back, gifts that nobody took included",
     ),
     Metric::counter(
+        "fireside_store_payments_total",
+        "Payments that came to a state, those of transactions that came to nothing included",
+    )
+    .by(&["provider", "state"]),
+    Metric::counter(
+        "fireside_store_payment_calls_total",
+        "Calls to payment providers: ok, refused, unknown (no answer, or none that decides)",
+    )
+    .by(&["provider", "result"]),
+    Metric::counter(
+        "fireside_store_payment_mismatches_total",
+        "Answers of payment providers that do not go with our books; each is in the log",
+    ),
+    Metric::gauge(
+        "fireside_store_payments_unsettled",
+        "Payments and cancels of which nobody knows how they stand, as of the last sweep",
+    ),
+    Metric::counter(
         "fireside_store_reads_total",
         "Statements that read the database, outside transactions",
     ),

@@ -42,6 +42,8 @@ pub(crate) enum Topic {
     FriendBought,
     /// Somebody wrote in the reader's guest book.
     GuestBookEntry,
+    /// A payment of the reader's went on.
+    Payment,
 }
 
 impl Topic {
@@ -57,6 +59,7 @@ impl Topic {
             Self::PriceDropped => "price_dropped",
             Self::FriendBought => "friend_bought",
             Self::GuestBookEntry => "guest_book_entry",
+            Self::Payment => "payment",
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     error::StoreError,
     mail::Mailer,
     outbox::Outbox,
+    payments::Payments,
     wallet::CardCodes,
 };
 
@@ -42,6 +43,7 @@ struct Inner {
     card_codes: CardCodes,
     mail_codes: MailCodes,
     mailer: Option<Mailer>,
+    payments: Payments,
     clock: Clock,
 }
 
@@ -53,6 +55,7 @@ pub(crate) struct StoreParts {
     pub(crate) card_codes: CardCodes,
     pub(crate) mail_codes: MailCodes,
     pub(crate) mailer: Option<Mailer>,
+    pub(crate) payments: Payments,
     pub(crate) limits: StoreLimits,
     pub(crate) clock: Clock,
 }
@@ -69,6 +72,7 @@ impl Store {
             card_codes: parts.card_codes,
             mail_codes: parts.mail_codes,
             mailer: parts.mailer,
+            payments: parts.payments,
             clock: parts.clock,
         };
         Self(Arc::new(inner), None)
@@ -115,6 +119,10 @@ impl Store {
     /// What sends mail; none where none is sent.
     pub(crate) fn mailer(&self) -> Option<&Mailer> {
         self.0.mailer.as_ref()
+    }
+
+    pub(crate) fn payments(&self) -> &Payments {
+        &self.0.payments
     }
 
     pub(crate) fn now(&self) -> Timestamp {

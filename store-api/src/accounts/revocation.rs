@@ -148,6 +148,7 @@ impl Store {
             .exec(&tx)
             .await?;
         self.database().commit(tx).await?;
+        self.count_unsettled_payments().await?;
         self.forget_old_service_tokens().await?;
         self.forget_old_keys().await?;
         self.forget_old_searches().await?;

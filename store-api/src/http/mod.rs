@@ -25,6 +25,7 @@ mod money;
 mod notices;
 mod operators;
 mod orders;
+mod payments;
 mod privacy;
 mod publishers;
 mod recovery;

@@ -5,8 +5,8 @@ use shared::openapi::Schemes;
 
 use super::{
     BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, audit, auth, catalogue, email, friends, gifts,
-    guest_book, internal, me, notices, operators, orders, privacy, publishers, recovery, reviews,
-    shelf, users, visits, wallet,
+    guest_book, internal, me, notices, operators, orders, payments, privacy, publishers, recovery,
+    reviews, shelf, users, visits, wallet,
 };
 use crate::store::Store;
 
@@ -82,6 +82,12 @@ shared::routes! {
     "/v1/wallet" => get wallet::wallet;
     "/v1/wallet/country" => put wallet::move_to;
     "/v1/wallet/history" => get wallet::history;
+    "/v1/payments" => get payments::payments, post payments::pay;
+    "/v1/payments/webhooks/{provider}" => post payments::message;
+    "/v1/payments/{id}" => get payments::payment;
+    "/v1/payments/{id}/confirm" => post payments::confirm;
+    "/v1/payments/{id}/return" => get payments::came_back;
+    "/v1/payments/{id}/cancel" => post payments::cancel;
     "/v1/gift-cards" => post wallet::issue;
     "/v1/gift-cards/redeem" => post wallet::redeem;
     "/v1/users/{id}/role" => put operators::set_role;

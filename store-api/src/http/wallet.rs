@@ -43,10 +43,11 @@ pub(super) struct CountryChange {
 pub(super) struct EntryBody {
     /// The transfer.
     id: String,
-    /// Why: `gift_card`, `purchase` (gifts are one too) or `refund`.
+    /// Why: `gift_card`, `purchase` (gifts are one too), `refund`, `top_up`, `payment_cancel` or
+    /// `payment_cancel_refused`.
     #[schema(example = "gift_card")]
     cause: String,
-    /// What it was for: the card, the order, the order and the game.
+    /// What it was for: the card, the order, the order and the game, the payment, its cancel.
     reference: String,
     /// What came, or went where it is negative.
     amount: MoneyBody,

@@ -119,6 +119,64 @@ const RULES: &[Rule] = &[
             LEFT JOIN gifts g ON g.order_id = o.id \
             WHERE o.id IS NULL OR b.user_id <> COALESCE(g.recipient, o.buyer)",
     },
+    Rule {
+        name: "a payment that was paid is one transfer from its provider into its payer's wallet",
+        broken_by: "SELECT p.id AS what FROM payments p \
+            LEFT JOIN transfers t ON t.cause = 'top_up' AND t.reference = p.id \
+            LEFT JOIN postings w ON w.transfer = t.id AND w.amount = p.amount \
+                AND w.account = 'wallet:' || p.user_id || ':' || p.currency \
+            LEFT JOIN postings o ON o.transfer = t.id AND o.amount = -p.amount \
+                AND o.account = 'outside:' || p.provider || ':' || p.currency \
+            WHERE (p.state IN ('paid', 'partly_cancelled', 'cancelled')) \
+                    <> (w.id IS NOT NULL AND o.id IS NOT NULL) \
+                OR (t.id IS NULL) <> (w.id IS NULL)",
+    },
+    Rule {
+        name: "a top-up is of one payment",
+        broken_by: "SELECT t.id AS what FROM transfers t LEFT JOIN payments p ON p.id = t.reference \
+            WHERE t.cause = 'top_up' AND p.id IS NULL",
+    },
+    Rule {
+        name: "what is to be paid back leaves the wallet, and goes to the provider or comes back",
+        broken_by: "SELECT c.id AS what FROM payment_cancels c \
+            JOIN payments p ON p.id = c.payment \
+            LEFT JOIN transfers a ON a.cause = 'payment_cancel' AND a.reference = c.id \
+            LEFT JOIN postings w ON w.transfer = a.id AND w.amount = -c.amount \
+                AND w.account = 'wallet:' || p.user_id || ':' || p.currency \
+            LEFT JOIN transfers d ON d.cause = 'payment_cancelled' AND d.reference = c.id \
+            LEFT JOIN postings o ON o.transfer = d.id AND o.amount = c.amount \
+                AND o.account = 'outside:' || p.provider || ':' || p.currency \
+            LEFT JOIN transfers r ON r.cause = 'payment_cancel_refused' AND r.reference = c.id \
+            LEFT JOIN postings b ON b.transfer = r.id AND b.amount = c.amount \
+                AND b.account = 'wallet:' || p.user_id || ':' || p.currency \
+            WHERE w.id IS NULL OR (d.id IS NULL) <> (o.id IS NULL) OR (r.id IS NULL) <> (b.id IS NULL) \
+                OR (c.state = 'done') <> (o.id IS NOT NULL) \
+                OR (c.state = 'refused') <> (b.id IS NOT NULL)",
+    },
+    Rule {
+        name: "what is paid back is of one cancel of a payment",
+        broken_by: "SELECT t.id AS what FROM transfers t \
+            LEFT JOIN payment_cancels c ON c.id = t.reference \
+            WHERE t.cause IN ('payment_cancel', 'payment_cancelled', 'payment_cancel_refused') \
+                AND c.id IS NULL",
+    },
+    Rule {
+        name: "what leaves is what providers were asked to pay back, and have not answered",
+        broken_by: "SELECT a.id AS what FROM ledger_accounts a \
+            LEFT JOIN payments p ON p.currency = a.currency \
+            WHERE a.kind = 'leaving' \
+            GROUP BY a.id, a.balance HAVING a.balance <> COALESCE(SUM(p.cancelling), 0)",
+    },
+    Rule {
+        name: "a payment knows what of it was paid back, and its state says so",
+        broken_by: "SELECT p.id AS what FROM payments p \
+            LEFT JOIN payment_cancels c ON c.payment = p.id \
+            GROUP BY p.id, p.state, p.amount, p.cancelled, p.cancelling \
+            HAVING p.cancelled <> COALESCE(SUM(CASE WHEN c.state = 'done' THEN c.amount END), 0) \
+                OR p.cancelling <> COALESCE(SUM(CASE WHEN c.state = 'asked' THEN c.amount END), 0) \
+                OR (p.state = 'cancelled') <> (p.cancelled = p.amount) \
+                OR (p.state = 'partly_cancelled') <> (p.cancelled > 0 AND p.cancelled < p.amount)",
+    },
 ];
 
 #[derive(FromQueryResult)]

@@ -34,6 +34,11 @@ pub(crate) enum Account {
     Publisher(String),
     /// What the store keeps of its sales.
     Store,
+    /// A payment provider, which is of the world outside: what it took for us it owes us, so its
+    /// balance is below zero.
+    Provider(String),
+    /// What left wallets to be paid back, until the provider answers.
+    Leaving,
 }
 
 /// Why money moves.
@@ -47,6 +52,14 @@ pub(crate) enum Cause {
     Purchase,
     /// What was paid for a game was given back.
     Refund,
+    /// A payment by a provider charged a wallet.
+    TopUp,
+    /// Some of a payment is to be paid back.
+    PaymentCancel,
+    /// The provider paid it back.
+    PaymentCancelled,
+    /// The provider does not.
+    PaymentCancelRefused,
 }
 
 impl Cause {
@@ -56,6 +69,10 @@ impl Cause {
             Self::GiftCard => "gift_card",
             Self::Purchase => "purchase",
             Self::Refund => "refund",
+            Self::TopUp => "top_up",
+            Self::PaymentCancel => "payment_cancel",
+            Self::PaymentCancelled => "payment_cancelled",
+            Self::PaymentCancelRefused => "payment_cancel_refused",
         }
     }
 }
@@ -63,19 +80,20 @@ impl Cause {
 impl Account {
     fn kind(&self) -> &'static str {
         match self {
-            Self::Outside => "outside",
+            Self::Outside | Self::Provider(_) => "outside",
             Self::GiftCards => "gift_cards",
             Self::Wallet(_) => "wallet",
             Self::Publisher(_) => "publisher",
             Self::Store => "store",
+            Self::Leaving => "leaving",
         }
     }
 
     fn owner(&self) -> Option<&str> {
         match self {
             Self::Wallet(user) => Some(user.as_str()),
-            Self::Publisher(id) => Some(id),
-            Self::Outside | Self::GiftCards | Self::Store => None,
+            Self::Publisher(id) | Self::Provider(id) => Some(id),
+            Self::Outside | Self::GiftCards | Self::Store | Self::Leaving => None,
         }
     }
 

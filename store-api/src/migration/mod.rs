@@ -15,6 +15,7 @@ mod m0009_gifts;
 mod m0010_announcements;
 mod m0011_profiles;
 mod m0012_mails;
+mod m0013_payments;
 mod m0014_audit;
 
 /// Any number would do, as long as every store on one database uses the same.
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_announcements::Migration),
             Box::new(m0011_profiles::Migration),
             Box::new(m0012_mails::Migration),
+            Box::new(m0013_payments::Migration),
             Box::new(m0014_audit::Migration),
         ]
     }

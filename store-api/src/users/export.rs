@@ -170,6 +170,25 @@ const PARTS: &[Part] = &[
         from: "gift_card_attempts WHERE user_id = ?",
     },
     Part {
+        name: "payments",
+        columns: &[
+            "id",
+            "provider",
+            "purpose",
+            "amount",
+            "currency",
+            "state",
+            "cancelled",
+            "created_at",
+        ],
+        from: "payments WHERE user_id = ? ORDER BY id",
+    },
+    Part {
+        name: "payment_cancels",
+        columns: &["id", "payment", "amount", "state", "asked_at"],
+        from: "payment_cancels WHERE payment IN (SELECT id FROM payments WHERE user_id = ?) ORDER BY id",
+    },
+    Part {
         name: "notices",
         columns: &["id", "topic", "data", "created_at"],
         from: "notices WHERE user_id = ? ORDER BY id",

@@ -32,9 +32,10 @@ pub struct Wallet {
 pub struct WalletEntry {
     /// The transfer's name.
     pub id: String,
-    /// Why: `gift_card`, `purchase` (gifts are one too) or `refund`.
+    /// Why: `gift_card`, `purchase` (gifts are one too), `refund`, `top_up`, `payment_cancel` or
+    /// `payment_cancel_refused`.
     pub cause: String,
-    /// What it was for: the card, the order, the order and the game.
+    /// What it was for: the card, the order, the order and the game, the payment, its cancel.
     pub reference: String,
     /// What came, or went where it is negative.
     pub amount: Money,

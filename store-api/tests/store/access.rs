@@ -272,6 +272,45 @@ fn table() -> Vec<Row> {
             people(200),
         ),
         ("GET", "/v1/wallet/history", None, people(200)),
+        ("GET", "/v1/payments", None, people(200)),
+        (
+            "GET",
+            "/v1/payments/{payment}",
+            None,
+            [401, 404, 200, 404, 404, 401],
+        ),
+        (
+            "POST",
+            "/v1/payments",
+            Some(json!({"provider": "nobody", "amount": 1})),
+            people(400),
+        ),
+        (
+            "POST",
+            "/v1/payments/{payment}/confirm",
+            Some(json!({"token": "x"})),
+            [401, 404, 200, 404, 404, 401],
+        ),
+        // Whoever comes back from a provider shows what the provider gave them.
+        (
+            "GET",
+            "/v1/payments/nothing/return?outcome=approved&pg_token=x",
+            None,
+            [404; 6],
+        ),
+        (
+            "POST",
+            "/v1/payments/{payment}/cancel",
+            Some(json!({})),
+            [401, 404, 409, 404, 404, 401],
+        ),
+        // Providers sign what they send.
+        (
+            "POST",
+            "/v1/payments/webhooks/toss",
+            Some(json!({})),
+            [404; 6],
+        ),
         (
             "POST",
             "/v1/gift-cards",
@@ -346,6 +385,13 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
     let entry = app.named(&book, &ann.access, "anns-entry", &body).await;
     let entry = entry.expect(201);
     let entry = entry["id"].as_str().unwrap();
+    // A payment of hers came to nothing.
+    let payment = format!(
+        "INSERT INTO payments (id, user_id, provider, purpose, amount, currency, state, created_at, expires_at, \
+         changed_at) VALUES ('01J', '{}', 'toss', 'top_up', 5, 'USD', 'failed', 1, 1, 1)",
+        ann.id
+    );
+    app.write(&[&payment]).await;
     let rows = table();
     for (number, (method, path, body, expected)) in rows.iter().enumerate() {
         let method: Method = method.parse().unwrap();
@@ -365,6 +411,7 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
                 .replace("{publisher}", house)
                 .replace("{order}", order)
                 .replace("{gift}", gift)
+                .replace("{payment}", "01J")
                 .replace("{entry}", entry);
             let mut request = app.request(method.clone(), &path, token);
             request = request.header("idempotency-key", format!("row-{number}-of-the-table"));
@@ -403,6 +450,9 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
                 .replace("/sessions/{session}", "/sessions/s")
                 .replace("/orders/{id}", "/orders/{order}")
                 .replace("/gifts/{id}", "/gifts/{gift}")
+                .replace("/payments/{id}/return", "/payments/nothing/return")
+                .replace("/payments/{id}", "/payments/{payment}")
+                .replace("/webhooks/{provider}", "/webhooks/toss")
                 .replace("{user_id}", "{user}")
                 .replace("/service-tokens/{id}", "/service-tokens/x")
                 .replace("{id}", "{user}");

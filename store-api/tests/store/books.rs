@@ -3,7 +3,11 @@
 use sea_orm::{ConnectionTrait as _, Database};
 use serde_json::json;
 
-use crate::app::{Backend, TestApp, run};
+use crate::{
+    app::{Backend, TestApp, run},
+    payments::{paid, set_up},
+    simulator::Simulator,
+};
 
 /// What somebody with access to the database might do, and a word of the rule it breaks.
 const PLANTED: &[(&str, &str)] = &[
@@ -69,6 +73,34 @@ const PLANTED: &[(&str, &str)] = &[
         "UPDATE library SET game = (SELECT MIN(id) FROM games WHERE slug = 'other')",
         "is a line of an order for its owner",
     ),
+    (
+        "UPDATE payments SET state = 'ready' WHERE state = 'paid'",
+        "is one transfer from its provider",
+    ),
+    (
+        "UPDATE payments SET state = 'paid' WHERE state = 'ready'",
+        "is one transfer from its provider",
+    ),
+    (
+        "UPDATE transfers SET reference = reference || 'x' WHERE cause = 'top_up'",
+        "a top-up is of one payment",
+    ),
+    (
+        "UPDATE payment_cancels SET state = 'refused' WHERE state = 'done'",
+        "goes to the provider or comes back",
+    ),
+    (
+        "UPDATE transfers SET reference = reference || 'x' WHERE cause = 'payment_cancelled'",
+        "is of one cancel",
+    ),
+    (
+        "UPDATE payments SET cancelling = 1 WHERE state = 'paid'",
+        "what leaves is what",
+    ),
+    (
+        "UPDATE payments SET state = 'cancelled' WHERE state = 'partly_cancelled'",
+        "its state says so",
+    ),
 ];
 
 #[test]
@@ -76,8 +108,24 @@ fn every_rule_is_found_broken() {
     run(Backend::Sqlite, every_rule);
 }
 
-async fn every_rule(app: TestApp) -> TestApp {
-    // Something of everything: a card that waits, a purchase, a refund, gifts that wait and came back.
+async fn every_rule(mut app: TestApp) -> TestApp {
+    // Something of everything: payments that wait, are paid and partly paid back, a card that waits, a
+    // purchase, a refund, gifts that wait and came back.
+    let simulator = Simulator::start(&[]);
+    let payer = set_up(&mut app, &simulator).await;
+    let mut paid_for = Vec::new();
+    for key in ["paid-and-kept", "paid-and-returned"] {
+        paid_for.push(paid(&app, &simulator, &payer, ("toss", key), 5000).await);
+    }
+    let path = format!("/v1/payments/{}/cancel", paid_for[1]);
+    let part = json!({"amount": 2000});
+    app.named(&path, &payer.access, "paid-back", &part)
+        .await
+        .expect(200);
+    let waiting = json!({"provider": "toss", "amount": 10});
+    app.named("/v1/payments", &payer.access, "not-paid-yet", &waiting)
+        .await
+        .expect(201);
     let publisher = app.publisher("Oak").await;
     let mut games = Vec::new();
     for slug in ["star", "moon", "other"] {
@@ -117,8 +165,7 @@ async fn every_rule(app: TestApp) -> TestApp {
         let _ = std::fs::remove_file(&copy);
         let keep = format!("VACUUM INTO '{}'", copy.display());
         database.execute_unprepared(&keep).await.unwrap();
-        let tables =
-            "ledger_accounts transfers postings gift_cards orders order_lines library gifts";
+        let tables = "ledger_accounts transfers postings gift_cards orders order_lines library gifts payments payment_cancels";
         let changed = database.execute_unprepared(statement).await.unwrap();
         assert!(changed.rows_affected() > 0, "{statement}");
         let report = app.store().check_ledger().await.unwrap();

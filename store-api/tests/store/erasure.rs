@@ -54,6 +54,8 @@ const PARTS: &[(&str, &str)] = &[
     ("notices", "notices"),
     ("order_lines", "order_lines"),
     ("orders", "orders"),
+    ("payment_cancels", "payment_cancels"),
+    ("payments", "payments"),
     ("play_sessions", "play_sessions"),
     ("privacy", "privacy"),
     ("publishers", "publishers"),
@@ -78,6 +80,8 @@ const BOOKS: &[&str] = &[
     "order_lines",
     "orders",
     "security_events",
+    "payment_cancels",
+    "payments",
     "service_tokens",
     "transfers",
     "wallets",
@@ -174,6 +178,14 @@ async fn everything_is_exported_and_only_books_are_left(mut app: TestApp) -> Tes
         .await
         .expect(201);
 
+    app.write(&[
+        "INSERT INTO payments (id, user_id, provider, purpose, amount, currency, state, cancelled, created_at, \
+         expires_at, changed_at) SELECT 'p', id, 'toss', 'top_up', 5, 'KRW', 'cancelled', 5, 1, 1, 1 FROM users \
+         WHERE role = 'operator'",
+        "INSERT INTO payment_cancels (id, payment, amount, state, asked_at, answered_at) \
+         VALUES ('c', 'p', 5, 'done', 1, 1)",
+    ])
+    .await;
     let document = export(&app, &ann).await;
     let everything: BTreeSet<&str> = PARTS.iter().map(|(part, _)| *part).collect();
     assert_eq!(filled(&document), everything, "{document:#}");
@@ -216,6 +228,8 @@ async fn everything_is_exported_and_only_books_are_left(mut app: TestApp) -> Tes
     }
     app.nodes[0]
         .wait_for(|event| event["kind"] == "user_withdrawn" && event["user"] == ann.id.as_str())
+        .await;
+    app.write(&["DELETE FROM payment_cancels", "DELETE FROM payments"])
         .await;
     app.check_ledger().await;
     app

@@ -79,10 +79,11 @@ async fn an_account_that_was_answered_survives_a_kill() {
 }
 
 /// Runs a command of the program, and gives what it says and whether all was well.
-fn command(data_dir: &Path, words: &[&str]) -> (String, bool) {
+pub fn command(data_dir: &Path, words: &[&str], settings: &[(&str, &str)]) -> (String, bool) {
     let output = Command::new(env!("CARGO_BIN_EXE_store-api"))
         .args(words)
         .env("FIRESIDE_DATA_DIR", data_dir)
+        .envs(settings.iter().copied())
         .output()
         .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
@@ -135,7 +136,7 @@ async fn money_that_was_answered_survives_a_kill_and_no_other_is_made() {
         while let Some(one) = futures_util::StreamExt::next(&mut requests).await {
             answered += i64::from(one);
         }
-        let (said, well) = command(dir.path(), &["ledger", "check"]);
+        let (said, well) = command(dir.path(), &["ledger", "check"], &[]);
         assert!(well, "{said}");
         program = Program::start(dir.path(), &token);
     }
@@ -224,17 +225,17 @@ async fn commands_look_at_the_books_and_make_operators() {
     let answer = program.post("/v1/auth/register", account).await;
     let tokens: Value = answer.json().await.unwrap();
     // Beside the running program.
-    let (said, well) = command(dir.path(), &["role", "Ann@example.org", "operator"]);
+    let (said, well) = command(dir.path(), &["role", "Ann@example.org", "operator"], &[]);
     assert!(well && said.contains("is operator now"), "{said}");
     let me = client().get(format!("{}/v1/me", program.url));
     let me = me.bearer_auth(tokens["access_token"].as_str().unwrap());
     let me: Value = me.send().await.unwrap().json().await.unwrap();
     assert_eq!(me["role"], "operator");
-    let (said, well) = command(dir.path(), &["role", "bob@example.org", "operator"]);
+    let (said, well) = command(dir.path(), &["role", "bob@example.org", "operator"], &[]);
     assert!(!well, "{said}");
-    let (said, well) = command(dir.path(), &["role", "ann@example.org", "king"]);
+    let (said, well) = command(dir.path(), &["role", "ann@example.org", "king"], &[]);
     assert!(!well, "{said}");
-    let (said, well) = command(dir.path(), &["ledger", "check"]);
+    let (said, well) = command(dir.path(), &["ledger", "check"], &[]);
     assert!(well && said.contains("0 faults"), "{said}");
     // What somebody writes by hand is found.
     let url = format!("sqlite:{}", dir.path().join("store.db").display());
@@ -242,7 +243,7 @@ async fn commands_look_at_the_books_and_make_operators() {
     let forged = "INSERT INTO ledger_accounts VALUES ('wallet:x:USD', 'wallet', 'x', 'USD', 5)";
     db.execute_unprepared(forged).await.unwrap();
     db.close().await.unwrap();
-    let (said, well) = command(dir.path(), &["ledger", "check"]);
+    let (said, well) = command(dir.path(), &["ledger", "check"], &[]);
     let fault = "a balance is the sum of its postings: wallet:x:USD";
     assert!(!well && said.contains(fault), "{said}");
 }

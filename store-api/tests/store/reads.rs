@@ -32,6 +32,7 @@ const LISTS: &[&str] = &[
     "/v1/follows",
     "/v1/library",
     "/v1/orders",
+    "/v1/payments",
     "/v1/wallet/history",
 ];
 
@@ -91,6 +92,12 @@ async fn grow(app: &TestApp, reader: &User, friend: &User, number: usize) {
     app.named(&book, &other.access, "the-first-entry", &body)
         .await
         .expect(201);
+    let payment = format!(
+        "INSERT INTO payments (id, user_id, provider, purpose, amount, currency, state, created_at, expires_at, \
+         changed_at) VALUES ('payment-{number}', '{}', 'toss', 'top_up', 5, 'USD', 'failed', 1, 1, 1)",
+        reader.id
+    );
+    app.write(&[&payment]).await;
     let typed = ["star", "star o", "star of", "star of d"][number];
     let searched = json!({"q": typed});
     app.with_body(Method::POST, "/v1/searches", reader, searched)

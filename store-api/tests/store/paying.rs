@@ -1,0 +1,354 @@
+//! Whatever providers do and whenever the store is killed, its books and theirs are the same in the
+//! end: people charge their wallets and have it paid back, by a simulator that fails, breaks off, acts
+//! late, acts twice and tells things late and out of order, while the store is killed and started.
+//!
+//! What they do follows from a seed, which a failure names. FIRESIDE_PAYMENT_SECONDS makes it longer,
+//! FIRESIDE_PAYMENT_SEED another.
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, FromQueryResult, Statement};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::{
+    app::{Backend, PASSWORD, client},
+    postgres,
+    process::{Program, command},
+    simulator::Simulator,
+};
+
+const PEOPLE: usize = 6;
+
+/// How long the books may take to become the same once nothing goes wrong any more.
+const SETTLES: Duration = Duration::from_mins(1);
+
+/// The store, for as long as it is killed and started.
+struct Shop {
+    url: String,
+    client: reqwest::Client,
+    until: Instant,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct Row {
+    id: String,
+    user_id: String,
+    state: String,
+    amount: i64,
+    cancelled: i64,
+    cancelling: i64,
+}
+
+#[derive(FromQueryResult)]
+struct Wallet {
+    owner: String,
+    balance: i64,
+}
+
+#[tokio::test]
+async fn books_agree_on_sqlite() {
+    books_agree(Backend::Sqlite).await;
+}
+
+#[tokio::test]
+async fn books_agree_on_postgres() {
+    books_agree(Backend::Postgres).await;
+}
+
+async fn books_agree(backend: Backend) {
+    let seed = number("FIRESIDE_PAYMENT_SEED").unwrap_or_else(|| rand::rng().random());
+    let seconds = number("FIRESIDE_PAYMENT_SECONDS").unwrap_or(8);
+    println!("FIRESIDE_PAYMENT_SEED={seed}");
+    let mut dice = StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let database_url = match backend {
+        Backend::Postgres => postgres::database().await,
+        Backend::Sqlite => format!("sqlite:{}", dir.path().join("store.db").display()),
+    };
+    let address = free_address();
+    let url = format!("http://{address}");
+    let messages = format!("{url}/v1/payments/webhooks/toss");
+    let simulator = Simulator::start(&[
+        "--seed",
+        &seed.to_string(),
+        "--trouble",
+        "40",
+        "--late",
+        "900",
+        "--messages-to",
+        &messages,
+    ]);
+    let settings: &[(&str, &str)] = &[
+        ("FIRESIDE_LISTEN", &address),
+        ("FIRESIDE_DATABASE_URL", &database_url),
+        ("FIRESIDE_ACCESS_TOKEN_LIFETIME", "24h"),
+        ("FIRESIDE_VISITOR_RATE", "10000/s"),
+        ("FIRESIDE_STORE_USER_RATE", "10000/s"),
+        ("FIRESIDE_PAYMENT_PUBLIC_URL", &url),
+        ("FIRESIDE_PAYMENT_LIFETIME", "5s"),
+        ("FIRESIDE_PAYMENT_TIMEOUT", "400ms"),
+        ("FIRESIDE_PAYMENT_RETRY_FIRST", "20ms"),
+        ("FIRESIDE_PAYMENT_RETRY_LAST", "300ms"),
+        ("FIRESIDE_KAKAO_PAY_URL", &simulator.url),
+        ("FIRESIDE_KAKAO_PAY_CID", "TC0ONETIME"),
+        ("FIRESIDE_KAKAO_PAY_SECRET", "kakao-secret"),
+        ("FIRESIDE_TOSS_URL", &simulator.url),
+        ("FIRESIDE_TOSS_CLIENT_KEY", "client"),
+        ("FIRESIDE_TOSS_SECRET_KEY", "toss-secret"),
+        ("FIRESIDE_TOSS_SECURITY_KEY", "toss-security"),
+    ];
+    let mut program = Program::start(dir.path(), settings);
+    let shop = Shop {
+        url: url.clone(),
+        client: client(),
+        until: Instant::now() + Duration::from_secs(seconds),
+    };
+    let mut people = Vec::new();
+    for number in 0..PEOPLE {
+        people.push(shop.register(number).await);
+    }
+    let kills = Cell::new(0);
+    let players = join_all(people.iter().enumerate().map(|(number, token)| {
+        let dice = StdRng::seed_from_u64(seed.wrapping_add(number as u64 + 1));
+        shop.play(&simulator, token, dice)
+    }));
+    let killer = async {
+        while Instant::now() < shop.until {
+            sleep(Duration::from_millis(dice.random_range(100..1000))).await;
+            program.child.kill().unwrap();
+            program.child.wait().unwrap();
+            program = Program::start(dir.path(), settings);
+            kills.set(kills.get() + 1);
+        }
+    };
+    tokio::join!(players, killer);
+
+    let database = Database::connect(&database_url).await.unwrap();
+    let rows = settle(&database, &simulator, seed).await;
+    let (said, well) = command(dir.path(), &["ledger", "check"], settings);
+    assert!(well, "seed {seed}: {said}");
+    hold_wallets(&database, &rows).await;
+    let paid = rows.iter().filter(|row| is_credited(row)).count();
+    let cancelled: i64 = rows.iter().map(|row| row.cancelled).sum();
+    println!(
+        "{} payments, {paid} paid, {} kills: {said}",
+        rows.len(),
+        kills.get()
+    );
+    assert!(
+        paid > 5 && cancelled > 0 && kills.get() > 1,
+        "too little happened"
+    );
+    database.close().await.unwrap();
+    drop(program);
+    if backend == Backend::Postgres {
+        postgres::drop(&database_url).await;
+    }
+}
+
+/// Waits until the store's books are the provider's: payment by payment, taken and paid back.
+async fn settle(database: &DatabaseConnection, simulator: &Simulator, seed: u64) -> Vec<Row> {
+    let began = Instant::now();
+    loop {
+        let books = simulator.books().await;
+        let rows = rows(database).await;
+        let differences = differences(&books, &rows);
+        if differences.is_empty() && books["under_way"] == 0 {
+            return rows;
+        }
+        assert!(began.elapsed() < SETTLES, "seed {seed}: {differences:#?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn differences(books: &Value, rows: &[Row]) -> Vec<String> {
+    // One order may be several payments at the provider, if it had to be prepared again.
+    let mut theirs: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    for payment in books["payments"].as_array().unwrap() {
+        let sums = theirs
+            .entry(payment["order"].as_str().unwrap())
+            .or_default();
+        sums.0 += payment["taken"].as_i64().unwrap();
+        sums.1 += payment["cancelled"].as_i64().unwrap();
+    }
+    let mut differences = Vec::new();
+    for row in rows {
+        let theirs = theirs.remove(row.id.as_str()).unwrap_or_default();
+        let credited = if is_credited(row) { row.amount } else { 0 };
+        let open = row.state == "approving" || row.cancelling > 0;
+        if open || (credited, row.cancelled) != theirs {
+            differences.push(format!("{row:?} is {theirs:?} there"));
+        }
+    }
+    let unknown = theirs.into_iter().filter(|(_, sums)| sums.0 > 0);
+    differences.extend(unknown.map(|(order, sums)| format!("{order} is {sums:?} there alone")));
+    differences
+}
+
+fn is_credited(row: &Row) -> bool {
+    ["paid", "partly_cancelled", "cancelled"].contains(&row.state.as_str())
+}
+
+async fn rows(database: &DatabaseConnection) -> Vec<Row> {
+    read(
+        database,
+        "SELECT id, user_id, state, amount, cancelled, cancelling FROM payments",
+    )
+    .await
+}
+
+async fn read<T: FromQueryResult>(database: &DatabaseConnection, text: &str) -> Vec<T> {
+    let statement = Statement::from_string(database.get_database_backend(), text);
+    let rows = database.query_all_raw(statement).await.unwrap();
+    rows.iter()
+        .map(|row| T::from_query_result(row, "").unwrap())
+        .collect()
+}
+
+/// In every wallet is what was paid into it and not paid back.
+async fn hold_wallets(database: &DatabaseConnection, rows: &[Row]) {
+    let mut expected: BTreeMap<&str, i64> = BTreeMap::new();
+    for row in rows.iter().filter(|row| is_credited(row)) {
+        *expected.entry(&row.user_id).or_default() += row.amount - row.cancelled;
+    }
+    let text = "SELECT owner, balance FROM ledger_accounts WHERE kind = 'wallet'";
+    let wallets: Vec<Wallet> = read(database, text).await;
+    let found = wallets.iter().map(|one| (one.owner.as_str(), one.balance));
+    assert_eq!(found.collect::<BTreeMap<_, _>>(), expected);
+}
+
+impl Shop {
+    /// A request, again until it is answered: none while the store is down for good.
+    async fn insist(
+        &self,
+        request: impl Fn(&reqwest::Client) -> reqwest::RequestBuilder,
+    ) -> Option<(u16, Value)> {
+        for _ in 0..400 {
+            let request = request(&self.client).timeout(Duration::from_secs(5));
+            if let Ok(answer) = request.send().await {
+                let status = answer.status().as_u16();
+                if status < 500
+                    && let Ok(bytes) = answer.bytes().await
+                {
+                    return Some((status, serde_json::from_slice(&bytes).unwrap_or_default()));
+                }
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        None
+    }
+
+    async fn register(&self, number: usize) -> String {
+        let body = json!({
+            "email": format!("{number}@example.org"), "name": format!("Player {number}"), "password": PASSWORD,
+        });
+        let url = format!("{}/v1/auth/register", self.url);
+        let (_, answer) = self
+            .insist(|client| client.post(&url).json(&body))
+            .await
+            .unwrap();
+        let token = answer["access_token"].as_str().unwrap().to_owned();
+        let url = format!("{}/v1/wallet/country", self.url);
+        let body = json!({"country": "KR"});
+        self.insist(|client| client.put(&url).bearer_auth(&token).json(&body))
+            .await
+            .unwrap();
+        token
+    }
+
+    /// Charges and cancels until the time is over.
+    async fn play(&self, simulator: &Simulator, token: &str, mut dice: StdRng) {
+        let mut number = 0;
+        while Instant::now() < self.until {
+            number += 1;
+            let provider = ["kakao_pay", "toss"][dice.random_range(0..2)];
+            let body = json!({"provider": provider, "amount": dice.random_range(100..100_000)});
+            let key = format!("payment-{number}");
+            let Some(payment) = self.post(token, "/v1/payments", &key, &body).await else {
+                continue;
+            };
+            let Some(id) = payment["id"].as_str() else {
+                // Too many that nobody paid.
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let Some(next) = self.ready(token, id).await else {
+                continue;
+            };
+            if dice.random_bool(0.1) {
+                continue;
+            }
+            let back = simulator.pay(&next, dice.random_bool(0.85)).await;
+            let url = format!("{}{back}", self.url);
+            let visit = || self.client.get(&url).timeout(Duration::from_secs(5)).send();
+            // A browser that comes back once, whatever comes of it, or twice at once, or until it is heard.
+            match dice.random_range(0..3) {
+                0 => drop(visit().await),
+                1 => drop(tokio::join!(visit(), visit())),
+                _ => drop(self.insist(|client| client.get(&url)).await),
+            }
+            let path = format!("/v1/payments/{id}/cancel");
+            for part in 0..dice.random_range(0..4) {
+                let body = if dice.random_bool(0.3) {
+                    json!({})
+                } else {
+                    json!({"amount": dice.random_range(1..30_000)})
+                };
+                let key = format!("cancel-{number}-{part}");
+                if dice.random_bool(0.3) {
+                    let other = format!("other-{number}-{part}");
+                    tokio::join!(
+                        self.post(token, &path, &key, &body),
+                        self.post(token, &path, &other, &body)
+                    );
+                } else {
+                    self.post(token, &path, &key, &body).await;
+                }
+            }
+        }
+    }
+
+    /// What the payer does next, once the payment is ready.
+    async fn ready(&self, token: &str, id: &str) -> Option<Value> {
+        let url = format!("{}/v1/payments/{id}", self.url);
+        for _ in 0..200 {
+            let (_, payment) = self
+                .insist(|client| client.get(&url).bearer_auth(token))
+                .await?;
+            match payment["state"].as_str()? {
+                "created" => sleep(Duration::from_millis(20)).await,
+                "ready" => return Some(payment["next"].clone()),
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    async fn post(&self, token: &str, path: &str, key: &str, body: &Value) -> Option<Value> {
+        let url = format!("{}{path}", self.url);
+        let answer = self.insist(|client| {
+            let request = client.post(&url).bearer_auth(token).json(body);
+            request.header("idempotency-key", key)
+        });
+        Some(answer.await?.1)
+    }
+}
+
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// A test is told by the environment, as any program is by its user.
+#[allow(clippy::disallowed_methods)]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
