@@ -4,7 +4,7 @@
 - every overlay renders, and is valid by the schemas of the Kubernetes versions we support;
 - what refers to something finds it: Services their pods, probes their ports, pods their settings;
 - a setting that a pod is given is one that its program knows;
-- a metric that an alert or the dashboard reads is one that docs/operations.md lists;
+- a metric that an alert, the dashboard or an autoscaler reads is one that docs/operations.md lists;
 - policies (checkov), the Dockerfile (hadolint, checkov), the alerts (promtool, with tests of each).
 """
 
@@ -160,15 +160,27 @@ def settings(overlay, things, programs):
                     fail(f"{overlay}: {container['name']} knows no {variable}")
 
 
-def metrics():
-    """Alerts and the dashboard read metrics that there are."""
+def scaled_by(things):
+    """The metrics of pods that autoscalers go by."""
+    scalers = (t for t in things if t["kind"] == "HorizontalPodAutoscaler")
+    metrics = (metric for scaler in scalers for metric in scaler["spec"]["metrics"])
+    return {metric["pods"]["metric"]["name"] for metric in metrics if metric["type"] == "Pods"}
+
+
+def metrics(scaled):
+    """Alerts, the dashboard and the autoscalers read metrics that there are."""
     page = (HERE / "../docs/operations.md").read_text()
     listed = set(re.findall(r"^\| `((?:fireside|process)_\w+)` \|", page, re.MULTILINE))
     read = set()
     for file in ("alerts.yaml", "alerts.test.yaml", "dashboard.json"):
         text = (HERE / "components/monitoring" / file).read_text()
         read |= set(re.findall(r"\b(?:fireside|process)_\w+", text))
-    read |= {"fireside_sockets"}  # the autoscaler's
+    adapter = yaml.safe_load((HERE / "components/monitoring/adapter.yaml").read_text())
+    queries = [re.search(r'=~"([^"]+)"', rule["seriesQuery"])[1] for rule in adapter["rules"]["custom"]]
+    for metric in scaled:
+        if not any(re.search(query, metric) for query in queries):
+            fail(f"an autoscaler goes by {metric}, which the adapter does not read")
+    read |= scaled
     for metric in sorted(read - {"fireside_dashboard"}):
         if metric not in listed and re.sub(r"_(bucket|sum|count)$", "", metric) not in listed:
             fail(f"no program has the metric {metric}")
@@ -209,7 +221,7 @@ def main():
 
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        files = []
+        files, scaled = [], set()
         for overlay in OVERLAYS:
             text = run(overlay, options.kubectl, "kustomize", HERE / "overlays" / overlay)
             things = [thing for thing in yaml.safe_load_all(text) if thing]
@@ -218,10 +230,11 @@ def main():
             refer(overlay, things)
             secrets(overlay, things, listed | own)
             settings(overlay, things, programs)
+            scaled |= scaled_by(things)
             files.append(scratch / f"{overlay}.yaml")
             files[-1].write_text(text)
             print(f"{overlay}: {len(things)} objects", flush=True)
-        metrics()
+        metrics(scaled)
         alerts(scratch, options.promtool)
         checkov = [tools / "checkov", "--quiet", "--compact", "--skip-download"]
         skipped = ",".join(NOT_FOLLOWED)
