@@ -188,6 +188,9 @@ impl Presence {
                 return;
             }
         }
+        if let Some(friend) = news.to.as_ref().filter(|_| is_news.read_again) {
+            return self.missed(friend);
+        }
         let is_news = match news.to {
             Some(_) => is_news.to_friends,
             None => is_news.to_own,

@@ -1,6 +1,6 @@
 //! Telling of a change: to whom, and as each may see it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use shared::{
@@ -23,6 +23,9 @@ use crate::{
 
 /// Of how many users the newest version told here is remembered.
 const MAX_VERSIONS: usize = 100_000;
+/// For how long after a change what another node told before it may still be on its way, and how far the
+/// clocks of nodes may differ.
+const LATE: Duration = Duration::from_mins(1);
 /// How often users are read again of whom something newer was told meanwhile.
 const READ_AGAIN: usize = 3;
 
@@ -41,7 +44,7 @@ pub(super) struct Versions(IdMap<UserId, Newest>);
 
 /// The newest versions that were told of one user.
 ///
-/// They are two. Of a change that does not show (somebody who hides goes) friends are not told, and it says nothing against an
+/// What friends are shown is apart. Of a change that does not show (somebody who hides goes) friends are not told, and it says nothing against an
 /// older one, which shows (that they hid) and is still on its way to them.
 #[derive(Debug, Clone, Copy, Default)]
 struct Newest {
@@ -49,6 +52,8 @@ struct Newest {
     told: u64,
     /// To friends.
     shown: u64,
+    /// To some friend here, as it was read.
+    read: u64,
 }
 
 /// To whom something is news that was told of a user.
@@ -58,6 +63,9 @@ pub(super) struct IsNews {
     pub(super) to_own: bool,
     /// To friends, to whom it shows.
     pub(super) to_friends: bool,
+    /// It shows, but some friend here was shown something newer, as it was read. The others were not: each is to
+    /// be shown how the user stands by now.
+    pub(super) read_again: bool,
 }
 
 impl Versions {
@@ -69,15 +77,31 @@ impl Versions {
             self.0.clear();
         }
         let newest = self.0.entry(user.clone()).or_default();
+        let shows_news = shows && version >= newest.shown;
         let news = IsNews {
             to_own: version >= newest.told,
-            to_friends: shows && version >= newest.shown,
+            to_friends: shows_news && version >= newest.read,
+            read_again: shows_news && version < newest.read,
         };
         newest.told = version.max(newest.told);
         if shows {
             newest.shown = version.max(newest.shown);
         }
         news
+    }
+
+    /// Somebody here is shown how these users stand. What was told of a change before that may arrive later, if it
+    /// was lately.
+    pub(super) fn read(&mut self, users: &[UserId], standings: &[Standing], now: Timestamp) {
+        let since = now.plus_millis(-(LATE.as_millis() as i64));
+        let lately = users
+            .iter()
+            .zip(standings)
+            .filter(|(_, s)| s.changed >= Some(since));
+        for (user, standing) in lately {
+            let newest = self.0.entry(user.clone()).or_default();
+            newest.read = newest.read.max(standing.version);
+        }
     }
 
     /// The newest of each.
@@ -125,7 +149,13 @@ impl Teller {
         // Another node may have told something newer meanwhile, and what it told before is not to
         // come over this.
         let is_news = self.newest(user, standing.version, graph.is_some());
-        if let Some(graph) = graph.as_ref().filter(|_| is_news.to_friends) {
+        let mut shown = is_news.to_friends.then_some((open, after.clone()));
+        if is_news.read_again {
+            let now = self.store.read(std::slice::from_ref(user)).await;
+            let now = now.ok().and_then(|mut standings| standings.pop());
+            shown = now.map(|now| (project(Relation::Open, &now.known()), now.known()));
+        }
+        if let (Some(graph), Some((open, after))) = (&graph, shown) {
             let here = friends(graph).filter(|friend| self.relays.is_online(friend));
             self.push(here.cloned().collect(), user, open);
             self.tell_viewers(user, viewers, &after, Some(graph));
@@ -199,10 +229,21 @@ impl Teller {
             let before = self.versions.lock().of(users);
             let standings = self.store.read(users).await?;
             if !self.versions.lock().overtook(users, &before, &standings) {
-                return Ok(standings);
+                return Ok(self.remembered(users, standings));
             }
         }
-        self.store.read(users).await
+        let standings = self.store.read(users).await?;
+        Ok(self.remembered(users, standings))
+    }
+
+    /// What was read, which somebody is shown.
+    fn remembered(&self, users: &[UserId], standings: Vec<Standing>) -> Vec<Standing> {
+        // Nobody tells late of what only this node changes.
+        if !self.bridge.alone() {
+            let mut versions = self.versions.lock();
+            versions.read(users, &standings, Timestamp::now());
+        }
+        standings
     }
 
     async fn tell_friends_elsewhere(&self, user: &UserId, graph: &Graph, standing: &Standing) {

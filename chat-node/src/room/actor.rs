@@ -7,7 +7,7 @@ use std::{
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, ArbiterHandle, AsyncContext as _, Context,
-    Handler, Message, WrapFuture as _, dev::channel, fut,
+    Handler, Message, SpawnHandle, WrapFuture as _, dev::channel, fut,
 };
 use tokio::time::Instant;
 
@@ -44,6 +44,8 @@ pub(super) struct RoomActor {
 struct Due {
     /// A turn, once the mailbox has given all it has.
     turn: bool,
+    /// The end of a pause in which other nodes may append.
+    resumption: Option<SpawnHandle>,
     /// Another try to read history.
     retry: bool,
     /// The removal of a deserted lobby.
@@ -107,6 +109,18 @@ impl RoomActor {
                 actor.due.retry = false;
                 actor.call(ctx);
             });
+        }
+        if let Some(resumption) = self.due.resumption.take() {
+            ctx.cancel_future(resumption);
+        }
+        if let Some(pause) = room.turns.pause(Instant::now()) {
+            let resumption = ctx.run_later(pause, |actor, ctx| {
+                actor.due.resumption = None;
+                if !actor.inbox.is_empty() {
+                    actor.call(ctx);
+                }
+            });
+            self.due.resumption = Some(resumption);
         }
         if room.deserted() && !std::mem::replace(&mut self.due.removal, true) {
             ctx.run_later(room.parts.settings.lobby_linger, Self::close);
@@ -186,7 +200,11 @@ impl Handler<Mail> for RoomActor {
 
     fn handle(&mut self, mail: Mail, ctx: &mut Self::Context) {
         self.link.waiting.fetch_sub(1, Ordering::AcqRel);
+        // Commands wait while others have their turn; whatever else comes may be what they did with it.
+        let waits = self.due.resumption.is_some() && matches!(mail, Mail::Ask(_));
         self.inbox.push(mail);
-        self.call(ctx);
+        if !waits {
+            self.call(ctx);
+        }
     }
 }

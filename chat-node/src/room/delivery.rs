@@ -237,6 +237,7 @@ impl Room {
                     entry.context = trace::step_at(entry.context, "bus", entry.at, took, of);
                 }
                 self.place.heard();
+                self.turns.heard(began.into());
                 // What is next in the log is delivered whether history answers now or not.
                 if matches!(self.place.known, Known::Nothing) && self.caught_up().await.is_err() {
                     return;

@@ -31,6 +31,7 @@ use super::{
     place::{Known, Place},
     rules,
     state::{Decision, Facts, Policy, Question, RoomState},
+    turns::Turns,
     typing::Typing,
 };
 use crate::{
@@ -125,6 +126,7 @@ pub(super) struct Room {
     pub(super) away: bool,
     /// When it was last compared with history although nothing is heard of it here.
     compared: Instant,
+    pub(super) turns: Turns,
     pub(super) typing: Typing,
     /// Whose read marker history did not take.
     pub(super) unstored: Arc<Mutex<HashSet<UserId>>>,
@@ -142,6 +144,7 @@ impl Room {
             later: Vec::new(),
             away: false,
             compared: Instant::now(),
+            turns: Turns::default(),
             typing: Typing::default(),
             unstored: Arc::default(),
             queue: VecDeque::new(),
@@ -353,6 +356,7 @@ impl Room {
         let began = Instant::now();
         match history.append(&self.id, head, batch.entries()).await {
             Ok(outcomes) => {
+                self.turns.appended(Instant::now(), began.elapsed());
                 let (asks, entries) = batch.stood(&outcomes);
                 // First the answers, so that a sender's `ok` is ahead of the echo.
                 let (mut slow, mut followed) = (Vec::new(), Vec::new());
@@ -374,6 +378,7 @@ impl Room {
             }
             Err(AppendError::Conflict { head: theirs }) => {
                 self.parts.gauges.conflicts.increment(1);
+                self.turns.outrun(Instant::now());
                 self.place.outrun(theirs);
                 self.requeue(batch);
             }

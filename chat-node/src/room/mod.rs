@@ -8,6 +8,7 @@
 //! - `live`: a room at work: decides, appends in batches (`batch`) and answers (`ask`). Around it
 //!   `delivery` (entries to the relays, in order), `repair` (what is missing, from history), `lookup`
 //!   and `signals` (what leaves no entry), `opening` (how rooms come about), `view` (how they look).
+//! - `turns`: when nodes that append to one room let each other go first.
 //! - `reconcile`: what nobody told this node of, found in history.
 //! - `actor`: gives it a thread and a bounded mailbox; `directory`: where each is; `rooms`: the way in.
 //! - [`news`]: what nodes tell each other of rooms.
@@ -47,6 +48,7 @@ mod signals;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod typing;
 mod view;
 

@@ -191,8 +191,8 @@ async fn look_into(
             Ok(Ok(Ok((Some(there), _)))) if there.attempt == refused.1 => {
                 return true;
             }
-            Ok(Ok(Ok((Some(_), _)))) => {
-                lose(store, line, until).await;
+            Ok(Ok(Ok((Some(there), _)))) => {
+                lose(store, line, &there, until).await;
                 return false;
             }
             Ok(Ok(Ok((None, Some(first))))) => {
@@ -235,8 +235,8 @@ async fn explain(
     Ok((there, first))
 }
 
-/// Somebody else's entry stands where the next should: answers where the log ends now.
-async fn lose(store: &Arc<Store>, line: &mut Line, until: Instant) {
+/// Somebody else's entry stands where the next should: answers how far the log goes at least.
+async fn lose(store: &Arc<Store>, line: &mut Line, there: &EntryDoc, until: Instant) {
     store.heads.forget(&line.room);
     if line.touched() {
         // What stands of it others know by now, and built on.
@@ -245,6 +245,12 @@ async fn lose(store: &Arc<Store>, line: &mut Line, until: Instant) {
         ));
         return;
     }
+    if !there.end {
+        // Who appends reads what comes after it anyway, and nobody has to look for the end before that.
+        line.lost = Some(Lost::Conflict(there.at()));
+        return;
+    }
+    // The room was removed; perhaps there is another by now.
     loop {
         let (asking, room) = (Arc::clone(store), line.room.clone());
         let task = tokio::spawn(async move { asking.room_and_head(&room).await });

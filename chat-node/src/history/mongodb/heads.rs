@@ -143,6 +143,23 @@ impl Store {
         Ok(newest.await?)
     }
 
+    /// Learns that logs go on at least to these positions, as far as there is an entry that is not the end of a
+    /// room which was removed.
+    pub(super) async fn follow(&self, told: Vec<(RoomId, String)>) -> Result<()> {
+        let ids = told.iter().map(|(_, position)| position.as_str()).collect();
+        let found = among(&self.entries, "_id", ids).await?;
+        let mut found: HashMap<&str, &EntryDoc> = found
+            .iter()
+            .map(|entry| (entry.id.as_str(), entry))
+            .collect();
+        for (room, position) in &told {
+            if let Some(entry) = found.remove(position.as_str()).filter(|entry| !entry.end) {
+                self.heads.learn(room, Place::of(entry));
+            }
+        }
+        Ok(())
+    }
+
     /// The newest entries of many logs. Two questions find those whose hints are right, which are
     /// nearly all of those in which nothing happens.
     pub(super) async fn heads_of(

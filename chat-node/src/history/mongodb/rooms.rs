@@ -13,6 +13,7 @@ use super::{
     documents::{
         Damaged, EntryDoc, Key, PersonDoc, RoomDoc, Until, person_id, seq, seq_value, user,
     },
+    heads::Place,
     store::{Result, Store, all, among},
 };
 use crate::history::{MemberRecord, RoomRecord};
@@ -94,6 +95,10 @@ impl Store {
                 _ => break entries,
             }
         };
+        if let Some(last) = entries.last().filter(|last| !last.end) {
+            // Whoever lost a place to these goes on after them.
+            self.heads.learn(room, Place::of(last));
+        }
         let standing = entries.iter().take_while(|entry| !entry.end);
         standing
             .map(|entry| {

@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     append, create,
+    documents::position,
     heads::Place,
     line::{Fresh, Line, Lost},
     queue::Ticket,
@@ -110,6 +111,7 @@ enum Start {
 }
 
 async fn write(store: &Arc<Store>, round: Vec<Append>) {
+    follow(store, &round).await;
     let started = stream::iter(round)
         .map(|append| async move { (start(store, &append).await, append) })
         .buffered(TOGETHER)
@@ -143,6 +145,26 @@ async fn write(store: &Arc<Store>, round: Vec<Append>) {
             };
             answer.give(&store, create::create(&store, room, entries).await);
         });
+    }
+}
+
+/// Looks at once for all entries that other nodes told of since an end was known here: in a room of people on
+/// two nodes that is before every other message. What cannot be read now is looked for one by one.
+async fn follow(store: &Arc<Store>, round: &[Append]) {
+    let told = round.iter().filter_map(|append| {
+        let known = store.heads.fresh(&append.room)?;
+        let behind = known.head < append.expected;
+        behind.then(|| (append.room.clone(), position(known.key, append.expected)))
+    });
+    let told: Vec<(RoomId, String)> = told.collect();
+    if told.is_empty() {
+        return;
+    }
+    let asking = Arc::clone(store);
+    // A task of its own: the driver's futures are not to be dropped half-way.
+    let task = tokio::spawn(async move { asking.follow(told).await });
+    if let Ok(Ok(Err(fault))) = timeout(store.patience, task).await {
+        tracing::debug!(%fault, "cannot look at what other nodes told of");
     }
 }
 
