@@ -9,8 +9,10 @@
 mod away;
 mod chaos;
 mod faults;
+mod interruptions;
 mod presence;
 mod recovery;
 mod resident;
 mod rolling;
+mod steady;
 mod town;

@@ -13,8 +13,6 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use shared::{id::RoomId, protocol::codec::Encoding};
 use tokio::time::{Instant, timeout};
 
-/// The pause between two acts, on average.
-const PACE: Duration = Duration::from_millis(300);
 /// How many sends may be under way, so that a fault meets sends in every state.
 const WINDOW: usize = 6;
 /// How long everything may take to be as it should at the end.
@@ -39,6 +37,7 @@ pub(crate) struct Resident {
     in_square: bool,
     random: StdRng,
     said: usize,
+    pace: Duration,
     patience: Duration,
 }
 
@@ -51,6 +50,8 @@ pub(crate) struct Papers {
     pub(crate) rooms: Vec<RoomId>,
     pub(crate) square: Option<RoomId>,
     pub(crate) seed: u64,
+    /// The pause between two acts, on average.
+    pub(crate) pace: Duration,
     /// How long it may take to be let in, and sends may go without an answer, before another node is tried.
     pub(crate) patience: Duration,
 }
@@ -71,6 +72,7 @@ impl Resident {
             in_square: false,
             random: StdRng::seed_from_u64(papers.seed),
             said: 0,
+            pace: papers.pace,
             patience: papers.patience,
         }
     }
@@ -94,7 +96,7 @@ impl Resident {
             }
             let acked = self.device.acked();
             self.act().await;
-            let pause = Instant::now() + PACE.mul_f64(self.random.random_range(0.2..1.8));
+            let pause = Instant::now() + self.pace.mul_f64(self.random.random_range(0.2..1.8));
             while self.device.on_line() && Instant::now() < pause {
                 if self.device.step(pause).await.is_err() {
                     self.device.drop_socket();

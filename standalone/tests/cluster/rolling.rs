@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -22,8 +22,7 @@ use reqwest::Method;
 use serde_json::json;
 use shared::{
     codes::CloseCode,
-    id::{RoomId, Timestamp, UserId},
-    protocol::presence::{PresenceView, Status},
+    id::{RoomId, Timestamp},
 };
 use tokio::{
     sync::{MutexGuard, mpsc},
@@ -31,7 +30,11 @@ use tokio::{
     time::Instant,
 };
 
-use crate::town::{ENCODINGS, alone, keep, plan};
+use crate::{
+    interruptions,
+    steady::{Seen, Steady, never_acknowledged},
+    town::{ENCODINGS, alone, keep, plan},
+};
 
 /// How many people, each with a device in each encoding; friends in pairs.
 const PEOPLE: usize = 8;
@@ -39,8 +42,6 @@ const PEOPLE: usize = 8;
 const ROOMS: usize = 2;
 /// Between two sends of a device, on average.
 const PACE: Duration = Duration::from_millis(200);
-/// How many sends of a device may be under way.
-const WINDOW: usize = 4;
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -68,48 +69,8 @@ struct Street {
     readers: Vec<(String, Vec<RoomId>)>,
     stop: Arc<AtomicBool>,
     seen: Arc<Seen>,
-    living: JoinSet<Device>,
+    living: JoinSet<Steady>,
     _alone: MutexGuard<'static, ()>,
-}
-
-/// How friends were shown to each device, since that was looked at last.
-#[derive(Default)]
-struct Seen(Mutex<BTreeMap<String, Vec<(UserId, PresenceView)>>>);
-
-impl Seen {
-    fn note(&self, device: &mut Device) {
-        let changes = device.take_changes();
-        let mut seen = self.0.lock().unwrap();
-        seen.entry(device.name().to_owned())
-            .or_default()
-            .extend(changes);
-    }
-
-    /// Waits until everybody sees their friend on line, and forgets how that came.
-    async fn until_all_on_line(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            {
-                let mut seen = self.0.lock().unwrap();
-                let on_line = seen.values().filter(|changes| {
-                    let last = changes.last();
-                    last.is_some_and(|(_, view)| view.status == Status::Online)
-                });
-                if on_line.count() == PEOPLE * 2 {
-                    seen.values_mut().for_each(Vec::clear);
-                    return;
-                }
-                assert!(Instant::now() < deadline, "{seen:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    fn take(&self) -> BTreeMap<String, Vec<(UserId, PresenceView)>> {
-        let mut seen = std::mem::take(&mut *self.0.lock().unwrap());
-        seen.retain(|_, changes| !changes.is_empty());
-        seen
-    }
 }
 
 impl Street {
@@ -166,12 +127,12 @@ impl Street {
                         .token(&account.access_token)
                         .encoding(encoding);
                     let name = format!("{}-{encoding:?}", account.name);
-                    let device = Device::new(&name, connector, self.recorder.clone());
+                    let device = Device::new(&name, connector.clone(), self.recorder.clone());
                     let mut rooms = self.rooms.clone();
                     rooms.push(dm.clone());
+                    let steady = Steady::new(device, vec![connector], rooms, PACE);
                     let (stop, seen) = (self.stop.clone(), self.seen.clone());
-                    self.living
-                        .spawn(live(device, rooms, entered.clone(), seen, stop));
+                    self.living.spawn(steady.live(entered.clone(), seen, stop));
                 }
             }
         }
@@ -261,22 +222,16 @@ impl Street {
     /// Ends it: everybody has their answers and has seen everything; the record is judged.
     async fn judge(mut self) -> Vec<Line> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut devices = Vec::new();
-        while let Some(device) = self.living.join_next().await {
-            devices.push(device.unwrap());
+        let mut people = Vec::new();
+        while let Some(steady) = self.living.join_next().await {
+            people.push(steady.unwrap());
         }
-        for device in &mut devices {
-            let deadline = Instant::now() + PATIENCE;
-            loop {
-                device.settle(PATIENCE).await.unwrap();
-                // Somebody may still be moved home.
-                match device.catch_up().await {
-                    Ok(()) => break,
-                    Err(error) => assert!(Instant::now() < deadline, "{}: {error}", device.name()),
-                }
-                device.drop_socket();
-            }
-            self.seen.note(device);
+        // What is said last is appended when its sender is answered: nobody has seen all before.
+        for steady in &mut people {
+            steady.be_answered().await;
+        }
+        for steady in &mut people {
+            steady.settle(&self.seen).await;
         }
         for (n, (token, rooms)) in self.readers.iter().enumerate() {
             let node = &self.cluster.nodes()[n % 3];
@@ -293,44 +248,13 @@ impl Street {
         }
         assert!(verdict.holds(), "{verdict}");
         println!("{verdict}");
+        assert_eq!(never_acknowledged(&lines), Vec::<&_>::new());
         for node in self.cluster.nodes() {
             let log = node.program.process().log();
             assert!(!log.contains("panicked at"), "{log}");
         }
         lines
     }
-}
-
-/// A device that talks, and comes back at once whenever its socket is closed.
-async fn live(
-    mut device: Device,
-    rooms: Vec<RoomId>,
-    entered: mpsc::Sender<()>,
-    seen: Arc<Seen>,
-    stop: Arc<AtomicBool>,
-) -> Device {
-    device.reconnect(PATIENCE).await.unwrap();
-    drop(entered);
-    let mut said = 0;
-    while !stop.load(Ordering::Relaxed) {
-        if !device.on_line() {
-            device.reconnect(PATIENCE).await.unwrap();
-        }
-        seen.note(&mut device);
-        if device.unanswered() < WINDOW {
-            let text = format!("{} says {said}", device.name());
-            let _ = device.send(&rooms[said % rooms.len()], &text).await;
-            said += 1;
-        }
-        let pause = Instant::now() + PACE.mul_f64(rand::random_range(0.5..1.5));
-        while device.on_line() && Instant::now() < pause {
-            if device.step(pause).await.is_err() {
-                device.drop_socket();
-            }
-        }
-    }
-    seen.note(&mut device);
-    device
 }
 
 /// The direct room of two friends, once the nodes have heard that they are.
@@ -347,27 +271,6 @@ async fn open_dm(rest: &Rest, pair: &[Account]) -> RoomId {
     }
 }
 
-/// How long each device was without a session, each time.
-fn interruptions(lines: &[Line]) -> Vec<i64> {
-    let mut away: BTreeMap<&str, Timestamp> = BTreeMap::new();
-    let mut took = Vec::new();
-    for line in lines {
-        match &line.what {
-            Happened::Closed { .. } => {
-                away.entry(&line.c).or_insert(line.at);
-            }
-            Happened::Resumed { .. } | Happened::Started { .. } => {
-                if let Some(since) = away.remove(&*line.c) {
-                    took.push(line.at.as_millis() - since.as_millis());
-                }
-            }
-            _ => {}
-        }
-    }
-    took.sort_unstable();
-    took
-}
-
 fn count(lines: &[Line], of: impl Fn(&Happened) -> bool) -> usize {
     lines.iter().filter(|line| of(&line.what)).count()
 }
@@ -379,7 +282,7 @@ async fn a_rolling_deploy_is_noticed_by_nobody() {
     // A user belongs to the same node as long as the nodes are the same.
     let homes = street.sockets().await;
     // From here on nobody comes or goes.
-    street.seen.until_all_on_line().await;
+    street.seen.until_all_on_line(PEOPLE * 2).await;
     let seen = street.seen.clone();
     let began = Instant::now();
     for node in 0..3 {
@@ -394,17 +297,10 @@ async fn a_rolling_deploy_is_noticed_by_nobody() {
     }
     let rolled = began.elapsed();
     let lines = street.judge().await;
-    let took = interruptions(&lines);
-    println!(
-        "a rolling deploy of 3 nodes in {rolled:?}: {} interruptions, median {} ms, longest {} ms",
-        took.len(),
-        took[took.len() / 2],
-        took[took.len() - 1],
-    );
-    let lost = count(&lines, |what| matches!(what, Happened::Lost));
-    let started = count(&lines, |what| matches!(what, Happened::Started { .. }));
-    let resumed = count(&lines, |what| matches!(what, Happened::Resumed { .. }));
-    assert_eq!((lost, started), (0, PEOPLE * 2), "everybody resumes");
+    let felt = interruptions::of(&lines, Timestamp::from_millis(0), |_| true);
+    println!("a rolling deploy of 3 nodes in {rolled:?}: {felt}");
+    let began = PEOPLE * 2;
+    assert_eq!((felt.lost, felt.started), (0, began), "everybody resumes");
     let closed_with = |of: CloseCode| {
         count(
             &lines,
@@ -416,7 +312,7 @@ async fn a_rolling_deploy_is_noticed_by_nobody() {
         closed_with(CloseCode::Draining),
         closed_with(CloseCode::Rebalance),
     );
-    println!("{drained} sent away, {moved} moved home, {resumed} resumed");
+    println!("{drained} sent away, {moved} moved home");
     assert!(drained >= PEOPLE * 2 && moved >= PEOPLE * 2);
     let changes = seen.take();
     assert!(changes.is_empty(), "friends saw: {changes:?}");
@@ -449,7 +345,6 @@ async fn a_node_killed_while_it_hands_over_loses_nothing() {
     street.until_fit(3).await;
     street.talk(2).await;
     let lines = street.judge().await;
-    let lost = count(&lines, |what| matches!(what, Happened::Lost));
-    let resumed = count(&lines, |what| matches!(what, Happened::Resumed { .. }));
-    println!("killed on its way down: {resumed} resumed, {lost} started anew");
+    let felt = interruptions::of(&lines, Timestamp::from_millis(0), |_| true);
+    println!("killed on its way down: {felt}");
 }

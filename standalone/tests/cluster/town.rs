@@ -39,6 +39,8 @@ pub(crate) const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::MsgPack];
 const PEOPLE: usize = 6;
 /// How many rooms all of them share.
 const ROOMS: usize = 3;
+/// The pause between two acts of a resident, on average.
+const PACE: Duration = Duration::from_millis(300);
 /// How long everybody may take to be served again.
 const RECOVERED_WITHIN: Duration = Duration::from_mins(1);
 
@@ -240,6 +242,7 @@ async fn people(cluster: &Cluster, recorder: &Recorder, seed: u64) -> Vec<Reside
                     nodes,
                     rooms,
                     square: visitor.then(|| square.clone()),
+                    pace: PACE,
                     patience: Duration::from_secs(5),
                     seed: seed.wrapping_add((n * 4 + m * 2 + d) as u64),
                 };

@@ -10,35 +10,28 @@ use std::{
 };
 
 use loadtest::{
-    Connector, Device, Recorder,
-    accounts::{Account, Rest},
-    check,
+    Device, Recorder, check,
     cluster::{Cluster, ClusterPlan, Network, Program},
     drive::read_logs,
 };
-use reqwest::Method;
-use serde_json::json;
-use shared::{
-    id::{RoomId, Timestamp},
-    protocol::{codec::Encoding, command::SessionStart, reply::RoomReply},
-};
-use tokio::{task::JoinSet, time::Instant};
+use shared::id::Timestamp;
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use crate::{
-    interruptions, recovery,
-    resident::{Papers, Resident},
+    interruptions::{self, Interruptions},
+    people::{DEVICES, ROOMS, STEADY_DEVICES, STEADY_NAME, people},
+    recovery,
+    resident::Resident,
+    steady::{Seen, Steady, never_acknowledged},
 };
 
-const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::MsgPack];
 /// How many balancers.
 const DOORS: usize = 2;
-/// How many people; each has a device in each encoding.
-const PEOPLE: usize = 6;
-/// How many rooms all of them share.
-const ROOMS: usize = 3;
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
+/// When nobody moved for so long, everybody is where they belong.
+const AT_REST: Duration = Duration::from_secs(2);
 /// How much of a record a failure shows of each.
 const LAST: usize = 40;
 
@@ -56,7 +49,13 @@ const SETTINGS: &[(&str, &str)] = &[
     ("FIRESIDE_PASSWORD_HASH_MEMORY_KIB", "1024"),
     ("FIRESIDE_ROOM_RECONCILE", "3s"),
     ("FIRESIDE_REDIS_SILENCE", "6s"),
-    ("FIRESIDE_SHUTDOWN_GRACE", "12s"),
+    // What is waited for on a slow machine as long as it takes: nothing is decided by it.
+    ("FIRESIDE_SHUTDOWN_GRACE", "24s"),
+    ("FIRESIDE_PRESENCE_GRACE", "1m"),
+    ("FIRESIDE_HANDOVER_TIMEOUT", "20s"),
+    ("FIRESIDE_SESSION_START_TIMEOUT", "1m"),
+    ("FIRESIDE_CONNECT_TIMEOUT", "5s"),
+    ("FIRESIDE_UPGRADE_TIMEOUT", "20s"),
     // Who joins has their share at once, or a short rehearsal would not meet them.
     ("FIRESIDE_SLOW_START", "0s"),
 ];
@@ -70,6 +69,8 @@ pub(crate) struct Street {
     recorder: Recorder,
     stop: Arc<AtomicBool>,
     living: JoinSet<Resident>,
+    steady: JoinSet<Steady>,
+    seen: Arc<Seen>,
 }
 
 /// Something that is done to it.
@@ -112,27 +113,96 @@ impl Street {
             recorder: Recorder::in_memory(),
             stop: Arc::new(AtomicBool::new(false)),
             living: JoinSet::new(),
+            steady: JoinSet::new(),
+            seen: Arc::default(),
         };
         for node in 0..nodes {
             street.cluster.node_mut(node).program.spawn().unwrap();
             street.serving.insert(node);
         }
         street.until_fit().await;
-        for resident in street.people().await {
+        let (living, steady) = people(&street.doors, &street.recorder).await;
+        for resident in living {
             street.living.spawn(resident.live(street.stop.clone()));
         }
+        // Everybody is waited for below.
+        let (entered, _) = mpsc::channel(1);
+        for one in steady {
+            let (seen, stop) = (street.seen.clone(), street.stop.clone());
+            street.steady.spawn(one.live(entered.clone(), seen, stop));
+        }
         street.served(Timestamp::now()).await;
+        street.seen.until_all_on_line(STEADY_DEVICES).await;
         street
     }
 
-    /// Waits until everybody is served, and tells what it cost them.
-    pub(crate) async fn end(&self, stage: Stage) {
+    /// Waits until everybody is served, and tells what it cost those who stay by themselves.
+    pub(crate) async fn end(&self, stage: &Stage) -> Interruptions {
         self.served(Timestamp::now()).await;
-        let cost = self
+        let steady = |name: &str| name.starts_with(STEADY_NAME);
+        let felt = self
             .recorder
-            .look(|lines| interruptions::of(lines, stage.began));
+            .look(|lines| interruptions::of(lines, stage.began, steady));
         let took = Timestamp::now().as_millis() - stage.began.as_millis();
-        println!("{} ({took} ms): {cost}", stage.name);
+        println!("{} ({took} ms): {felt}", stage.name);
+        felt
+    }
+
+    /// The same of something that nobody is to notice: every session goes on, and no friend sees anybody come or go.
+    pub(crate) async fn end_unnoticed(&self, stage: &Stage) -> Interruptions {
+        let felt = self.end(stage).await;
+        let name = stage.name;
+        if (felt.lost, felt.started) != (0, 0) {
+            println!("{}", self.moves().await);
+        }
+        assert_eq!((felt.lost, felt.started), (0, 0), "{name}: {felt}");
+        let changes = self.seen.take();
+        assert!(changes.is_empty(), "{name}: friends saw {changes:?}");
+        felt
+    }
+
+    /// What nodes say of sessions that were to move.
+    async fn moves(&self) -> String {
+        let mut text = String::new();
+        for node in self.cluster.nodes() {
+            let metrics = node.program.metrics().await;
+            let of_moves = |line: &&str| {
+                line.starts_with("fireside_sessions_sought_total")
+                    || line.starts_with("fireside_sessions_departed_total")
+            };
+            for line in metrics.lines().filter(of_moves) {
+                text.extend([node.program.address(), ": ", line, "\n"]);
+            }
+        }
+        text
+    }
+
+    /// Waits until everybody who belongs elsewhere was moved there.
+    pub(crate) async fn at_rest(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut before = Vec::new();
+        loop {
+            let mut now = Vec::new();
+            for door in &self.doors {
+                let live = door.live().await.unwrap_or_default();
+                let nodes = live["nodes"].as_array().cloned().unwrap_or_default();
+                now.extend(nodes.iter().map(|node| node["tunnels"].clone()));
+            }
+            if now == before {
+                return;
+            }
+            before = now;
+            assert!(Instant::now() < deadline, "{before:?}");
+            tokio::time::sleep(AT_REST).await;
+        }
+    }
+
+    /// A balancer is taken away, as a deploy does: its people come back through the other. Then it is there again.
+    pub(crate) async fn replace_door(&mut self, door: usize) {
+        let ended = self.doors[door].terminate().await.unwrap();
+        assert!(matches!(ended.code(), Some(0 | 1)), "door {door}: {ended}");
+        self.doors[door].start().await.unwrap();
+        self.until_fit().await;
     }
 
     /// A node is added.
@@ -214,7 +284,7 @@ impl Street {
         loop {
             let waits = self
                 .recorder
-                .look(|lines| recovery::of(lines, since, PEOPLE * ENCODINGS.len()));
+                .look(|lines| recovery::of(lines, since, DEVICES));
             match waits {
                 Ok(took) => return took,
                 Err(who) => {
@@ -251,21 +321,35 @@ impl Street {
         while let Some(resident) = self.living.join_next().await {
             residents.push(resident.unwrap());
         }
+        let mut steady = Vec::new();
+        while let Some(one) = self.steady.join_next().await {
+            steady.push(one.unwrap());
+        }
         for resident in &mut residents {
             resident.be_answered().await;
+        }
+        for one in &mut steady {
+            one.be_answered().await;
         }
         for resident in &mut residents {
             resident.settle().await;
         }
-        for (n, resident) in residents.iter().enumerate() {
-            for door in 0..DOORS {
+        for one in &mut steady {
+            one.settle(&self.seen).await;
+        }
+        let steady = steady.iter().map(|one| (one.doors.clone(), &one.rooms));
+        let residents = residents.iter().map(|one| {
+            let doors = (0..DOORS).map(|door| one.connector(door));
+            (doors.collect::<Vec<_>>(), &one.rooms)
+        });
+        for (n, (doors, rooms)) in residents.chain(steady).enumerate() {
+            for connector in doors {
                 // What all share once, direct rooms by each of the two.
                 let shared = if n == 0 { 0 } else { ROOMS };
-                let name = format!("reader-{n}-{door}");
-                let connector = resident.connector(door);
+                let name = format!("reader-{n}-at-{}", connector.address);
                 let mut reader = Device::new(&name, connector, Recorder::in_memory());
                 reader.reconnect(PATIENCE).await.unwrap();
-                read_logs(&mut reader, &resident.rooms[shared..], &self.recorder)
+                read_logs(&mut reader, &rooms[shared..], &self.recorder)
                     .await
                     .unwrap();
             }
@@ -279,75 +363,12 @@ impl Street {
         }
         println!("{verdict}");
         assert!(verdict.holds(), "{verdict}");
-        assert_eq!(verdict.seen.clients, PEOPLE * ENCODINGS.len());
+        assert_eq!(verdict.seen.clients, DEVICES);
+        let left = never_acknowledged(&lines);
+        assert!(left.is_empty(), "no try brought an answer: {left:?}");
         assert!(
             verdict.seen.acks > 100 && verdict.seen.resumes > 0,
             "{verdict}"
         );
-    }
-
-    /// Accounts, friendships and rooms, all made through the first balancer; each device knows both.
-    async fn people(&self) -> Vec<Resident> {
-        let rest = Rest::new(self.doors[0].origin()).unwrap();
-        let mut accounts = Vec::new();
-        for n in 0..PEOPLE {
-            let email = format!("person{n}@example.org");
-            let account = rest.register(&format!("person{n}"), &email).await;
-            accounts.push(account.unwrap());
-        }
-        let ids: Vec<_> = accounts.iter().map(|account| &account.id).collect();
-        let service = Some(Cluster::service_token());
-        let mut shared: Vec<RoomId> = Vec::new();
-        for n in 0..ROOMS {
-            let body = json!({"kind": "group", "name": format!("room {n}"), "members": ids});
-            let made = rest.ok(Method::POST, "/v1/server/rooms", Some(&body), service);
-            let made = made.await.unwrap();
-            shared.push(serde_json::from_value(made["room"]["id"].clone()).unwrap());
-        }
-        let doors: Vec<String> = (self.doors.iter())
-            .map(|door| door.address().to_owned())
-            .collect();
-        let mut residents = Vec::new();
-        for (n, pair) in accounts.chunks(2).enumerate() {
-            rest.befriend(&pair[0], &pair[1]).await.unwrap();
-            let dm = open_dm(&doors[0], pair).await;
-            for (m, account) in pair.iter().enumerate() {
-                for (d, encoding) in ENCODINGS.into_iter().enumerate() {
-                    let mut doors = doors.clone();
-                    doors.rotate_left((n + d) % DOORS);
-                    let mut rooms = shared.clone();
-                    rooms.push(dm.clone());
-                    let papers = Papers {
-                        name: format!("{}-{encoding:?}", account.name),
-                        token: account.access_token.clone(),
-                        encoding,
-                        nodes: doors,
-                        rooms,
-                        square: None,
-                        // The balancer finds out what is dead; whoever gives up early on a busy machine begins anew for ever.
-                        patience: Duration::from_secs(20),
-                        seed: (n * 4 + m * 2 + d) as u64,
-                    };
-                    residents.push(Resident::new(papers, &self.recorder));
-                }
-            }
-        }
-        residents
-    }
-}
-
-/// The direct room of two friends, once the node has heard that they are.
-async fn open_dm(address: &str, pair: &[Account]) -> RoomId {
-    let connector = Connector::new(address).token(&pair[0].access_token);
-    let mut socket = connector.connect().await.unwrap();
-    socket.start(&SessionStart::default()).await.unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let body = json!({"user": pair[1].id});
-        match socket.command::<RoomReply>("room.open_dm", &body).await {
-            Ok(opened) => return opened.room.id,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! From the record: how long clients had no session.
+//! From the record: how long clients had no session, and whether the next was the same.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -12,22 +12,28 @@ pub(crate) struct Interruptions {
     took: Vec<Duration>,
     /// Sessions that went on.
     pub(crate) resumed: usize,
-    /// Sessions that were begun anew because the old one was lost.
+    /// Sessions that began.
+    pub(crate) started: usize,
+    /// Sessions that no server knew any more.
     pub(crate) lost: usize,
 }
 
-/// Those that began since then and are over.
-pub(crate) fn of(lines: &[Line], since: Timestamp) -> Interruptions {
+/// Those of some clients that began since then and are over.
+pub(crate) fn of(lines: &[Line], since: Timestamp, whose: impl Fn(&str) -> bool) -> Interruptions {
     let mut found = Interruptions::default();
     let mut without: HashMap<&str, Timestamp> = HashMap::new();
-    for line in lines.iter().filter(|line| line.at >= since) {
+    let lines = lines.iter();
+    for line in lines.filter(|line| line.at >= since && whose(&line.c)) {
         match line.what {
             Happened::Closed { .. } => {
                 without.entry(&line.c).or_insert(line.at);
             }
             Happened::Lost => found.lost += 1,
             Happened::Started { .. } | Happened::Resumed { .. } => {
-                found.resumed += usize::from(matches!(line.what, Happened::Resumed { .. }));
+                match line.what {
+                    Happened::Resumed { .. } => found.resumed += 1,
+                    _ => found.started += 1,
+                }
                 if let Some(began) = without.remove(&*line.c) {
                     let millis = line.at.as_millis().saturating_sub(began.as_millis());
                     found.took.push(Duration::from_millis(millis as u64));
@@ -42,9 +48,9 @@ pub(crate) fn of(lines: &[Line], since: Timestamp) -> Interruptions {
 
 impl Interruptions {
     /// What so large a share of them is within.
-    pub(crate) fn within(&self, share: f64) -> Duration {
+    fn within(&self, share: f64) -> Duration {
         let last = self.took.len().saturating_sub(1);
-        let at = (last as f64 * share).round() as usize;
+        let at = (last as f64 * share).ceil() as usize;
         self.took.get(at).copied().unwrap_or_default()
     }
 }
@@ -53,13 +59,13 @@ impl fmt::Display for Interruptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} interruptions (those that clients make themselves included), p50 {:?}, p99 {:?}, \
-             longest {:?}; {} sessions resumed, {} lost",
+            "{} interruptions, p50 {:?}, p99 {:?}, longest {:?}; {} sessions resumed, {} begun, {} lost",
             self.took.len(),
             self.within(0.5),
             self.within(0.99),
             self.within(1.0),
             self.resumed,
+            self.started,
             self.lost
         )
     }
