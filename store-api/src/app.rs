@@ -74,6 +74,7 @@ impl Store {
             mail_codes: MailCodes::new(key.derive("mail codes")),
             mailer,
             payments: settings.payments.open(key.derive("payment returns"))?,
+            webhooks: settings.webhooks.open(key.derive("webhooks"))?,
             limits: settings.limits(),
             clock,
         }))

@@ -43,6 +43,11 @@ pub(crate) enum Deed {
     ServiceTokenMade,
     ServiceTokenRevoked,
     GiftCardsIssued,
+    WebhookMade,
+    WebhookChanged,
+    WebhookSecretRenewed,
+    WebhookReplayed,
+    WebhookDeleted,
     Exported,
     Withdrawn,
 }
@@ -104,7 +109,7 @@ struct Row {
 }
 
 impl Deed {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 18] = [
         Self::Registered,
         Self::LoggedIn,
         Self::LoginFailed,
@@ -116,6 +121,11 @@ impl Deed {
         Self::ServiceTokenMade,
         Self::ServiceTokenRevoked,
         Self::GiftCardsIssued,
+        Self::WebhookMade,
+        Self::WebhookChanged,
+        Self::WebhookSecretRenewed,
+        Self::WebhookReplayed,
+        Self::WebhookDeleted,
         Self::Exported,
         Self::Withdrawn,
     ];
@@ -133,6 +143,11 @@ impl Deed {
             Self::ServiceTokenMade => "service_token_made",
             Self::ServiceTokenRevoked => "service_token_revoked",
             Self::GiftCardsIssued => "gift_cards_issued",
+            Self::WebhookMade => "webhook_made",
+            Self::WebhookChanged => "webhook_changed",
+            Self::WebhookSecretRenewed => "webhook_secret_renewed",
+            Self::WebhookReplayed => "webhook_replayed",
+            Self::WebhookDeleted => "webhook_deleted",
             Self::Exported => "exported",
             Self::Withdrawn => "withdrawn",
         }

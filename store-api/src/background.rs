@@ -1,5 +1,5 @@
 //! What runs beside the requests: the relays of the outbox, the telling of what many are told, the
-//! sending of mails, payments that wait, and the sweep of what has ended.
+//! sending of mails and webhooks, payments that wait, and the sweep of what has ended.
 
 use std::time::Duration;
 
@@ -57,6 +57,11 @@ impl Store {
         tasks.spawn(announcements::tell(self.clone(), stopped.clone()));
         tasks.spawn(send_mails(self.clone(), stopped.clone()));
         tasks.spawn(payments::settle(self.clone(), stopped.clone()));
+        #[cfg(feature = "http-client")]
+        tasks.spawn(crate::webhooks::send_webhooks(
+            self.clone(),
+            stopped.clone(),
+        ));
         tasks.spawn(sweep(self.clone(), stopped));
         Background { stop, tasks }
     }

@@ -18,6 +18,7 @@ use crate::{
     mail::MailSettings,
     money::Country,
     payments::PaymentSettings,
+    webhooks::WebhookSettings,
 };
 
 /// The database file in the data directory.
@@ -114,6 +115,9 @@ pub struct StoreSettings {
     /// How payments are taken.
     #[command(flatten)]
     pub payments: PaymentSettings,
+    /// Webhooks.
+    #[command(flatten)]
+    pub webhooks: WebhookSettings,
 }
 
 /// The most that one person may have, and where they are if they never said.
@@ -307,6 +311,7 @@ impl Settings for StoreSettings {
         report.require(memory, "password_hash_memory_kib", "at least 8");
         self.mail.validate(report);
         self.payments.validate(report);
+        self.webhooks.validate(report);
     }
 }
 

@@ -12,7 +12,7 @@
 //! events into a table, and after the commit `outbox/` delivers them, in order and at least once,
 //! to each [`EventTarget`]: a chat node over HTTP, or whatever implements [`EventSink`] in the same
 //! process. [`Store::start`] sets that going; [`Store::friend_graphs`], [`Store::names`] and
-//! [`Store::active_revocations`] are what a node asks in return.
+//! [`Store::active_revocations`] are what a node asks in return. Programs of others are told by `webhooks/`.
 //!
 //! Invariants: nobody else writes these tables; the store never calls a chat node but to deliver
 //! events; what one person may not know of another is decided here and nowhere else: blocks in
@@ -53,6 +53,7 @@ mod store;
 mod typed_code;
 mod users;
 mod wallet;
+mod webhooks;
 
 pub use accounts::{
     LoggedIn, Login, NewAccount, NewServiceToken, Role, Scope, Scopes, ServiceToken,
@@ -87,3 +88,7 @@ pub use shelf::{LibraryChange, List, Marked, OwnedGame, ShownGame};
 pub use store::{Clock, Store};
 pub use users::{Change, OwnProfile, Profile, ProfileChange};
 pub use wallet::{CardOrder, IssuedCards, Redeemed, Wallet, WalletEntry};
+pub use webhooks::{
+    Delivery, DeliveryState, Disabled, EventKind, EventKinds, NewWebhook, Replayed, Webhook,
+    WebhookChange, WebhookSettings,
+};

@@ -92,6 +92,31 @@ pub const METRICS: &[Metric] = &[
         "fireside_store_announcements_pending",
         "Changes of which somebody is still to be told, as of the last sweep",
     ),
+    Metric::counter(
+        "fireside_store_webhook_attempts_total",
+        "Events handed to webhooks: delivered, refused (by somebody who is there), away (nobody is, or nobody who takes any), gone (410)",
+    )
+    .by(&["result"]),
+    Metric::counter(
+        "fireside_store_webhook_deliveries_total",
+        "Events done with: delivered, dead (too old, or their webhook is disabled)",
+    )
+    .by(&["result"]),
+    Metric::counter(
+        "fireside_store_webhooks_disabled_total",
+        "Webhooks disabled by the store: failing, gone",
+    )
+    .by(&["reason"]),
+    Metric::gauge(
+        "fireside_store_webhook_deliveries_pending",
+        "Events for webhooks that wait, and dead letters, as of the last sweep",
+    )
+    .by(&["state"]),
+    Metric::histogram(
+        "fireside_store_webhook_lag_seconds",
+        "Time from an event to its delivery by webhook",
+        LATENCY_BUCKETS,
+    ),
     Metric::gauge(
         "fireside_store_outbox_pending",
         "Events not yet taken, as of the last sweep",

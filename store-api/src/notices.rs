@@ -44,6 +44,8 @@ pub(crate) enum Topic {
     GuestBookEntry,
     /// A payment of the reader's went on.
     Payment,
+    /// A webhook that the reader registered is sent nothing any more.
+    WebhookDisabled,
 }
 
 impl Topic {
@@ -60,6 +62,7 @@ impl Topic {
             Self::FriendBought => "friend_bought",
             Self::GuestBookEntry => "guest_book_entry",
             Self::Payment => "payment",
+            Self::WebhookDisabled => "webhook_disabled",
         }
     }
 }

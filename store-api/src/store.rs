@@ -24,6 +24,7 @@ use crate::{
     outbox::Outbox,
     payments::Payments,
     wallet::CardCodes,
+    webhooks::Webhooks,
 };
 
 /// Tells the time; a test may hand in one of its own.
@@ -44,6 +45,7 @@ struct Inner {
     mail_codes: MailCodes,
     mailer: Option<Mailer>,
     payments: Payments,
+    webhooks: Webhooks,
     clock: Clock,
 }
 
@@ -56,6 +58,7 @@ pub(crate) struct StoreParts {
     pub(crate) mail_codes: MailCodes,
     pub(crate) mailer: Option<Mailer>,
     pub(crate) payments: Payments,
+    pub(crate) webhooks: Webhooks,
     pub(crate) limits: StoreLimits,
     pub(crate) clock: Clock,
 }
@@ -73,6 +76,7 @@ impl Store {
             mail_codes: parts.mail_codes,
             mailer: parts.mailer,
             payments: parts.payments,
+            webhooks: parts.webhooks,
             clock: parts.clock,
         };
         Self(Arc::new(inner), None)
@@ -125,6 +129,10 @@ impl Store {
         &self.0.payments
     }
 
+    pub(crate) fn webhooks(&self) -> &Webhooks {
+        &self.0.webhooks
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         (self.0.clock)()
     }
@@ -148,13 +156,14 @@ impl Store {
         self.0.outbox.enqueue(tx, &events).await
     }
 
-    /// Commits, and wakes whoever delivers events and mails.
+    /// Commits, and wakes whoever delivers events, mails and webhooks.
     pub(crate) async fn commit(&self, tx: DatabaseTransaction) -> Result<(), StoreError> {
         self.0.database.commit(tx).await?;
         self.0.outbox.wake();
         if let Some(mailer) = self.mailer() {
             mailer.wake();
         }
+        self.webhooks().wake();
         Ok(())
     }
 

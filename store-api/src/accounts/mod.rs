@@ -263,6 +263,7 @@ impl Store {
         row.withdrawn_at = Set(Some(self.now().as_millis()));
         row.update(&tx).await?;
         self.record_own(&tx, Deed::Withdrawn, me.as_str()).await?;
+        self.publish_withdrawal(&tx, me).await?;
         self.enqueue(&tx, events).await?;
         self.commit(tx).await?;
         metrics::counter!("fireside_store_withdrawals_total").increment(1);

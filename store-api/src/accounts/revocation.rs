@@ -122,7 +122,7 @@ impl Store {
     }
 
     /// Lets go of what has ended: sessions, tokens, revocations, names of requests, events nobody
-    /// took, notices, mails, codes; and pays back gifts that nobody answered.
+    /// took, notices, mails, codes, webhooks' events; and pays back gifts that nobody answered.
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.now();
         let ended = now.as_millis();
@@ -156,6 +156,7 @@ impl Store {
         self.forget_old_mails().await?;
         self.forget_old_codes().await?;
         self.forget_old_audit().await?;
+        self.forget_old_deliveries().await?;
         self.count_announcements().await?;
         self.expire_gifts().await
     }

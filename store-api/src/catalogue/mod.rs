@@ -9,6 +9,7 @@ pub(crate) use drops::PriceDrop;
 pub(crate) use list::{EFFECTIVE_PRICE, cards};
 pub use list::{GameCard, GameFilter, Sort};
 pub use page::{GamePage, Medium};
+pub(crate) use publishers::may_keep;
 pub use publishers::{Imported, Keeper, Publisher};
 pub use reviews::{NewReview, Review, ReviewSort};
 pub use searches::TopSearch;

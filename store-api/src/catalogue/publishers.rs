@@ -402,7 +402,8 @@ async fn insert_all(
 }
 
 /// Whether the publisher is there, and `keeper` may keep its games.
-async fn may_keep(
+/// Whether this keeper may keep what a publisher has.
+pub(crate) async fn may_keep(
     db: &impl ConnectionTrait,
     keeper: Keeper<'_>,
     publisher: &str,

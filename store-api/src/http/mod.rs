@@ -36,6 +36,7 @@ mod shelf;
 mod users;
 mod visits;
 mod wallet;
+mod webhooks;
 
 /// The longest body of a request.
 const BODY_LIMIT: usize = 16 << 10;

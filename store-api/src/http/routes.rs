@@ -6,7 +6,7 @@ use shared::openapi::Schemes;
 use super::{
     BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, audit, auth, catalogue, email, friends, gifts,
     guest_book, internal, me, notices, operators, orders, payments, privacy, publishers, recovery,
-    reviews, shelf, users, visits, wallet,
+    reviews, shelf, users, visits, wallet, webhooks,
 };
 use crate::store::Store;
 
@@ -92,6 +92,13 @@ shared::routes! {
     "/v1/gift-cards/redeem" => post wallet::redeem;
     "/v1/users/{id}/role" => put operators::set_role;
     "/v1/audit" => get audit::audit;
+    "/v1/webhooks" => get webhooks::webhooks, post webhooks::make;
+    "/v1/webhooks/{id}" => get webhooks::webhook, patch webhooks::change, delete webhooks::delete;
+    "/v1/webhooks/{id}/secret" => post webhooks::renew_secret;
+    "/v1/webhooks/{id}/ping" => post webhooks::ping;
+    "/v1/webhooks/{id}/deliveries" => get webhooks::deliveries;
+    "/v1/webhooks/{id}/deliveries/{delivery}/replay" => post webhooks::replay;
+    "/v1/webhooks/{id}/replay" => post webhooks::replay_dead;
     "/v1/service-tokens" => get operators::service_tokens, post operators::make_service_token;
     "/v1/service-tokens/{id}" => delete operators::revoke_service_token;
     "/v1/internal/users/{id}/friends" => get internal::graph;

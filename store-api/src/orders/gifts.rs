@@ -20,6 +20,7 @@ use crate::{
     sql::{self, values},
     store::{Store, lock_users, stored_id},
     users::line,
+    webhooks::{EventKind, OrderEvent},
 };
 
 /// What somebody wants to give.
@@ -176,6 +177,8 @@ impl Store {
                 },
             )
             .await?;
+        self.publish_gift(&tx, EventKind::GiftGiven, me, &order)
+            .await?;
         let mut data = json!({
             "gift": order.id, "from": person(giver), "games": named_games(&order.lines),
             "expires_at": expires_at.as_millis(),
@@ -293,12 +296,19 @@ impl Store {
         if settled.await? == 0 {
             return Err(StoreError::Busy);
         }
-        let (user, topic) = match to {
-            GiftState::Accepted => (&gift.giver, Topic::GiftAccepted),
-            GiftState::Declined => (&gift.giver, Topic::GiftDeclined),
-            GiftState::TakenBack => (&gift.recipient, Topic::GiftTakenBack),
-            GiftState::Expired | GiftState::Waiting => (&gift.giver, Topic::GiftExpired),
+        let (user, topic, kind) = match to {
+            GiftState::Accepted => (&gift.giver, Topic::GiftAccepted, EventKind::GiftAccepted),
+            GiftState::Declined => (&gift.giver, Topic::GiftDeclined, EventKind::GiftDeclined),
+            GiftState::TakenBack => (
+                &gift.recipient,
+                Topic::GiftTakenBack,
+                EventKind::GiftTakenBack,
+            ),
+            GiftState::Expired | GiftState::Waiting => {
+                (&gift.giver, Topic::GiftExpired, EventKind::GiftExpired)
+            }
         };
+        self.publish_gift(tx, kind, &gift.giver, order).await?;
         if to == GiftState::Accepted {
             self.check_unowned(tx, gift).await?;
             license(tx, &gift.recipient, &order.id, &order.lines, self.now()).await?;
@@ -315,6 +325,22 @@ impl Store {
             topic,
             data,
         }])
+    }
+
+    async fn publish_gift(
+        &self,
+        tx: &DatabaseTransaction,
+        kind: EventKind,
+        giver: &UserId,
+        order: &Order,
+    ) -> Result<(), StoreError> {
+        let event = OrderEvent {
+            kind,
+            order,
+            payer: giver,
+            games: None,
+        };
+        self.publish_order(tx, &event).await
     }
 
     async fn check_unowned(&self, tx: &DatabaseTransaction, gift: &Gift) -> Result<(), StoreError> {

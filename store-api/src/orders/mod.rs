@@ -21,6 +21,7 @@ use crate::{
     shelf::List,
     sql::{self, values},
     store::{Store, lock_users},
+    webhooks::{EventKind, OrderEvent},
 };
 use read::find;
 
@@ -170,6 +171,13 @@ impl Store {
         let order = self.order_of(offers.iter(), parties, purchase)?;
         let transfer = self.pay(tx, parties.payer, &order, &offers).await?;
         self.write_down(tx, parties.payer, &order, transfer).await?;
+        let paid = OrderEvent {
+            kind: EventKind::OrderPaid,
+            order: &order,
+            payer: parties.payer,
+            games: None,
+        };
+        self.publish_order(tx, &paid).await?;
         Ok(order)
     }
 

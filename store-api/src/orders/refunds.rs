@@ -17,6 +17,7 @@ use crate::{
     notices::{News, Topic},
     sql::{self, values},
     store::{Store, lock_users},
+    webhooks::{EventKind, OrderEvent},
 };
 
 /// What is to be given back.
@@ -177,7 +178,13 @@ impl Store {
             sql::execute(tx, sold, values![game]).await?;
         }
         metrics::counter!("fireside_store_refunds_total").increment(games.len() as u64);
-        Ok(())
+        let refunded = OrderEvent {
+            kind: EventKind::OrderRefunded,
+            order,
+            payer,
+            games: Some(games),
+        };
+        self.publish_order(tx, &refunded).await
     }
 }
 

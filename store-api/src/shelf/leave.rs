@@ -7,7 +7,7 @@ use crate::{error::StoreError, sql};
 
 /// Removes what `leaving` said and kept: reviews, votes, lists, searches, their guest book and what
 /// they wrote in others, what they showed to whom, how long they played, what their gifts said;
-/// publishers stay, without them. What was paid and owned stays in the books, under an id that is
+/// publishers stay, without them and their webhooks. What was paid and owned stays in the books, under an id that is
 /// nobody's any more.
 pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<(), StoreError> {
     for statement in [
@@ -31,6 +31,8 @@ pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<
         "UPDATE gifts SET message = NULL WHERE giver = ?",
         "DELETE FROM play_sessions WHERE user_id = ?",
         "UPDATE library SET played_seconds = 0, played_at = NULL, installed = FALSE WHERE user_id = ?",
+        // They lead to the one who leaves.
+        "DELETE FROM webhooks WHERE publisher IN (SELECT id FROM publishers WHERE owner = ?)",
         "UPDATE publishers SET owner = NULL WHERE owner = ?",
     ] {
         // Each value is the same person.

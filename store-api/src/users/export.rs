@@ -203,6 +203,11 @@ const PARTS: &[Part] = &[
         columns: &["id", "name", "scopes", "created_at", "expires_at"],
         from: "service_tokens WHERE created_by = ? ORDER BY id",
     },
+    Part {
+        name: "webhooks",
+        columns: &["id", "publisher", "url", "kinds", "created_at"],
+        from: "webhooks WHERE created_by = ? ORDER BY id",
+    },
 ];
 
 #[derive(FromQueryResult)]

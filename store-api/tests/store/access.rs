@@ -42,6 +42,9 @@ const VISITORS: [u16; 6] = [200, 200, 200, 200, 200, 401];
 /// The statuses of what somebody shows to friends, of whom the other is one.
 const FRIENDS: [u16; 6] = [401, 200, 200, 403, 403, 401];
 
+/// The statuses of a webhook of the publisher's.
+const KEEPERS: [u16; 6] = [401, 404, 404, 200, 200, 403];
+
 /// In the order in which they are tried: what ends the callers' sessions comes last.
 fn table() -> Vec<Row> {
     let account = json!({"email": "new@example.org", "name": "New", "password": PASSWORD});
@@ -324,6 +327,46 @@ fn table() -> Vec<Row> {
             people(404),
         ),
         ("GET", "/v1/audit?deed=logged_in", None, operators(200)),
+        (
+            "POST",
+            "/v1/webhooks",
+            Some(json!({"url": "http://127.0.0.1:9", "kinds": ["order.paid"]})),
+            operators(201),
+        ),
+        ("GET", "/v1/webhooks", None, operators(200)),
+        ("GET", "/v1/webhooks/{webhook}", None, KEEPERS),
+        (
+            "PATCH",
+            "/v1/webhooks/{webhook}",
+            Some(json!({"kinds": ["order.paid"]})),
+            KEEPERS,
+        ),
+        ("POST", "/v1/webhooks/{webhook}/secret", None, KEEPERS),
+        (
+            "POST",
+            "/v1/webhooks/{webhook}/ping",
+            None,
+            [401, 404, 404, 202, 202, 403],
+        ),
+        ("GET", "/v1/webhooks/{webhook}/deliveries", None, KEEPERS),
+        (
+            "POST",
+            "/v1/webhooks/{webhook}/deliveries/x/replay",
+            None,
+            [401, 404, 404, 404, 404, 403],
+        ),
+        (
+            "POST",
+            "/v1/webhooks/{webhook}/replay",
+            None,
+            [401, 404, 404, 202, 202, 403],
+        ),
+        (
+            "DELETE",
+            "/v1/webhooks/{webhook}",
+            None,
+            [401, 404, 404, 204, 404, 403],
+        ),
         ("GET", "/v1/service-tokens", None, operators(200)),
         ("POST", "/v1/service-tokens", Some(token), operators(201)),
         ("DELETE", "/v1/service-tokens/x", None, operators(204)),
@@ -352,6 +395,7 @@ fn table() -> Vec<Row> {
 }
 
 async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
+    app.settings.webhooks.webhook_networks = vec!["127.0.0.0/8".parse().unwrap()];
     // All of them ask about one account, and the table is long.
     app.settings.mail.mail_account_rate = "100/s".parse().unwrap();
     app.settings.store_user_rate = "1000/s".parse().unwrap();
@@ -392,6 +436,12 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
         ann.id
     );
     app.write(&[&payment]).await;
+    let body = json!({"url": "http://127.0.0.1:9", "kinds": ["order.paid"], "publisher": house});
+    let webhook = app
+        .with_body(Method::POST, "/v1/webhooks", &publisher, body)
+        .await;
+    let webhook = webhook.expect(201);
+    let webhook = webhook["id"].as_str().unwrap();
     let rows = table();
     for (number, (method, path, body, expected)) in rows.iter().enumerate() {
         let method: Method = method.parse().unwrap();
@@ -412,7 +462,8 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
                 .replace("{order}", order)
                 .replace("{gift}", gift)
                 .replace("{payment}", "01J")
-                .replace("{entry}", entry);
+                .replace("{entry}", entry)
+                .replace("{webhook}", webhook);
             let mut request = app.request(method.clone(), &path, token);
             request = request.header("idempotency-key", format!("row-{number}-of-the-table"));
             if let Some(body) = body {
@@ -454,6 +505,8 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
                 .replace("/payments/{id}", "/payments/{payment}")
                 .replace("/webhooks/{provider}", "/webhooks/toss")
                 .replace("{user_id}", "{user}")
+                .replace("/webhooks/{id}", "/webhooks/{webhook}")
+                .replace("/deliveries/{delivery}", "/deliveries/x")
                 .replace("/service-tokens/{id}", "/service-tokens/x")
                 .replace("{id}", "{user}");
             let methods = item.as_object().unwrap().keys();

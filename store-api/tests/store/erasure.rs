@@ -36,6 +36,7 @@ const NOT_ABOUT_PEOPLE: &[&str] = &[
     "search_days",
     "seaql_migrations",
     "transfers",
+    "webhook_deliveries",
 ];
 
 /// What is in the document beside the time, and the table it is of.
@@ -67,6 +68,7 @@ const PARTS: &[(&str, &str)] = &[
     ("transfers", "postings"),
     ("votes", "review_votes"),
     ("wallets", "ledger_accounts"),
+    ("webhooks", "webhooks"),
     ("wrong_gift_cards", "gift_card_attempts"),
 ];
 
@@ -85,6 +87,7 @@ const BOOKS: &[&str] = &[
     "service_tokens",
     "transfers",
     "wallets",
+    "webhooks",
 ];
 
 async fn export(app: &TestApp, user: &User) -> Value {
@@ -104,6 +107,7 @@ fn filled(document: &Value) -> BTreeSet<&str> {
 
 async fn everything_is_exported_and_only_books_are_left(mut app: TestApp) -> TestApp {
     let server = MailServer::start();
+    app.settings.webhooks.webhook_networks = vec!["127.0.0.0/8".parse().unwrap()];
     server.serve(&mut app).await;
     let publisher = app.publisher("Oak").await;
     let star = app.game(&publisher, "star", |_| ()).await;
@@ -160,6 +164,8 @@ async fn everything_is_exported_and_only_books_are_left(mut app: TestApp) -> Tes
     body(Method::POST, "/v1/publishers".into(), house).await;
     let token = json!({"name": "x", "scopes": ["wallet"], "lifetime_hours": 1});
     body(Method::POST, "/v1/service-tokens".into(), token).await;
+    let hook = json!({"url": "http://127.0.0.1:9", "kinds": ["user.withdrawn"]});
+    body(Method::POST, "/v1/webhooks".into(), hook).await;
     app.redeem(&ann, "7Q2K0-1M9PX-4BDTV-C6H8W")
         .await
         .expect(404);

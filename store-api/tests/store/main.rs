@@ -30,7 +30,9 @@ mod postgres;
 mod privacy;
 mod process;
 mod process_mail;
+mod process_webhooks;
 mod reads;
+mod receiver;
 mod recovery;
 mod refunds;
 mod reviews;
@@ -42,6 +44,7 @@ mod simulator;
 mod smtp;
 mod users;
 mod wallet;
+mod webhooks;
 
 /// Runs each test on both databases.
 macro_rules! both {

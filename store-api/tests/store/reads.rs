@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
+use store_api::Role;
 
 use crate::{
     app::{TestApp, User},
@@ -34,13 +35,18 @@ const LISTS: &[&str] = &[
     "/v1/orders",
     "/v1/payments",
     "/v1/wallet/history",
+    "/v1/webhooks",
+    "/v1/webhooks/{webhook}/deliveries",
 ];
 
 /// How often each list reads, the least of three times: the store has other things to do as well.
 async fn reads(app: &TestApp, user: &User, friend: &User) -> Vec<(u64, usize)> {
     let mut all = Vec::new();
+    let webhook = first_webhook(app, user).await;
     for path in LISTS {
-        let path = path.replace("{friend}", &friend.id);
+        let path = path
+            .replace("{friend}", &friend.id)
+            .replace("{webhook}", &webhook);
         let mut least = u64::MAX;
         let mut items = 0;
         for _ in 0..3 {
@@ -52,6 +58,12 @@ async fn reads(app: &TestApp, user: &User, friend: &User) -> Vec<(u64, usize)> {
         all.push((least, items));
     }
     all
+}
+
+/// The webhook that was registered first.
+async fn first_webhook(app: &TestApp, user: &User) -> String {
+    let webhooks = app.get("/v1/webhooks", user).await.expect(200);
+    webhooks["items"][0]["id"].as_str().unwrap().to_owned()
 }
 
 /// Gives the reader one more of everything.
@@ -98,6 +110,17 @@ async fn grow(app: &TestApp, reader: &User, friend: &User, number: usize) {
         reader.id
     );
     app.write(&[&payment]).await;
+    let hook = json!({"url": "http://127.0.0.1:9", "kinds": ["gift.given"]});
+    app.with_body(Method::POST, "/v1/webhooks", reader, hook)
+        .await
+        .expect(201);
+    let webhook = first_webhook(app, reader).await;
+    app.write(&[&format!(
+        "INSERT INTO webhook_deliveries \
+         (webhook, message, kind, subject, body, state, next_at, give_up_at, created_at, done_at) \
+         VALUES ('{webhook}', 'message-{number}', 'ping', 'x', '', 'dead', 0, 9000000000000, 0, 0)"
+    )])
+    .await;
     let typed = ["star", "star o", "star of", "star of d"][number];
     let searched = json!({"q": typed});
     app.with_body(Method::POST, "/v1/searches", reader, searched)
@@ -118,11 +141,16 @@ async fn grow(app: &TestApp, reader: &User, friend: &User, number: usize) {
 
 async fn a_list_reads_as_often_for_many_as_for_one(mut app: TestApp) -> TestApp {
     app.settings.store_user_rate = "1000/s burst 1000".parse().unwrap();
+    app.settings.webhooks.webhook_networks = vec!["127.0.0.0/8".parse().unwrap()];
     // Who delivers looks at the database several times a second: on a slow machine within every request.
     app.nodes.clear();
     app.restart().await;
     let reader = app.rich_user("Reader", 10).await;
     let friend = app.rich_user("Friend", 10).await;
+    app.store()
+        .set_role_of(&reader.email, Role::Operator)
+        .await
+        .unwrap();
     app.befriend(&reader, &friend).await;
     for number in 0..2 {
         grow(&app, &reader, &friend, number).await;

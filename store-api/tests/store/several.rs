@@ -10,6 +10,8 @@ use crate::{
     app::{Backend, PASSWORD, TestApp, User, run},
     notices::{is_price, told_of_a_price},
     postgres,
+    receiver::Receiver,
+    webhooks::{buy, open, subscribe},
 };
 
 #[test]
@@ -194,6 +196,40 @@ fn two_processes_tell_many_of_a_price_and_each_once() {
             store.game(&publisher, "star", change).await;
             let events = node.wait_for_all(told, is_price).await;
             assert_eq!(told_of_a_price(&events[told - 600..]).len(), 600);
+        }
+        twin.end().await;
+        app
+    });
+}
+
+#[test]
+fn two_processes_send_each_event_once() {
+    run(Backend::Postgres, async |mut app: TestApp| {
+        let operator = open(&mut app).await;
+        let twin = app.twin().await;
+        let receiver = Receiver::start().await;
+        let hook = subscribe(&app, &operator, &receiver, &["order.paid"]).await;
+        let publisher = app.publisher("Oak").await;
+        let free = |game: &mut Value| game["prices"] = json!({"US": 0});
+        let star = app.game(&publisher, "star", free).await;
+        let mut people = Vec::new();
+        for _ in 0..40 {
+            people.push(app.user("Ann").await);
+        }
+        let purchases = people.iter().enumerate().map(|(number, user)| {
+            let store = if number % 2 == 0 { &app } else { &twin };
+            let star = star.as_str();
+            async move { buy(store, user, "the-only-order", &[star]).await }
+        });
+        join_all(purchases).await;
+        receiver.wait_for(40).await;
+        // Long enough for either to look again.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(receiver.letters().len(), 40);
+        let events = receiver.events();
+        assert_eq!(events.len(), 40, "each by one of them");
+        for event in &events {
+            event.check(&hook.secret);
         }
         twin.end().await;
         app

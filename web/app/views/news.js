@@ -37,6 +37,8 @@ export function newsText({ topic, data }) {
       return `${data.friend.name} bought ${games()}, which you wish for`;
     case 'guest_book_entry':
       return `${data.from.name} wrote in your guest book: ${data.text}`;
+    case 'webhook_disabled':
+      return `Your webhook at ${data.host} is disabled: it ${data.reason === 'gone' ? 'says that it is no more' : 'took nothing for days'}`;
     default:
       return undefined;
   }
