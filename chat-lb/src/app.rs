@@ -17,7 +17,7 @@ use crate::{
     door::{Certificate, Door, DoorParts},
     gateway::{Gateway, GatewayParts},
     live::Live,
-    nodes::{Pool, PoolKind, Relocation, Source, follow},
+    nodes::{Pool, PoolKind, Relocation, Service, Source, census, follow},
     settings::LbSettings,
     token::{Tokens, follow_revocations},
 };
@@ -62,8 +62,11 @@ pub async fn run(settings: LbSettings, program: Program) -> anyhow::Result<ExitR
     let check = program.lifecycle().check("nodes");
     actix_rt::spawn(report(nodes.clone(), stores.clone(), check));
 
-    let token = settings.service_token.clone();
-    let relocation = token.map(|token| Relocation::new(nodes.clone(), token));
+    let service = settings.service_token.clone().map(Service::new);
+    if let Some(service) = &service {
+        actix_rt::spawn(census(nodes.clone(), service.clone()));
+    }
+    let relocation = service.map(|service| Relocation::new(nodes.clone(), service));
     match (&relocation, settings.health.relocations) {
         (_, 0) => {}
         (Some(relocation), most) => {

@@ -1,22 +1,17 @@
 //! What operators see at `/live`: who is behind the door, what they have, and how much comes.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use shared::listener::Admission;
+use shared::{
+    listener::Admission,
+    live::{NodeFigures, Rates},
+};
 
 use crate::{gateway::Gateway, nodes::Pool};
-
-/// Over how long rates are taken.
-const WINDOW: usize = 10;
-
-/// What was counted when, the oldest first.
-type Samples = VecDeque<(Instant, [u64; 3])>;
 
 /// The live view.
 #[derive(Clone)]
@@ -25,7 +20,7 @@ pub struct Live {
     stores: Arc<Pool>,
     gateway: Arc<Gateway>,
     admission: Admission,
-    samples: Arc<Mutex<Samples>>,
+    rates: Arc<Rates<3>>,
 }
 
 impl Live {
@@ -41,20 +36,14 @@ impl Live {
             stores,
             gateway,
             admission,
-            samples: Arc::default(),
+            rates: Arc::default(),
         }
     }
 
-    /// Takes a sample each second, for ever.
+    /// Looks each second how much came, for ever: so rates are those of the last ten seconds.
     pub async fn sample(self) {
         loop {
-            {
-                let mut samples = self.samples.lock();
-                samples.push_back((Instant::now(), self.gateway.counts().now()));
-                while samples.len() > WINDOW + 1 {
-                    samples.pop_front();
-                }
-            }
+            self.rates();
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
@@ -63,8 +52,15 @@ impl Live {
     pub fn show(&self) -> Value {
         let nodes = self.nodes.view();
         let tunnels: usize = nodes.iter().map(|node| node.tunnels).sum();
-        let [requests, upgrades, refused] = tenths(&self.samples.lock()).map(|n| n as f64 / 10.0);
+        // Of nodes that say nothing nothing is known, and then the sum is none.
+        let sum = |of: fn(&NodeFigures) -> u64| {
+            let each = nodes.iter().map(|node| node.figures.as_ref().map(of));
+            each.sum::<Option<u64>>()
+        };
+        let [requests, upgrades, refused] = self.rates();
         json!({
+            "sessions": sum(|figures| figures.sessions),
+            "rooms": sum(|figures| figures.rooms),
             "nodes": nodes,
             "stores": self.stores.view(),
             "connections": self.admission.connections(),
@@ -76,33 +72,10 @@ impl Live {
             },
         })
     }
-}
 
-/// How many in ten seconds, over the samples.
-fn tenths(samples: &Samples) -> [u64; 3] {
-    let (Some((since, before)), Some((until, after))) = (samples.front(), samples.back()) else {
-        return [0; 3];
-    };
-    let seconds = until.duration_since(*since).as_secs_f64();
-    if seconds <= 0.0 {
-        return [0; 3];
-    }
-    let rate = |n: usize| ((after[n] - before[n]) as f64 / seconds * 10.0).round() as u64;
-    [rate(0), rate(1), rate(2)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_are_those_of_the_window() {
-        let start = Instant::now();
-        let mut samples = VecDeque::new();
-        assert_eq!(tenths(&samples), [0; 3]);
-        samples.push_back((start, [5, 1, 0]));
-        assert_eq!(tenths(&samples), [0; 3]);
-        samples.push_back((start + Duration::from_secs(4), [25, 2, 1]));
-        assert_eq!(tenths(&samples), [50, 3, 3]);
+    fn rates(&self) -> [f64; 3] {
+        let counted = self.gateway.counts().now();
+        let rates = self.rates.look(Instant::now(), counted);
+        rates.unwrap_or_default()
     }
 }

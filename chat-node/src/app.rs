@@ -23,6 +23,7 @@ use crate::{
     friends::{FriendCache, Friends},
     history::{History, retention},
     limits::Limits,
+    live::Live,
     overload::{Overload, Shed},
     presence::Presence,
     rest::{Rest, RestParts},
@@ -89,6 +90,7 @@ pub struct Node {
     workers: Workers,
     rooms: Rooms,
     surroundings: Arc<Surroundings>,
+    live: Live,
     events: Arc<StoreEvents>,
     rest: Rest,
     server: Mutex<Option<Server>>,
@@ -211,6 +213,7 @@ impl Node {
         let checks = (lifecycle.check("history"), lifecycle.check("bus"));
         actix_rt::spawn(probe(history.clone(), bridge.clone(), checks, stop.clone()));
 
+        let live = Live::new(sessions.clone(), rooms.clone(), overload.clone());
         let rest = Rest::new(RestParts {
             rooms: rooms.clone(),
             history: history.clone(),
@@ -220,6 +223,7 @@ impl Node {
             events: events.clone(),
             sessions: Arc::new(sessions.clone()),
             bridge: bridge.clone(),
+            live: live.clone(),
             auth: auth.clone(),
             service_token: settings.service_token.clone(),
             settings: settings.rest.clone(),
@@ -242,6 +246,7 @@ impl Node {
             workers,
             rooms,
             surroundings,
+            live,
             events,
             rest,
             server: Mutex::new(None),
@@ -249,6 +254,11 @@ impl Node {
             stop,
             closing,
         })
+    }
+
+    /// What it has to do right now.
+    pub fn live(&self) -> &Live {
+        &self.live
     }
 
     /// Where events of the store come in.

@@ -19,6 +19,7 @@ pub mod friends;
 pub mod history;
 mod ids;
 pub mod limits;
+mod live;
 pub mod overload;
 pub mod presence;
 pub mod rest;
@@ -41,6 +42,7 @@ use shared::telemetry::Metric;
 #[cfg(feature = "cluster")]
 pub use app::{Cluster, Stopped};
 pub use app::{Node, NodeParts, Storage, auth};
+pub use live::Live;
 pub use settings::NodeSettings;
 
 /// The metrics of a node, for [`shared::telemetry::Metrics::install`].

@@ -161,6 +161,8 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
         })
         .await?;
     tracing::info!(%address, "serving");
+    let live = node.live().clone();
+    program.live_view().show(move || live.now());
     let drain = || async {
         node.drain(server.shutdown_grace).await;
         node.close().await;

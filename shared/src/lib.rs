@@ -4,7 +4,7 @@
 //! passes around; [`protocol`] is the wire contract (one schema, two encodings); [`codes`] is the
 //! one table of error and close codes, and [`problem`] is how REST says them; [`events`] is what the
 //! store tells chat nodes. The rest is what running a service takes: [`program`] (the start and the
-//! end of each), [`settings`], [`auth`], [`limits`], [`network`], [`listener`], [`openapi`],
+//! end of each), [`settings`], [`auth`], [`limits`], [`network`], [`listener`], [`live`], [`openapi`],
 //! [`origin`], [`telemetry`], [`trace`], [`lifecycle`], [`text`]; and where there are several: [`revoked`], `redis`, `nodes`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -16,6 +16,7 @@ pub mod id;
 pub mod lifecycle;
 pub mod limits;
 pub mod listener;
+pub mod live;
 pub mod network;
 #[cfg(feature = "redis")]
 pub mod nodes;

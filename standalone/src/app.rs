@@ -52,6 +52,8 @@ pub(crate) async fn run(
             web::configure(app);
         })
         .await?;
+    let live = node.live().clone();
+    program.live_view().show(move || live.now());
     println!(
         "Fireside is ready: open http://{}/ in your browser",
         reachable(address)

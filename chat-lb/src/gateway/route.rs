@@ -55,7 +55,9 @@ impl Route {
             ("ws", None) => Self::Socket,
             ("rooms" | "search" | "presence", _) => Self::Node,
             ("openapi.json", None) => Self::AnyNode,
-            ("server", Some("events") | None) | ("internal" | "ws" | "", _) => Self::Nothing,
+            ("server", Some("events" | "live") | None) | ("internal" | "ws" | "", _) => {
+                Self::Nothing
+            }
             ("server", Some(_)) => Self::Server,
             ("auth", Some(_)) | ("store", Some("openapi.json")) => Self::PublicStore,
             _ => Self::Store,
@@ -140,6 +142,7 @@ mod tests {
             "/v1/%69nternal/names",
             "/v1/server/events",
             "/v1/server/%65vents",
+            "/v1/server/live",
             "/v1/server",
             "/v1/ws/x",
             "/v1/",

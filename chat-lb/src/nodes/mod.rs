@@ -3,22 +3,26 @@
 //! [`discovery`] says which there are, a prober for each asks it every so often whether it is ready,
 //! [`health`] makes of that, and of what happens to clients, whether it is fit, and a [`Pool`] puts
 //! those that are into an order for whoever asks. Nothing here waits: a choice reads a table. Those who are
-//! where they do not belong any more are moved by [`relocation`].
+//! where they do not belong any more are moved by [`relocation`]; what nodes have to do is asked by [`mod@census`].
 
+mod census;
 mod discovery;
 mod health;
 mod pool;
 mod probe;
 mod relocation;
 mod roll;
+mod service;
 mod settings;
 mod tunnels;
 
+pub use census::census;
 pub use discovery::{Source, follow};
 pub use health::{Fitness, Health, Probe, Thresholds};
 pub use pool::{Backend, BackendView, Pool, PoolKind, Request, Shares};
 pub use relocation::Relocation;
 pub use roll::{InvalidPlace, Place, Roll};
+pub use service::Service;
 pub use settings::{DiscoverySettings, HealthSettings};
 pub use tunnels::{TunnelPlace, Tunnels};
 

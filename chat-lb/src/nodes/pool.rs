@@ -11,7 +11,7 @@ use std::{
 use metrics::{counter, gauge};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
-use shared::id::UserId;
+use shared::{id::UserId, live::NodeFigures};
 
 use super::{Fitness, Health, Place, Probe, Thresholds, Tunnels};
 use crate::pin::{self, Key, Target};
@@ -48,6 +48,8 @@ pub struct Backend {
     requests: AtomicUsize,
     health: Mutex<Health>,
     tunnels: Arc<Tunnels>,
+    /// What it said last of what it has to do, if it answered.
+    figures: Mutex<Option<NodeFigures>>,
 }
 
 /// A request under way to a back end; counted until it is dropped.
@@ -75,6 +77,10 @@ pub struct BackendView {
     pub ejections: u32,
     /// Whether discovery names it; if not, it is left when its last tunnel ends.
     pub listed: bool,
+    /// What it has to do, of everybody who is there by whatever way; nothing of what is no chat node or does not
+    /// say.
+    #[serde(flatten)]
+    pub figures: Option<NodeFigures>,
 }
 
 impl Backend {
@@ -89,6 +95,7 @@ impl Backend {
             requests: AtomicUsize::new(0),
             health: Mutex::new(health),
             tunnels: Arc::default(),
+            figures: Mutex::default(),
         }
     }
 
@@ -159,6 +166,11 @@ impl Backend {
         self.health.lock().worked();
     }
 
+    /// What it has to do, in its own words; nothing where it does not say.
+    pub fn says(&self, figures: Option<NodeFigures>) {
+        *self.figures.lock() = figures;
+    }
+
     /// Whether it is left: named no more, and nobody there.
     pub fn is_left(&self) -> bool {
         !self.listed.load(Relaxed) && self.tunnels.is_empty()
@@ -183,6 +195,7 @@ impl Backend {
             requests: self.requests.load(Relaxed),
             ejections,
             listed: self.listed.load(Relaxed),
+            figures: *self.figures.lock(),
         }
     }
 }
@@ -392,11 +405,16 @@ impl Pool {
     }
 
     /// Everybody, those that are leaving too.
-    pub fn view(&self) -> Vec<BackendView> {
+    pub fn everybody(&self) -> Vec<Arc<Backend>> {
         let table = self.table.read().clone();
+        table.listed.iter().chain(&table.leaving).cloned().collect()
+    }
+
+    /// The same as the live view shows them.
+    pub fn view(&self) -> Vec<BackendView> {
         let now = Instant::now();
-        let all = table.listed.iter().chain(&table.leaving);
-        all.map(|backend| backend.view(now)).collect()
+        let all = self.everybody();
+        all.iter().map(|backend| backend.view(now)).collect()
     }
 
     /// Sets the gauges; says whether anybody is fit or at least answers.

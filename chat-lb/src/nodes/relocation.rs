@@ -10,19 +10,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::future::join_all;
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Method, Request, header};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use metrics::counter;
-use shared::{id::UserId, settings::Secret, telemetry::Sparing};
-use tokio::time::{Instant, sleep, timeout};
+use serde_json::json;
+use shared::{id::UserId, telemetry::Sparing};
+use tokio::time::{Instant, sleep};
 
-use super::{Backend, Pool, Shares};
+use super::{Backend, Pool, Service, Shares};
 
 /// How often it is looked at who is astray, while somebody may be.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,30 +24,20 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 /// How often people are let go when the balancer ends.
 const STEP: Duration = Duration::from_millis(250);
-/// How long a node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// The most people of one request.
 const AT_ONCE: usize = 500;
 
 /// Asks nodes to let people go.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Relocation {
     pool: Arc<Pool>,
-    token: Secret,
-    client: Client<HttpConnector, Full<Bytes>>,
+    service: Service,
 }
 
 impl Relocation {
-    /// For the people of this pool, in the name of whoever has the token.
-    pub fn new(pool: Arc<Pool>, token: Secret) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new()).build(connector);
-        Self {
-            pool,
-            token,
-            client,
-        }
+    /// For the people of this pool.
+    pub fn new(pool: Arc<Pool>, service: Service) -> Self {
+        Self { pool, service }
     }
 
     /// Moves up to so many people a second, for ever.
@@ -89,45 +73,20 @@ impl Relocation {
         users.sort_unstable();
         users.dedup();
         for users in users.chunks(AT_ONCE) {
-            let answer = timeout(PATIENCE, self.request(node, users)).await;
-            let outcome = match answer {
-                Ok(Ok(())) => "asked",
-                Ok(Err(why)) => {
+            let body = json!({ "users": users });
+            let asked = self.service.post(node, "/v1/server/relocate", &body);
+            let outcome = match asked.await {
+                Ok(()) => "asked",
+                Err(why) => {
                     if let Some(more) = lines.due() {
                         let node = node.name();
                         tracing::warn!(node, why, more, "a node does not let people go");
                     }
                     "failed"
                 }
-                Err(_) => "failed",
             };
             counter!("fireside_lb_relocations_total", "outcome" => outcome)
                 .increment(users.len() as u64);
-        }
-    }
-
-    async fn request(&self, node: &Backend, users: &[UserId]) -> Result<(), String> {
-        let uri = format!("http://{}/v1/server/relocate", node.address());
-        let body = serde_json::json!({ "users": users });
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(uri)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(
-                header::AUTHORIZATION,
-                format!("Bearer {}", self.token.expose()),
-            )
-            .body(Full::new(Bytes::from(body.to_string())))
-            .map_err(|error| error.to_string())?;
-        let answer = self.client.request(request).await;
-        let answer = answer.map_err(|error| error.to_string())?;
-        let status = answer.status();
-        // Read to the end, so that the connection serves again.
-        let _ = answer.into_body().collect().await;
-        if status.is_success() {
-            Ok(())
-        } else {
-            Err(status.to_string())
         }
     }
 }
@@ -165,12 +124,6 @@ impl Looks {
 
     fn looked(&mut self, shares: Shares, all_found: bool, now: Instant) {
         self.settled = all_found.then_some((shares, now));
-    }
-}
-
-impl std::fmt::Debug for Relocation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Relocation").finish_non_exhaustive()
     }
 }
 

@@ -229,6 +229,50 @@ async fn two_people_on_two_nodes_chat_through_the_door() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_what_the_nodes_have_to_do() {
+    let house = House::build().await;
+    let [ann, bob] = house.apart("seen").await;
+    house.rest.befriend(&ann, &bob).await.unwrap();
+    let mut of_ann = house.session(&ann, Encoding::Json).await;
+    let of_bob = house.session(&bob, Encoding::MsgPack).await;
+    let body = json!({"kind": "group", "name": "Raid", "members": [bob.id]});
+    let token = Some(ann.access_token.as_str());
+    let made = house.rest.ok(Method::POST, "/v1/rooms", Some(&body), token);
+    let made = made.await.unwrap();
+    let room: RoomId = serde_json::from_value(made["room"]["id"].clone()).unwrap();
+    let mut said = 0;
+    let since = Instant::now();
+    // Rates are told when there is something to compare with.
+    loop {
+        said += 1;
+        let nonce = format!("n{said}");
+        of_ann.say(&room, &nonce, "well met").await.unwrap();
+        let live = house.door.live().await.unwrap();
+        let nodes = live["nodes"].as_array().unwrap();
+        // Those who were tried to find two that are apart may still have theirs.
+        let each = nodes.iter().map(|node| node["sessions"].as_u64());
+        let somebody = each.clone().all(|sessions| sessions >= Some(1));
+        let rate = |what: &str| {
+            let rates = nodes.iter().map(|node| node["per_second"][what].as_f64());
+            rates.sum::<Option<f64>>().unwrap_or_default()
+        };
+        let rooms = live["rooms"].as_u64() >= Some(1);
+        if somebody && rooms && rate("commands") > 0.0 && rate("entries") > 0.0 {
+            assert_eq!(live["sessions"].as_u64(), each.sum::<Option<u64>>());
+            break;
+        }
+        assert!(since.elapsed() < PATIENCE, "{live:#}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    for node in house.nodes() {
+        let live = node.live().await.unwrap();
+        assert!(live["sessions"].as_u64() >= Some(1), "{live:#}");
+        assert_eq!(live["overload"], 0, "{live:#}");
+    }
+    drop((of_ann, of_bob));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_store_and_what_is_public_are_behind_the_same_door() {
     let house = House::build().await;
     let ann = house.person("ann").await;

@@ -130,6 +130,7 @@ async fn requests_that_can_be_read_in_two_ways() {
         "/v1/internal/names",
         "/v1/%69nternal/names",
         "/v1/server/events",
+        "/v1/server/live",
         "/readyz",
         "/metrics",
     ] {

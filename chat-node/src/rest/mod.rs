@@ -35,6 +35,7 @@ use crate::{
     friends::FriendCache,
     history::History,
     limits::{CommandClass, Limits},
+    live::Live,
     presence::Presence,
     room::Rooms,
 };
@@ -63,6 +64,8 @@ pub struct RestParts {
     pub sessions: Arc<dyn SessionControl>,
     /// The other nodes.
     pub bridge: Arc<Bridge>,
+    /// What there is to do right now.
+    pub live: Live,
     /// Who judges tokens.
     pub auth: Auth,
     /// What services show to be let in to `/v1/server`; without it only tokens of the scope `server`

@@ -35,6 +35,7 @@ shared::routes! {
     "/v1/server/rooms/{id}/ban" => post server_api::ban;
     "/v1/server/rooms/{id}/unban" => post server_api::unban;
     "/v1/server/presence" => post server_api::presence;
+    "/v1/server/live" => get server_api::live;
     "/v1/server/relocate" => post server_api::relocate;
     "/v1/server/users/{id}/disconnect" => post server_api::disconnect;
     "/v1/server/events" up to EVENTS_LIMIT => post server_api::events;

@@ -10,6 +10,7 @@ use shared::{
     codes::ErrorCode,
     events::StoreEvent,
     id::{RoomId, Timestamp, UserId},
+    live::NodeFigures,
     problem::Problem,
     protocol::{
         command::{Command, OfMember, Restrict},
@@ -291,6 +292,13 @@ pub(super) async fn disconnect(
     let user = user.into_inner();
     rest.parts.events.disconnect(&user);
     HttpResponse::NoContent().finish()
+}
+
+/// What this node has to do right now
+#[utoipa::path(get, path = "/v1/server/live", tag = "server", security(("service" = [])),
+    responses((status = 200, body = NodeFigures), (status = 401, body = Problem), (status = 403, body = Problem)))]
+pub(super) async fn live(_: Service, rest: web::Data<Shared>) -> HttpResponse {
+    HttpResponse::Ok().json(rest.parts.live.now())
 }
 
 /// Lets people go who belong on another node: their sockets here close with 4009

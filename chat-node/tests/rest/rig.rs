@@ -9,6 +9,7 @@ use std::{
 use actix_rt::Arbiter;
 use async_trait::async_trait;
 use chat_node::{
+    Live,
     bridge::{Bridge, SessionControl, StoreEvents},
     bus::{BusReceiver, LocalBus},
     friends::{FriendCache, FriendCacheSettings, Friends, FriendsError, Graph, Revocation},
@@ -19,7 +20,7 @@ use chat_node::{
     rest::{Rest, RestParts, RestSettings},
     room::{RoomSettings, Rooms, RoomsParts},
     server::{Bound, Configure, ConnectionSettings, Server},
-    session::Passage,
+    session::{Passage, Sessions},
     transport::relay::Relays,
     upgrade::{UpgradeSettings, Upgrades},
     worker::Worker,
@@ -204,7 +205,7 @@ impl Rig {
             friends: friends.clone(),
             bridge: bridge.clone(),
             presence: presence.clone(),
-            overload,
+            overload: overload.clone(),
             settings: RoomSettings::default(),
             clock: Arc::new(Timestamp::now),
         });
@@ -218,6 +219,7 @@ impl Rig {
             auth.revocations.clone(),
             control,
         ));
+        let live = Live::new(Sessions::new(1), rooms.clone(), overload);
         let rest = Rest::new(RestParts {
             rooms,
             history: history.clone(),
@@ -227,6 +229,7 @@ impl Rig {
             events,
             sessions: sessions.clone(),
             bridge,
+            live,
             auth: auth.clone(),
             service_token: Some(Secret::new(SERVICE.to_owned())),
             settings,

@@ -9,6 +9,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError as _, web};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Metrics;
@@ -25,8 +26,8 @@ type View = dyn Fn() -> Value + Send + Sync;
 
 impl LiveView {
     /// Shows what `view` says from now on; the first to show something stays.
-    pub fn show(&self, view: impl Fn() -> Value + Send + Sync + 'static) {
-        let _ = self.0.set(Box::new(view));
+    pub fn show<T: Serialize>(&self, view: impl Fn() -> T + Send + Sync + 'static) {
+        let _ = self.0.set(Box::new(move || json!(view())));
     }
 }
 

@@ -116,6 +116,29 @@ impl Metrics {
         text
     }
 
+    /// What was installed in this process, if anything was.
+    pub fn installed() -> Option<Self> {
+        INSTALLED.get().cloned()
+    }
+
+    /// What counters have counted over all their labels: for each place the sum of the counters that it names.
+    /// Takes a rendering, so it is for those who look now and then.
+    pub fn totals<const N: usize>(&self, names: [&[&str]; N]) -> [u64; N] {
+        let mut totals = [0; N];
+        for line in self.handle.render().lines() {
+            let Some((series, value)) = line.rsplit_once(' ') else {
+                continue;
+            };
+            let name = series.split('{').next().unwrap_or_default();
+            for (total, wanted) in totals.iter_mut().zip(names) {
+                if wanted.contains(&name) {
+                    *total += value.parse::<u64>().unwrap_or(0);
+                }
+            }
+        }
+        totals
+    }
+
     /// Names that are exported but stand in no table. A test holds this to be empty.
     pub fn undescribed(&self) -> Vec<String> {
         let catalogue = self.catalogue.lock();
@@ -223,6 +246,22 @@ mod tests {
                 .iter()
                 .any(|metric| metric.name == "test_append_seconds")
         );
+    }
+
+    #[test]
+    fn totals_are_sums_over_labels_and_names() {
+        let (metrics, recorder) = Metrics::build(&[TABLE]).unwrap();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::counter!("test_sends_total", "kind" => "dm").increment(3);
+            metrics::counter!("test_sends_total", "kind" => "a b").increment(4);
+            metrics::counter!("test_drops_total").increment(2);
+        });
+        let names: [&[&str]; 3] = [
+            &["test_sends_total"],
+            &["test_sends_total", "test_drops_total"],
+            &["test_sends"],
+        ];
+        assert_eq!(metrics.totals(names), [7, 9, 0]);
     }
 
     #[test]
