@@ -11,9 +11,9 @@ use hyper::{
 use shared::{codes::ErrorCode, problem::Problem};
 
 /// So many header lines at most.
-const MAX_HEADERS: usize = 100;
+pub(super) const MAX_HEADERS: usize = 100;
 /// The longest request line.
-const MAX_LINE: usize = 8 << 10;
+pub(super) const MAX_LINE: usize = 8 << 10;
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -188,7 +188,7 @@ fn judge(request: &httparse::Request<'_, '_>) -> Result<Follows, Flaw> {
         return Err(Flaw::Length);
     }
     let upgrade = values("upgrade").next().is_some();
-    let bodiless = upgrade || matches!(request.method, Some("GET" | "HEAD" | "OPTIONS"));
+    let bodiless = upgrade || request.method.is_some_and(has_no_body);
     if bodiless && (chunked || length.is_some_and(|length| length > 0)) {
         return Err(Flaw::Body);
     }
@@ -199,8 +199,13 @@ fn judge(request: &httparse::Request<'_, '_>) -> Result<Follows, Flaw> {
     })
 }
 
+/// Whether a body means nothing in requests of this method.
+pub fn has_no_body(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS")
+}
+
 /// Digits and nothing else: no sign, no list, no blank.
-fn number(text: &[u8]) -> Option<u64> {
+pub(super) fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }

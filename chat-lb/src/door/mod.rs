@@ -3,6 +3,7 @@
 
 mod connection;
 mod head;
+mod http2;
 mod sentry;
 mod settings;
 mod stream;
@@ -21,7 +22,8 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-pub use head::{Flaw, Follows, Head, read as read_head};
+pub use head::{Flaw, Follows, Head, has_no_body, read as read_head};
+pub use http2::judge as judge_http2;
 pub use sentry::{Doorstep, HeadLimits, Sentry, Speaks, UnderWay};
 pub use settings::DoorSettings;
 pub use stream::Stream;

@@ -25,7 +25,11 @@ use super::{
     headers::{Told, path_and_query},
     socket,
 };
-use crate::{nodes::Backend, pin::Key};
+use crate::{
+    door::{Flaw, has_no_body, judge_http2},
+    nodes::Backend,
+    pin::Key,
+};
 
 /// The gateway on one thread, with connections of its own to back ends.
 pub struct Worker {
@@ -48,9 +52,13 @@ impl Worker {
     /// Answers a request: always, and in a way that is logged and counted.
     pub async fn answer(&self, peer: Arc<Peer>, mut request: Request<Incoming>) -> Response<Body> {
         let _under_way = peer.doorstep.answering();
-        let flaw = peer.doorstep.flaw();
-        name_host(&mut request);
         let http1 = request.version() < Version::HTTP_2;
+        let flaw = if http1 {
+            peer.doorstep.flaw()
+        } else {
+            judge_http2(&request)
+        };
+        name_host(&mut request);
         let closes = http1 && request.headers().contains_key(TRANSFER_ENCODING);
         let has_body = !request.body().is_end_stream();
         let upgrade = request.headers().contains_key(UPGRADE);
@@ -197,6 +205,10 @@ impl Worker {
         let most = if large { longest_body } else { SMALL_BODY };
         let most = door.max_body.as_usize().min(most);
         let body = forward::whole(body, most, door.body_timeout).await?;
+        // In HTTP/2 that shows when it is here.
+        if !body.is_empty() && has_no_body(head.method.as_str()) {
+            return Err(Flaw::Body.problem());
+        }
         let mut outgoing = Outgoing {
             method: head.method,
             target: path_and_query(&head.uri).to_owned(),

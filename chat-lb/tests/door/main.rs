@@ -5,6 +5,7 @@
 mod chat;
 mod discovery;
 mod flapping;
+mod http2;
 mod keys;
 mod limits;
 mod recorded;
