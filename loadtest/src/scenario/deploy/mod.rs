@@ -3,7 +3,7 @@
 
 mod street;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{collections::HashMap, fs, path::PathBuf, time::Duration};
 
 use clap::Args;
 use shared::{id::Timestamp, protocol::codec::Encoding};
@@ -156,7 +156,8 @@ impl Deploy {
 struct Felt {
     /// How long each was without a session, in ms, the shortest first.
     interrupted: Vec<f64>,
-    /// How long after the beginning each was back, in ms, the first first.
+    /// How long after the beginning each of them was back for good, in ms, the first first: one time each, however
+    /// often they had to come.
     back_after: Vec<f64>,
     resumed: usize,
     anew: usize,
@@ -165,7 +166,7 @@ struct Felt {
 impl Felt {
     fn of(lines: &[Line], since: Timestamp, until: Timestamp) -> Self {
         let mut felt = Self::default();
-        let mut without = std::collections::HashMap::new();
+        let (mut without, mut back) = (HashMap::new(), HashMap::new());
         let meanwhile = |line: &&Line| (since..=until).contains(&line.at);
         for line in lines.iter().filter(meanwhile) {
             match line.what {
@@ -179,12 +180,13 @@ impl Felt {
                     }
                     if let Some(began) = without.remove(&*line.c) {
                         felt.interrupted.push(millis_between(began, line.at));
-                        felt.back_after.push(millis_between(since, line.at));
+                        back.insert(&*line.c, millis_between(since, line.at));
                     }
                 }
                 _ => {}
             }
         }
+        felt.back_after.extend(back.into_values());
         felt.interrupted.sort_unstable_by(f64::total_cmp);
         felt.back_after.sort_unstable_by(f64::total_cmp);
         felt
@@ -263,14 +265,17 @@ mod tests {
             line(1_350, "a", Happened::Resumed { replayed: 0 }),
             line(2_300, "b", Happened::Lost),
             line(2_400, "b", started()),
+            // Sent on once more.
+            line(2_500, "b", closed()),
+            line(2_600, "b", Happened::Resumed { replayed: 0 }),
             line(9_000, "b", closed()),
             line(9_001, "b", started()),
         ];
         let felt = Felt::of(&lines, at(900), at(3_000));
         let wanted = Felt {
-            interrupted: vec![350.0, 1_100.0],
-            back_after: vec![450.0, 1_500.0],
-            resumed: 1,
+            interrupted: vec![100.0, 350.0, 1_100.0],
+            back_after: vec![450.0, 1_700.0],
+            resumed: 2,
             anew: 1,
         };
         assert_eq!(felt, wanted);
