@@ -94,7 +94,8 @@ impl Worker {
     }
 
     fn note(&self, arrival: &Arrival, status: StatusCode, backend: Option<&Backend>) {
-        arrival.trace.done(arrival.started);
+        let opened = status == StatusCode::SWITCHING_PROTOCOLS;
+        arrival.trace.done(arrival.started, opened);
         self.gateway.counts.requests.fetch_add(1, Relaxed);
         let elapsed = arrival.started.elapsed();
         let word = arrival.route.map_or("refused", Route::word);

@@ -35,10 +35,13 @@ impl Trace {
         self.before.is_some()
     }
 
-    /// Tells what this balancer did, where the trace is followed.
-    pub fn done(&self, began: Instant) {
+    /// Tells what this balancer did, where the trace is followed. A WebSocket that was opened is remembered in any case,
+    /// where anything is followed: for the messages that come over it.
+    pub fn done(&self, began: Instant, opened: bool) {
         if let Some(own) = trace::follow(Some(self.own)) {
-            trace::told_step(self.before, own, "door", began);
+            trace::told_step(self.before, own, "door", began, None);
+        } else if opened {
+            trace::remembered_step(self.before, self.own, "door", began);
         }
     }
 }

@@ -110,6 +110,19 @@ impl Collector {
         }
     }
 
+    /// Whether the session's span of a trace names the one of another that opened its WebSocket, which nobody wanted kept.
+    fn is_linked(&self, trace: &str) {
+        let spans = self.0.lock();
+        let is_it = |span: &&Value| span["traceId"] == trace && span["name"] == "session";
+        let session = spans.iter().find(is_it);
+        let links = session.unwrap()["links"].as_array().unwrap();
+        assert_eq!(links.len(), 1, "{session:?}");
+        let opened = &links[0]["traceId"];
+        assert!(opened.is_string() && *opened != trace, "{session:?}");
+        let kept = spans.iter().any(|span| span["traceId"] == *opened);
+        assert!(!kept, "{spans:?}");
+    }
+
     /// The names of the spans of a trace.
     fn names(&self, trace: &str) -> Vec<String> {
         let spans = self.0.lock();
@@ -236,10 +249,15 @@ async fn a_message_is_followed_from_the_door_over_two_nodes_to_whoever_hears_it(
         heard_by(&mut of_ann, &room, said.seq.get(), &nodes).await;
         let table = traced(&[&trace], &all);
         if whole(&steps(&table), "session") {
+            // Where it came through the door is told beside that.
+            let opened = table.lines().next_back().unwrap();
+            let told = opened.starts_with("over a WebSocket that was opened ");
+            assert!(told && opened.contains(": door, chat-lb "), "{table}");
             break trace;
         }
         assert!(since.elapsed() < PATIENCE, "{table}");
         sleep(Duration::from_millis(100)).await;
     };
     collector.until_whole(&trace, "session").await;
+    collector.is_linked(&trace);
 }

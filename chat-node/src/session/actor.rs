@@ -117,6 +117,7 @@ impl Session {
             permit,
             claims,
             agreed,
+            opened,
             ..
         } = upgraded;
         let sink = Sink::new(worker.relay.next_key(), claims.sub.clone(), agreed);
@@ -140,7 +141,7 @@ impl Session {
             clock,
             phase: Phase::Greeting,
             claims: Box::new(claims),
-            seat: Some(Seat::new(permit)),
+            seat: Some(Seat::new(permit, opened)),
             pending: VecDeque::new(),
             resting: false,
             in_flight: 0,

@@ -7,7 +7,7 @@ use shared::{
     trace::{self, TraceContext},
 };
 
-use super::actor::Session;
+use super::{actor::Session, seat::Seat};
 use crate::{
     room::{Caller, MAX_SYNC_BYTES, ReplyTo, RoomCommand},
     transport::debt::Debt,
@@ -49,7 +49,8 @@ impl Session {
             Ok(()) => {
                 self.sink.owe(&debt);
                 if let Some((came, (before, own))) = followed {
-                    trace::told_step(Some(before), own, "session", came);
+                    let over = self.seat.as_ref().and_then(Seat::opened);
+                    trace::told_step(Some(before), own, "session", came, over);
                 }
                 Delivery::Sent
             }

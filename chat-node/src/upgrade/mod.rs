@@ -35,6 +35,7 @@ use shared::{
     protocol::codec::Encoding,
     settings::{Report, Settings},
     telemetry::Metric,
+    trace::{self, TraceContext},
 };
 use tokio::net::TcpStream;
 
@@ -88,6 +89,8 @@ pub struct Upgraded {
     pub agreed: Agreed,
     /// Where from, for logs; `None` behind a balancer that does not say.
     pub address: Option<IpAddr>,
+    /// The step that opened it, where whoever asked says so and messages are followed.
+    pub opened: Option<TraceContext>,
 }
 
 /// Says for how long this node takes no new sockets; `None` when it does.
@@ -172,12 +175,14 @@ impl Upgrades {
         decision.allowed().map_err(Refusal::UserLimit)?;
         let (encoding, named) = negotiation::choose_protocol(&head.headers)?;
         let deflate = self.deflate.then(|| extensions::choose(&head.headers));
+        let opened = trace::clock().and_then(|_| head.headers.get("traceparent")?.to_str().ok());
         Ok(Admitted {
             claims,
             encoding,
             named,
             deflate: deflate.flatten(),
             address,
+            opened: opened.and_then(TraceContext::parse),
         })
     }
 }
@@ -190,6 +195,7 @@ struct Admitted {
     /// How permessage-deflate is answered, if it was agreed on.
     deflate: Option<&'static str>,
     address: Option<IpAddr>,
+    opened: Option<TraceContext>,
 }
 
 /// Answers an upgrade request, and hands the socket over if the answer is yes.
@@ -248,6 +254,7 @@ async fn switch(
         encoding,
         deflate,
         address,
+        opened,
         ..
     } = admitted;
     let agreed = Agreed {
@@ -261,6 +268,7 @@ async fn switch(
         claims,
         agreed,
         address,
+        opened,
     });
     Ok(())
 }

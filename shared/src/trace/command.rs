@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use super::Step;
+use super::{Link, Step};
 
 /// How long a process may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,7 +67,16 @@ pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
             }
         }
     }
+    let over: BTreeSet<Link> = steps.iter().filter_map(|step| step.over.clone()).collect();
     print!("{}", table(steps.clone()));
+    for link in over {
+        let asked = question.processes.iter().map(|process| {
+            let query = format!("id={}", link.trace);
+            self::ask(process, &query).unwrap_or_default()
+        });
+        let opening = asked.flatten().find(|step| step.span == link.span);
+        print!("{}", socket(&link, opening.as_ref(), &steps));
+    }
     let found = !steps.is_empty() && !silent;
     Some(if found {
         ExitCode::SUCCESS
@@ -151,6 +160,26 @@ fn table(mut steps: Vec<Step>) -> String {
     text
 }
 
+/// What is known of the opening of a WebSocket that some of the steps came over.
+fn socket(link: &Link, opening: Option<&Step>, steps: &[Step]) -> String {
+    let Some(opening) = opening else {
+        return format!(
+            "over a WebSocket of trace {}, which nobody remembers being opened: a balancer's access log may\n",
+            link.trace
+        );
+    };
+    let over = steps.iter().filter(|step| step.over.as_ref() == Some(link));
+    let came = over.map(|step| step.at).min().unwrap_or(opening.at);
+    format!(
+        "over a WebSocket that was opened {:.3} s before: {}, {}, took {:.3} ms, trace {}\n",
+        came.saturating_sub(opening.at) as f64 / 1e6,
+        opening.name,
+        opening.process,
+        opening.took as f64 / 1e3,
+        link.trace,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,9 +197,8 @@ mod tests {
         assert!(run(&["--help".into()]).is_none());
     }
 
-    #[test]
-    fn steps_stand_in_the_order_they_began() {
-        let step = |name: &'static str, at, took| Step {
+    fn step(name: &'static str, at: u64, took: u64) -> Step {
+        Step {
             trace: "t".into(),
             span: "s".into(),
             parent: "p".into(),
@@ -180,7 +208,35 @@ mod tests {
             took,
             room: None,
             seq: None,
+            over: None,
+        }
+    }
+
+    #[test]
+    fn a_socket_is_told_of_beside_what_came_over_it() {
+        let link = Link {
+            trace: "u".into(),
+            span: "s".into(),
         };
+        let said = Step {
+            over: Some(link.clone()),
+            ..step("session", 3_500_000, 10)
+        };
+        let opening = step("door", 1_000_000, 12_300);
+        let text = socket(&link, Some(&opening), &[said]);
+        assert!(
+            text.contains("opened 2.500 s before: door, chat-node a, took 12.300 ms, trace u"),
+            "{text}"
+        );
+        let text = socket(&link, None, &[]);
+        assert!(
+            text.contains("trace u") && text.contains("nobody"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn steps_stand_in_the_order_they_began() {
         let text = table(vec![
             step("store", 2_500, 1_000),
             step("door", 1_000, 4_000),

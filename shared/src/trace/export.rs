@@ -95,6 +95,8 @@ fn request(process: &str, steps: &[Step]) -> Value {
                 let value = json!({"intValue": seq.to_string()});
                 attributes.push(json!({"key": "fireside.seq", "value": value}));
             }
+            let links = step.over.iter();
+            let links = links.map(|over| json!({"traceId": over.trace, "spanId": over.span}));
             json!({
                 "traceId": step.trace,
                 "spanId": step.span,
@@ -105,6 +107,7 @@ fn request(process: &str, steps: &[Step]) -> Value {
                 "startTimeUnixNano": (step.at * 1_000).to_string(),
                 "endTimeUnixNano": ((step.at + step.took) * 1_000).to_string(),
                 "attributes": attributes,
+                "links": links.collect::<Vec<_>>(),
             })
         })
         .collect();

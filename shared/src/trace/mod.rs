@@ -25,7 +25,7 @@ use std::{
 
 pub use context::TraceContext;
 pub(crate) use context::lenient;
-pub use ring::{Step, Wanted};
+pub use ring::{Link, Step, Wanted};
 pub use settings::TraceSettings;
 
 use self::ring::Ring;
@@ -117,21 +117,44 @@ pub fn step_at(
     of: Option<(&RoomId, Seq)>,
 ) -> TraceContext {
     let own = context.next();
-    record(own, context.parent_id(), name, at, took, of);
+    if let Some(kept) = KEPT.get() {
+        kept.tell(Step {
+            room: of.map(|(room, _)| room.to_string()),
+            seq: of.map(|(_, seq)| seq.get()),
+            ..kept.step(own, context.parent_id(), name, at, took)
+        });
+    }
     own
 }
 
 /// A step is over that began then, came of `before` (of nothing that is known where there is none), and that others
-/// were told of meanwhile, as the place `own`.
+/// were told of meanwhile, as the place `own`. What came over a WebSocket came `over` the one that was opened there.
 pub fn told_step(
     before: Option<TraceContext>,
     own: TraceContext,
     name: &'static str,
     began: Instant,
+    over: Option<TraceContext>,
 ) {
-    let (at, took) = span_since(began);
-    let parent = before.map_or_else(String::new, TraceContext::parent_id);
-    record(own, parent, name, at, took, None);
+    if let Some(kept) = KEPT.get() {
+        kept.tell(Step {
+            over: over.map(Link::to),
+            ..kept.told(before, own, name, began)
+        });
+    }
+}
+
+/// The same of one that nobody asked to be followed: where anything is followed it is remembered, for what will come over
+/// it, and given to no collector.
+pub fn remembered_step(
+    before: Option<TraceContext>,
+    own: TraceContext,
+    name: &'static str,
+    began: Instant,
+) {
+    if let Some(kept) = KEPT.get() {
+        kept.ring.keep(kept.told(before, own, name, began));
+    }
 }
 
 /// Now, where anything is followed: what a step may begin with of which nobody knows yet whether it will be
@@ -146,34 +169,52 @@ fn span_since(began: Instant) -> (u64, Duration) {
     (now_micros().saturating_sub(micros), took)
 }
 
-fn record(
-    own: TraceContext,
-    parent: String,
-    name: &'static str,
-    at: u64,
-    took: Duration,
-    of: Option<(&RoomId, Seq)>,
-) {
-    let Some(kept) = KEPT.get() else {
-        return;
-    };
-    metrics::counter!("fireside_trace_steps_total").increment(1);
-    let step = Step {
-        trace: own.trace_id(),
-        span: own.span_id(),
-        parent,
-        name: name.into(),
-        process: kept.process.clone(),
-        at,
-        took: took.as_micros() as u64,
-        room: of.map(|(room, _)| room.to_string()),
-        seq: of.map(|(_, seq)| seq.get()),
-    };
-    #[cfg(feature = "http-client")]
-    if let Some(export) = &kept.export {
-        export.give(step.clone());
+impl Kept {
+    /// A step of this process.
+    fn step(
+        &self,
+        own: TraceContext,
+        parent: String,
+        name: &'static str,
+        at: u64,
+        took: Duration,
+    ) -> Step {
+        Step {
+            trace: own.trace_id(),
+            span: own.span_id(),
+            parent,
+            name: name.into(),
+            process: self.process.clone(),
+            at,
+            took: took.as_micros() as u64,
+            room: None,
+            seq: None,
+            over: None,
+        }
     }
-    kept.ring.keep(step);
+
+    /// One that others were told of meanwhile.
+    fn told(
+        &self,
+        before: Option<TraceContext>,
+        own: TraceContext,
+        name: &'static str,
+        began: Instant,
+    ) -> Step {
+        let (at, took) = span_since(began);
+        let parent = before.map_or_else(String::new, TraceContext::parent_id);
+        self.step(own, parent, name, at, took)
+    }
+
+    /// Remembers a step, and gives it to the collector if there is one.
+    fn tell(&self, step: Step) {
+        metrics::counter!("fireside_trace_steps_total").increment(1);
+        #[cfg(feature = "http-client")]
+        if let Some(export) = &self.export {
+            export.give(step.clone());
+        }
+        self.ring.keep(step);
+    }
 }
 
 /// The steps that this process remembers of those who are wanted.

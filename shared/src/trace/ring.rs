@@ -8,6 +8,8 @@ use std::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::TraceContext;
+
 /// How many steps are remembered: some 300 bytes each.
 const KEPT: usize = 8_192;
 
@@ -34,6 +36,28 @@ pub struct Step {
     /// The entry of its log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
+    /// The step that opened the WebSocket it came over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<Link>,
+}
+
+/// A step of another trace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Link {
+    /// That trace.
+    pub trace: String,
+    /// The step's id.
+    pub span: String,
+}
+
+impl Link {
+    /// To the step that has this place.
+    pub(super) fn to(step: TraceContext) -> Self {
+        Self {
+            trace: step.trace_id(),
+            span: step.span_id(),
+        }
+    }
 }
 
 /// Which steps.
@@ -95,6 +119,7 @@ mod tests {
             took: 2,
             room: seq.map(|_| "r".into()),
             seq,
+            over: None,
         }
     }
 
