@@ -35,6 +35,9 @@ use connection::Reception;
 /// After how much silence the kernel asks whether a client is still there. Of nodes that is asked by probes.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
+/// How often a worker's clock ticks with nobody waiting for it: more often than an upgrade may take to get to a node.
+const TICK: Duration = Duration::from_millis(500);
+
 /// The metrics of this module, besides those of every listener.
 pub const METRICS: &[Metric] = &[
     Metric::counter(
@@ -143,6 +146,7 @@ impl Door {
                         });
                     },
                 ));
+                actix_rt::spawn(tick());
                 let _ = report.send(Ok(()));
             });
             started.await.map_err(|_| DoorError::Worker)??;
@@ -179,5 +183,14 @@ impl Door {
         for worker in &self.workers {
             worker.stop();
         }
+    }
+}
+
+/// Keeps a timer that is due before those of upgrades, for ever. The runtime wakes itself, by a write to a descriptor, for every
+/// timer that is due before all it knew when it went to sleep: without this one, for each of a crowd that comes at
+/// once.
+async fn tick() {
+    loop {
+        tokio::time::sleep(TICK).await;
     }
 }
