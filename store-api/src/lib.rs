@@ -82,7 +82,7 @@ pub use orders::{Gift, GiftOrder, GiftSide, GiftState, Order, OrderLine, Purchas
 pub use outbox::NodeSink;
 pub use outbox::{DeliveryError, EventSink, EventTarget};
 pub use paging::{DEFAULT_PAGE, MAX_PAGE, Page, PageRequest};
-pub use payments::{Payment, PaymentSettings, PaymentState, Proof, TopUp};
+pub use payments::{Payment, PaymentOrder, PaymentSettings, PaymentState, Proof, Purpose};
 pub use privacy::{Audience, Privacy, Section};
 pub use shelf::{LibraryChange, List, Marked, OwnedGame, ShownGame};
 pub use store::{Clock, Store};

@@ -44,6 +44,9 @@ pub(super) struct OrderBody {
     /// Whom it is for, if it is a gift.
     #[serde(skip_serializing_if = "Option::is_none")]
     gift_for: Option<String>,
+    /// The payment by a provider that it was paid with, if it was not paid from the wallet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment: Option<String>,
 }
 
 /// What the caller gives back.
@@ -121,7 +124,7 @@ pub(super) async fn order(store: Store, person: Person, id: web::Path<String>) -
 }
 
 /// Gives games of an order back: they leave the library, and what was paid for them returns to the
-/// wallet. For some days after the purchase, and not for what was played for long.
+/// wallet, or by the provider that was paid. For some days after the purchase, and not for what was played for long.
 #[utoipa::path(post, path = "/v1/orders/{id}/refund", tag = "orders", security(("bearer" = [])), request_body = RefundRequest,
     params(("id" = String, Path), ("Idempotency-Key" = String, Header, description = "names the request: 8 to 128 visible characters")), responses(
     (status = 200, body = OrderBody), (status = 400, body = Problem), (status = 401, body = Problem),
@@ -148,6 +151,7 @@ impl From<Order> for OrderBody {
             lines: order.lines.into_iter().map(OrderLineBody::from).collect(),
             at: order.at.as_millis(),
             gift_for: order.gift_for.map(|user| user.to_string()),
+            payment: order.payment,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Charging the wallet.
+//! Paying by providers.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -6,7 +6,7 @@ use actix_web::{
     web,
 };
 use serde::{Deserialize, Serialize};
-use shared::problem::Problem;
+use shared::{id::UserId, problem::Problem};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -18,22 +18,36 @@ use super::{
 };
 use crate::{
     error::{StoreError, Violation},
-    payments::{Payment, Proof, TopUp},
+    orders::{GiftOrder, Purchase},
+    payments::{Payment, PaymentOrder, Proof, Purpose},
     store::Store,
 };
 
-/// What the caller wants to charge their wallet with.
+/// What the caller wants to pay: either `amount` or `order`.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct PaymentRequest {
     /// By whom: `kakao_pay` or `toss`, if the store has set it up.
     #[schema(example = "kakao_pay")]
     provider: String,
-    /// How much, in minor units of the wallet's currency.
+    /// To charge the wallet: with how much, in minor units of its currency.
     #[schema(example = 30000)]
-    amount: i64,
-    /// What for: `top_up`, also when left out.
-    #[schema(example = "top_up")]
-    purpose: Option<String>,
+    amount: Option<i64>,
+    /// To buy: what.
+    order: Option<PaidOrderRequest>,
+}
+
+/// What the caller wants to buy by a payment.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct PaidOrderRequest {
+    /// Ids of games; what is in the cart, when this is left out.
+    games: Option<Vec<String>>,
+    /// What the caller was told it costs, in minor units: if it costs something else by now, nothing
+    /// is paid.
+    expected_total: Option<i64>,
+    /// The friend whom it is for, if it is a gift.
+    recipient: Option<String>,
+    /// A line of at most 140 characters to them.
+    message: Option<String>,
 }
 
 /// What the caller brought back from the provider.
@@ -60,8 +74,12 @@ pub(super) struct PaymentBody {
     id: String,
     /// Who takes the money.
     provider: String,
-    /// What for.
-    purpose: &'static str,
+    /// What for: `top_up` or `order`.
+    #[schema(example = "top_up")]
+    purpose: String,
+    /// The order that was bought with it, once one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order: Option<String>,
     /// How much.
     amount: MoneyBody,
     /// What of that was paid back.
@@ -76,7 +94,8 @@ pub(super) struct PaymentBody {
     #[schema(value_type = Object)]
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<serde_json::Value>,
-    /// The provider's word for why it came to nothing.
+    /// The provider's word for why it came to nothing; or the rule by which nothing could be bought any
+    /// more once it was paid, and it is paid back.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     /// When it was made, in milliseconds since the epoch.
@@ -111,12 +130,14 @@ pub(super) struct ReturnQuery {
     amount: Option<i64>,
 }
 
-/// Begins to charge the caller's wallet. The answer says what the client does next; while the provider
+/// Begins a payment, which charges the caller's wallet or buys. What it costs is found now, and counts
+/// until the payment is over; the games are the caller's, or the friend's to accept, once it is `paid`. The answer says what the client does next; while the provider
 /// does not answer the state is `created`, and becomes `ready` by itself.
 #[utoipa::path(post, path = "/v1/payments", tag = "payments", security(("bearer" = [])), request_body = PaymentRequest,
     params(("Idempotency-Key" = String, Header, description = "names the request: 8 to 128 visible characters")), responses(
     (status = 201, body = PaymentBody), (status = 400, body = Problem), (status = 401, body = Problem),
-    (status = 409, body = Problem, description = "`currency`: the provider does not take the wallet's; `too_many`, or `reused`")))]
+    (status = 404, body = Problem, description = "one of them is no game, or not for sale"),
+    (status = 409, body = Problem, description = "`currency`: the provider does not take the wallet's; `too_many`, or `reused`; for an order `free`, and what a purchase or a gift is refused for")))]
 pub(super) async fn pay(
     store: Store,
     person: Person,
@@ -124,16 +145,37 @@ pub(super) async fn pay(
     body: web::Json<PaymentRequest>,
 ) -> Answer {
     let request = body.into_inner();
-    if request.purpose.is_some_and(|purpose| purpose != "top_up") {
-        let unknown = Violation::new("purpose", "unknown", "top_up");
-        return Err(StoreError::from(unknown).into());
-    }
-    let order = TopUp {
+    let order = PaymentOrder {
         provider: request.provider,
-        amount: request.amount,
+        purpose: purpose(request.amount, request.order)?,
     };
-    let payment = store.top_up(person.id(), &key.0, &order).await?;
+    let payment = store.begin_payment(person.id(), &key.0, &order).await?;
     Ok(answered(StatusCode::CREATED, payment, PaymentBody::from))
+}
+
+fn purpose(amount: Option<i64>, order: Option<PaidOrderRequest>) -> Result<Purpose, StoreError> {
+    let order = match (amount, order) {
+        (Some(amount), None) => return Ok(Purpose::TopUp(amount)),
+        (None, Some(order)) => order,
+        _ => {
+            let message = "either an amount or an order";
+            return Err(Violation::new("amount", "either", message).into());
+        }
+    };
+    let purchase = Purchase {
+        games: order.games,
+        expected_total: order.expected_total,
+    };
+    let Some(recipient) = order.recipient else {
+        return Ok(Purpose::Order(purchase));
+    };
+    let recipient = UserId::parse(&recipient)
+        .map_err(|_| Violation::new("order.recipient", "malformed", "the id of a friend"))?;
+    Ok(Purpose::Gift(GiftOrder {
+        recipient,
+        message: order.message,
+        purchase,
+    }))
 }
 
 /// The caller's payments.
@@ -220,7 +262,7 @@ pub(super) async fn came_back(
 #[utoipa::path(post, path = "/v1/payments/{id}/cancel", tag = "payments", security(("bearer" = [])), request_body = CancelRequest,
     params(("id" = String, Path), ("Idempotency-Key" = String, Header, description = "names the request: 8 to 128 visible characters")), responses(
     (status = 200, body = PaymentBody), (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem),
-    (status = 409, body = Problem, description = "`not_paid`, `already_cancelled`, `too_late`, `too_much`, `insufficient_funds`: it was spent; or `reused`")))]
+    (status = 409, body = Problem, description = "`not_paid`, `already_cancelled`, `order`: it paid for one, which is given back itself; `too_late`, `too_much`, `insufficient_funds`: it was spent; or `reused`")))]
 pub(super) async fn cancel(
     store: Store,
     person: Person,
@@ -261,7 +303,8 @@ impl From<Payment> for PaymentBody {
         Self {
             id: payment.id,
             provider: payment.provider,
-            purpose: "top_up",
+            purpose: payment.purpose,
+            order: payment.order,
             amount: payment.amount.into(),
             cancelled: payment.cancelled.into(),
             cancelling: payment.cancelling.into(),

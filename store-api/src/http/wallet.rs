@@ -28,6 +28,9 @@ pub(super) struct WalletBody {
     country: &'static str,
     /// What is in it.
     balance: MoneyBody,
+    /// The payment providers of this store that take its currency.
+    #[schema(example = json!(["kakao_pay"]))]
+    providers: Vec<&'static str>,
 }
 
 /// Where somebody buys.
@@ -115,7 +118,7 @@ pub(super) struct RedeemedBody {
     (status = 200, body = WalletBody), (status = 401, body = Problem)))]
 pub(super) async fn wallet(store: Store, person: Person) -> Answer {
     let wallet = store.wallet(person.id()).await?;
-    Ok(HttpResponse::Ok().json(WalletBody::from(wallet)))
+    Ok(HttpResponse::Ok().json(WalletBody::of(&store, wallet)))
 }
 
 /// Says where the caller buys, and so in which currency.
@@ -129,7 +132,7 @@ pub(super) async fn move_to(
 ) -> Answer {
     let country = Country::parse(&body.country).map_err(StoreError::from)?;
     let wallet = store.move_to(person.id(), country).await?;
-    Ok(HttpResponse::Ok().json(WalletBody::from(wallet)))
+    Ok(HttpResponse::Ok().json(WalletBody::of(&store, wallet)))
 }
 
 /// What came into the caller's wallet and went.
@@ -196,10 +199,11 @@ pub(super) fn answered<T, B: Serialize>(
         .json(body(answered.answer))
 }
 
-impl From<Wallet> for WalletBody {
-    fn from(wallet: Wallet) -> Self {
+impl WalletBody {
+    fn of(store: &Store, wallet: Wallet) -> Self {
         Self {
             country: wallet.country.code(),
+            providers: store.payments().taking(wallet.balance),
             balance: wallet.balance.into(),
         }
     }

@@ -132,6 +132,14 @@ const RULES: &[Rule] = &[
                 OR (t.id IS NULL) <> (w.id IS NULL)",
     },
     Rule {
+        name: "a payment for an order bought it, or says why not",
+        broken_by: "SELECT p.id AS what FROM payments p LEFT JOIN orders o ON o.id = p.order_id \
+            AND o.buyer = p.user_id AND o.total = p.amount AND o.currency = p.currency \
+            WHERE (p.order_id IS NOT NULL AND (o.id IS NULL OR p.purpose <> 'order')) \
+                OR (p.purpose = 'order' AND p.order_id IS NULL AND p.failure IS NULL \
+                    AND p.state IN ('paid', 'partly_cancelled', 'cancelled'))",
+    },
+    Rule {
         name: "a top-up is of one payment",
         broken_by: "SELECT t.id AS what FROM transfers t LEFT JOIN payments p ON p.id = t.reference \
             WHERE t.cause = 'top_up' AND p.id IS NULL",

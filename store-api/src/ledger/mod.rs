@@ -158,6 +158,19 @@ pub(crate) async fn post(
     Ok(transfer)
 }
 
+/// Locks an account until the transaction ends, before a first transfer that locks what comes after it:
+/// two transactions of several transfers each could wait for each other otherwise.
+pub(crate) async fn hold(
+    tx: &DatabaseTransaction,
+    account: &Account,
+    currency: Currency,
+) -> Result<(), StoreError> {
+    open(tx, account, currency).await?;
+    let lock = "UPDATE ledger_accounts SET id = id WHERE id = ?";
+    sql::execute(tx, lock, values![account.id(currency)]).await?;
+    Ok(())
+}
+
 /// What an account holds.
 pub(crate) async fn balance(
     db: &impl sea_orm::ConnectionTrait,

@@ -18,6 +18,7 @@ mod m0012_mails;
 mod m0013_payments;
 mod m0014_audit;
 mod m0015_webhooks;
+mod m0017_paid_orders;
 
 /// Any number would do, as long as every store on one database uses the same.
 const MIGRATION_LOCK: i64 = 0x4669_7265_0001;
@@ -60,6 +61,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_payments::Migration),
             Box::new(m0014_audit::Migration),
             Box::new(m0015_webhooks::Migration),
+            Box::new(m0017_paid_orders::Migration),
         ]
     }
 }

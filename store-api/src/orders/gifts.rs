@@ -123,11 +123,7 @@ impl Store {
         key: &IdempotencyKey,
         gift: &GiftOrder,
     ) -> Result<Answered<Gift>, StoreError> {
-        if gift.recipient == *me {
-            return Err(Violation::new("recipient", "self", "that is you yourself").into());
-        }
-        let message = gift.message.as_deref().map(|text| line("message", text));
-        let message = message.transpose()?.filter(|text| !text.is_empty());
+        let message = words(gift.message.as_deref())?;
         let caller = format!("user:{me}");
         let named = Named::new(&caller, key, "gifts", gift)?;
         let tx = self.database().begin().await?;
@@ -137,47 +133,78 @@ impl Store {
                 replayed: true,
             });
         }
-        let users = lock_users(&tx, &[me, &gift.recipient]).await?;
-        let giver = users.iter().find(|user| user.id == me.as_str());
+        let (giver, parties) = self.between_friends(&tx, me, &gift.recipient).await?;
+        let (gift, news) = self
+            .given(&tx, &giver, &parties, &gift.purchase, message)
+            .await?;
+        let kept = Kept {
+            id: gift.order.id.clone(),
+        };
+        named.keep(&tx, &kept).await?;
+        self.tell(&tx, vec![news]).await?;
+        self.commit(tx).await?;
+        metrics::counter!("fireside_store_orders_total").increment(1);
+        Ok(Answered::first(gift))
+    }
+
+    /// `me`, who pays, and a friend of theirs, who is to own; and `me` as they are stored.
+    pub(super) async fn between_friends<'a>(
+        &self,
+        tx: &DatabaseTransaction,
+        me: &'a UserId,
+        recipient: &'a UserId,
+    ) -> Result<(user::Model, Parties<'a>), StoreError> {
+        if recipient == me {
+            return Err(Violation::new("recipient", "self", "that is you yourself").into());
+        }
+        let mut users = lock_users(tx, &[me, recipient]).await?;
+        let both = users.len() == 2;
+        let giver = users.iter().position(|user| user.id == me.as_str());
         let giver = giver.ok_or(StoreError::Unauthenticated("the account is withdrawn"))?;
         // A stranger and nobody at all are one answer.
-        if users.len() < 2 || !are_friends(&tx, me, &gift.recipient).await? {
+        if !both || !are_friends(tx, me, recipient).await? {
             let message = "gifts are for friends";
             return Err(refusal("recipient", "not_a_friend", message));
         }
         let parties = Parties {
             payer: me,
-            country: self.country_of(&tx, me).await?,
-            owner: &gift.recipient,
-            owners_country: self.country_of(&tx, &gift.recipient).await?,
-            knows_owned: shows(&tx, me, &gift.recipient, Section::Library).await?,
+            country: self.country_of(tx, me).await?,
+            owner: recipient,
+            owners_country: self.country_of(tx, recipient).await?,
+            knows_owned: shows(tx, me, recipient, Section::Library).await?,
+            agreed: None,
         };
-        let order = self.paid(&tx, &parties, &gift.purchase).await?;
+        Ok((users.swap_remove(giver), parties))
+    }
+
+    /// Buys a gift, and says what the recipient is to be told.
+    pub(super) async fn given(
+        &self,
+        tx: &DatabaseTransaction,
+        giver: &user::Model,
+        parties: &Parties<'_>,
+        purchase: &Purchase,
+        message: Option<String>,
+    ) -> Result<(Gift, News), StoreError> {
+        let (me, recipient) = (parties.payer, parties.owner);
+        let order = self.paid(tx, parties, purchase).await?;
         let expires_at = order
             .at
             .plus_millis(self.limits().gift_lifetime.as_millis() as i64);
         sql::execute(
-            &tx,
+            tx,
             "INSERT INTO gifts (order_id, giver, recipient, message, state, expires_at) \
              VALUES (?, ?, ?, ?, 'waiting', ?)",
             values![
                 order.id.as_str(),
                 me.as_str(),
-                gift.recipient.as_str(),
+                recipient.as_str(),
                 message.clone(),
                 expires_at.as_millis()
             ],
         )
         .await?;
-        named
-            .keep(
-                &tx,
-                &Kept {
-                    id: order.id.clone(),
-                },
-            )
-            .await?;
-        self.publish_gift(&tx, EventKind::GiftGiven, me, &order)
+        self.publish_gift(tx, EventKind::GiftGiven, me, &order)
             .await?;
         let mut data = json!({
             "gift": order.id, "from": person(giver), "games": named_games(&order.lines),
@@ -187,21 +214,19 @@ impl Store {
             data["message"] = message.as_str().into();
         }
         let received = News {
-            user: gift.recipient.clone(),
+            user: recipient.clone(),
             topic: Topic::GiftReceived,
             data,
         };
-        self.tell(&tx, vec![received]).await?;
-        self.commit(tx).await?;
-        metrics::counter!("fireside_store_orders_total").increment(1);
-        Ok(Answered::first(Gift {
+        let gift = Gift {
             giver: me.clone(),
-            recipient: gift.recipient.clone(),
+            recipient: recipient.clone(),
             message,
             state: GiftState::Waiting,
             expires_at,
             order,
-        }))
+        };
+        Ok((gift, received))
     }
 
     /// Takes a gift to `me` into the library. Again is fine.
@@ -442,6 +467,12 @@ fn gift(row: Row, order: Order) -> Result<Gift, StoreError> {
         expires_at: Timestamp::from_millis(row.expires_at),
         order,
     })
+}
+
+/// A giver's words, if there are any.
+pub(super) fn words(message: Option<&str>) -> Result<Option<String>, StoreError> {
+    let message = message.map(|text| line("message", text)).transpose()?;
+    Ok(message.filter(|text| !text.is_empty()))
 }
 
 fn person(row: &user::Model) -> serde_json::Value {

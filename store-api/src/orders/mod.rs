@@ -1,8 +1,8 @@
 //! Buying: what is in the cart is paid from the wallet and owned, at once or not at all
 //! ([`Store::buy`]); or given to a friend, who owns it once they accept (`gifts`); or given back
-//! (`refunds`).
+//! (`refunds`). What a provider is to be paid for is agreed on first, and bought once it is (`agreed`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{DatabaseTransaction, FromQueryResult, Value};
 use serde::{Deserialize, Serialize};
@@ -25,9 +25,11 @@ use crate::{
 };
 use read::find;
 
+pub(crate) use agreed::Agreed;
 pub use gifts::{Gift, GiftOrder, GiftSide, GiftState};
 pub(crate) use tidings::Bought;
 
+mod agreed;
 mod gifts;
 mod read;
 mod refunds;
@@ -58,6 +60,8 @@ pub struct Order {
     pub at: Timestamp,
     /// Whom it was bought for, if it is a gift.
     pub gift_for: Option<UserId>,
+    /// The payment of a provider's that it was paid with, if it was.
+    pub payment: Option<String>,
 }
 
 /// A game bought.
@@ -83,6 +87,8 @@ struct Parties<'a> {
     owners_country: Country,
     /// Whether the payer may know what the owner has.
     knows_owned: bool,
+    /// Prices by games that were agreed on before, if they were: what it costs by now is all the same.
+    agreed: Option<&'a BTreeMap<String, i64>>,
 }
 
 /// What is kept of an answer: orders do not change, so the rest is read again.
@@ -128,36 +134,57 @@ impl Store {
                 replayed: true,
             });
         }
-        // From here on, one purchase of a person at a time.
-        if lock_users(&tx, &[me]).await?.is_empty() {
+        let parties = self.alone(&tx, me).await?;
+        let (order, news) = self.bought(&tx, &parties, purchase).await?;
+        let kept = Kept {
+            id: order.id.clone(),
+        };
+        named.keep(&tx, &kept).await?;
+        self.tell(&tx, vec![news]).await?;
+        self.commit(tx).await?;
+        self.herald();
+        metrics::counter!("fireside_store_orders_total").increment(1);
+        Ok(Answered::first(order))
+    }
+
+    /// `me`, who pays and owns. From here on, one purchase of a person at a time.
+    async fn alone<'a>(
+        &self,
+        tx: &DatabaseTransaction,
+        me: &'a UserId,
+    ) -> Result<Parties<'a>, StoreError> {
+        if lock_users(tx, &[me]).await?.is_empty() {
             return Err(StoreError::Unauthenticated("the account is withdrawn"));
         }
-        let country = self.country_of(&tx, me).await?;
-        let parties = Parties {
+        let country = self.country_of(tx, me).await?;
+        Ok(Parties {
             payer: me,
             country,
             owner: me,
             owners_country: country,
             knows_owned: true,
-        };
-        let order = self.paid(&tx, &parties, purchase).await?;
-        license(&tx, me, &order.id, &order.lines, order.at).await?;
-        let kept = Kept {
-            id: order.id.clone(),
-        };
-        named.keep(&tx, &kept).await?;
+            agreed: None,
+        })
+    }
+
+    /// Buys for one who is alone, and says what they are to be told. Friends are told by the herald.
+    async fn bought(
+        &self,
+        tx: &DatabaseTransaction,
+        parties: &Parties<'_>,
+        purchase: &Purchase,
+    ) -> Result<(Order, News), StoreError> {
+        let me = parties.payer;
+        let order = self.paid(tx, parties, purchase).await?;
+        license(tx, me, &order.id, &order.lines, order.at).await?;
         let tidings = Announcement::Bought(Bought::of(me, &order));
-        self.announce(&tx, Some(me), &tidings).await?;
-        let bought = News {
+        self.announce(tx, Some(me), &tidings).await?;
+        let news = News {
             user: me.clone(),
             topic: Topic::Purchase,
             data: json!({"order": order.id, "games": named_games(&order.lines)}),
         };
-        self.tell(&tx, vec![bought]).await?;
-        self.commit(tx).await?;
-        self.herald();
-        metrics::counter!("fireside_store_orders_total").increment(1);
-        Ok(Answered::first(order))
+        Ok((order, news))
     }
 
     /// Takes the money, and writes the order down; who is to own what it is for does not yet.
@@ -222,9 +249,15 @@ impl Store {
             parties.country.code()
         ];
         values.extend(games.iter().map(|game| Value::from(game.as_str())));
-        let offers: Vec<Offer> = sql::all(tx, &text, values).await?;
+        let mut offers: Vec<Offer> = sql::all(tx, &text, values).await?;
         if offers.len() < games.len() {
             return Err(StoreError::NotFound);
+        }
+        if let Some(agreed) = parties.agreed {
+            for offer in &mut offers {
+                offer.price = agreed.get(&offer.id).copied();
+                offer.sold_to_owner = 1;
+            }
         }
         Ok(offers)
     }
@@ -290,6 +323,7 @@ impl Store {
             lines,
             at: now,
             gift_for: gift.then(|| parties.owner.clone()),
+            payment: None,
         })
     }
 

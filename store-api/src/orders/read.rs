@@ -22,6 +22,7 @@ struct OrderRow {
     total: i64,
     created_at: i64,
     recipient: Option<String>,
+    payment: Option<String>,
 }
 
 #[derive(FromQueryResult)]
@@ -33,8 +34,8 @@ struct LineRow {
     refunded_at: Option<i64>,
 }
 
-const ORDER: &str = "SELECT o.id, o.country, o.currency, o.total, o.created_at, g.recipient \
-    FROM orders o LEFT JOIN gifts g ON g.order_id = o.id";
+const ORDER: &str = "SELECT o.id, o.country, o.currency, o.total, o.created_at, g.recipient, \
+    p.id AS payment FROM orders o LEFT JOIN gifts g ON g.order_id = o.id LEFT JOIN payments p ON p.order_id = o.id";
 
 impl Store {
     /// What `me` bought, the latest first.
@@ -124,6 +125,7 @@ async fn with_lines(
             lines: own.collect(),
             at: Timestamp::from_millis(row.created_at),
             gift_for: row.recipient.as_deref().map(stored_id).transpose()?,
+            payment: row.payment,
             id: row.id,
         })
     };

@@ -1,5 +1,5 @@
 //! Giving back: for some days, what was hardly played is taken back, and paid back to the wallet it
-//! was paid from; each party gives what it got.
+//! was paid from; each party gives what it got. What a provider was paid for goes on to the provider.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +15,7 @@ use crate::{
     ledger::{Account, Cause, post},
     money::Money,
     notices::{News, Topic},
+    payments::PaidOrder,
     sql::{self, values},
     store::{Store, lock_users},
     webhooks::{EventKind, OrderEvent},
@@ -122,7 +123,8 @@ impl Store {
         Ok(())
     }
 
-    /// Pays back these lines of an order of `payer`, and takes them out of the library they are in.
+    /// Pays back these lines of an order of `payer`, and takes them out of the library they are in. What a
+    /// provider was paid goes back to it from the wallet.
     pub(super) async fn give_back(
         &self,
         tx: &DatabaseTransaction,
@@ -131,6 +133,9 @@ impl Store {
         games: &BTreeSet<String>,
     ) -> Result<(), StoreError> {
         let now = self.now();
+        // Before any account is moved.
+        let payment = PaidOrder::lock(tx, &order.id).await?;
+        let mut given_back = 0;
         let shares: Vec<ShareRow> = sql::all(
             tx,
             "SELECT l.game, l.store_share, g.publisher FROM order_lines l \
@@ -149,6 +154,7 @@ impl Store {
             if sql::execute(tx, update, stamped).await? == 0 {
                 return Err(already());
             }
+            given_back += line.price.minor();
             if line.price.minor() > 0 {
                 let share = shares.iter().find(|share| share.game == line.game);
                 let share =
@@ -176,6 +182,9 @@ impl Store {
             }
             let sold = "UPDATE games SET sold = sold - 1 WHERE id = ?";
             sql::execute(tx, sold, values![game]).await?;
+        }
+        if let Some(payment) = payment {
+            payment.pay_back(tx, given_back, now).await?;
         }
         metrics::counter!("fireside_store_refunds_total").increment(games.len() as u64);
         let refunded = OrderEvent {

@@ -84,6 +84,10 @@ impl Store {
                 let message = "all of it was paid back already";
                 return Err(refusal("id", "already_cancelled", message));
             }
+            PaymentState::Paid | PaymentState::PartlyCancelled if row.order_id.is_some() => {
+                let message = "it paid for an order: give that back";
+                return Err(refusal("id", "order", message));
+            }
             PaymentState::Paid | PaymentState::PartlyCancelled => {}
             _ => return Err(refusal("id", "not_paid", "it is not paid")),
         }

@@ -1,4 +1,4 @@
-//! Money from outside: a person charges their wallet with a payment that a provider takes.
+//! Money from outside: a person charges their wallet, or buys, with a payment that a provider takes.
 //!
 //! A payment is a row with a state (`state`), and every change of it is one transaction with the money it
 //! moves (`record`). Providers are asked through a port (`provider`); what they were asked for is written
@@ -7,19 +7,17 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sea_orm::FromQueryResult;
 use serde::{Deserialize, Serialize};
 use shared::id::{Timestamp, UserId};
 use tokio::sync::Notify;
-use ulid::Ulid;
 
 use crate::{
     error::{StoreError, Violation},
-    idempotency::{Answered, IdempotencyKey, Named},
     money::Money,
+    orders::{GiftOrder, Purchase},
     paging::{Page, PageRequest},
     sql::{self, values},
-    store::{Store, lock_users},
+    store::Store,
 };
 use pace::Pace;
 use provider::Provider;
@@ -27,10 +25,12 @@ use row::{COLUMNS, Row};
 use seal::Seals;
 
 pub use confirm::Proof;
+pub(crate) use purchase::PaidOrder;
 pub use settings::PaymentSettings;
 pub use state::PaymentState;
 pub(crate) use worker::settle;
 
+mod begin;
 mod cancels;
 mod confirm;
 #[cfg(feature = "http-client")]
@@ -40,6 +40,7 @@ mod kakao_pay;
 mod messages;
 mod pace;
 mod provider;
+mod purchase;
 mod record;
 mod row;
 mod seal;
@@ -50,16 +51,25 @@ mod state;
 mod toss;
 mod worker;
 
-/// Payments of one person that are neither paid nor given up.
-const MOST_OPEN: i64 = 20;
-
-/// What somebody wants to charge their wallet with.
+/// What somebody wants to pay.
 #[derive(Debug, Clone, Serialize)]
-pub struct TopUp {
+pub struct PaymentOrder {
     /// By whom: `kakao_pay` or `toss`.
     pub provider: String,
-    /// How much, in minor units of the wallet's currency.
-    pub amount: i64,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// What a payment is for.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// To charge the wallet with so many minor units of its currency.
+    TopUp(i64),
+    /// To buy games for oneself.
+    Order(Purchase),
+    /// To buy games for a friend.
+    Gift(GiftOrder),
 }
 
 /// A payment.
@@ -69,6 +79,10 @@ pub struct Payment {
     pub id: String,
     /// Who takes the money.
     pub provider: String,
+    /// What for: `top_up` or `order`.
+    pub purpose: String,
+    /// The order that was bought with it, if one was.
+    pub order: Option<String>,
     /// How much.
     pub amount: Money,
     /// What of that was paid back.
@@ -79,7 +93,7 @@ pub struct Payment {
     pub state: PaymentState,
     /// What the payer's client does next, while it is [`PaymentState::Ready`].
     pub next: Option<serde_json::Value>,
-    /// The provider's word for why it came to nothing.
+    /// The provider's word for why it came to nothing; or the store's for why nothing was bought with it.
     pub failure: Option<String>,
     /// When it was made.
     pub at: Timestamp,
@@ -105,11 +119,6 @@ struct Kept {
     id: String,
 }
 
-#[derive(FromQueryResult)]
-struct Open {
-    open: i64,
-}
-
 impl Payments {
     fn provider(&self, name: &str) -> Option<&Arc<dyn Provider>> {
         self.providers.get(name)
@@ -126,6 +135,13 @@ impl Payments {
         self.seals.holds(id, seal)
     }
 
+    /// Those who take this currency.
+    pub(crate) fn taking(&self, amount: Money) -> Vec<&'static str> {
+        let providers = self.providers.iter();
+        let taking = providers.filter(|(_, provider)| provider.takes(amount));
+        taking.map(|(name, _)| *name).collect()
+    }
+
     /// The page that a payer sees once they are back.
     pub(crate) fn page(&self, id: &str) -> String {
         let mark = if self.page.contains('?') { '&' } else { '?' };
@@ -134,81 +150,6 @@ impl Payments {
 }
 
 impl Store {
-    /// Begins to charge the wallet of `me`, and has the provider await them. While the provider does
-    /// not answer the payment is [`PaymentState::Created`], and goes on by itself.
-    pub async fn top_up(
-        &self,
-        me: &UserId,
-        key: &IdempotencyKey,
-        order: &TopUp,
-    ) -> Result<Answered<Payment>, StoreError> {
-        let payments = self.payments();
-        let Some((name, provider)) = payments.providers.get_key_value(order.provider.as_str())
-        else {
-            let message = "not a payment provider of this store";
-            return Err(Violation::new("provider", "unknown", message).into());
-        };
-        let caller = format!("user:{me}");
-        let named = Named::new(&caller, key, "payments", order)?;
-        let tx = self.database().begin().await?;
-        if let Some(kept) = named.claim::<Kept>(self, &tx).await? {
-            drop(tx);
-            return Ok(Answered {
-                answer: self.payment(me, &kept.answer.id).await?,
-                replayed: true,
-            });
-        }
-        if lock_users(&tx, &[me]).await?.is_empty() {
-            return Err(StoreError::Unauthenticated("the account is withdrawn"));
-        }
-        let currency = self.country_of(&tx, me).await?.currency();
-        let amount = Money::positive("amount", order.amount, currency)?;
-        if amount.minor() > payments.most {
-            let message = "more than this store lets one payment be";
-            return Err(Violation::new("amount", "range", message).into());
-        }
-        if !provider.takes(amount) {
-            let message = "this provider does not take the currency of the wallet";
-            return Err(refusal("provider", "currency", message));
-        }
-        let open: Option<Open> = sql::one(
-            &tx,
-            "SELECT COUNT(*) AS open FROM payments \
-             WHERE user_id = ? AND state IN ('created', 'ready', 'approving')",
-            values![me.as_str()],
-        )
-        .await?;
-        if open.is_some_and(|open| open.open >= MOST_OPEN) {
-            let message = "too many payments are neither paid nor given up";
-            return Err(refusal("provider", "too_many", message));
-        }
-        let id = Ulid::new().to_string();
-        let now = self.now();
-        sql::execute(
-            &tx,
-            "INSERT INTO payments (id, user_id, provider, purpose, amount, currency, state, \
-             check_at, created_at, expires_at, changed_at) \
-             VALUES (?, ?, ?, 'top_up', ?, ?, 'created', ?, ?, ?, ?)",
-            values![
-                id.as_str(),
-                me.as_str(),
-                *name,
-                amount.minor(),
-                currency.code(),
-                now.as_millis(),
-                now.as_millis(),
-                now.as_millis() + payments.lifetime.as_millis() as i64,
-                now.as_millis()
-            ],
-        )
-        .await?;
-        named.keep(&tx, &Kept { id: id.clone() }).await?;
-        let turn = self.take_turn(&tx, &id).await?;
-        self.commit(tx).await?;
-        self.finish_turn(turn).await;
-        Ok(Answered::first(self.payment(me, &id).await?))
-    }
-
     /// A payment of `me`.
     pub async fn payment(&self, me: &UserId, id: &str) -> Result<Payment, StoreError> {
         let text = format!("SELECT {COLUMNS} FROM payments WHERE id = ? AND user_id = ?");

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    ledger::{Account, Cause, post},
+    ledger::{Account, Cause, hold, post},
     notices::{News, Topic},
     sql::{self, values},
     store::Store,
@@ -41,6 +41,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let now = self.now();
         let tx = self.database().begin().await?;
+        self.lock_parties(&tx, &turn.row).await?;
         let Some(mut row) = Row::lock(&tx, &turn.row.id).await? else {
             return Err(StoreError::NotFound);
         };
@@ -52,6 +53,7 @@ impl Store {
                 ..
             })
         );
+        let mut news = Vec::new();
         match outcome {
             Outcome::Prepared(prepared) => {
                 if row.go(Event::Prepared, now)? {
@@ -59,7 +61,7 @@ impl Store {
                     row.next = Some(prepared.next.to_string());
                 }
             }
-            Outcome::Seen(seen) => see(&tx, &mut row, &seen, now).await?,
+            Outcome::Seen(seen) => news = self.see(&tx, &mut row, &seen, now).await?,
             Outcome::Refused(code) => self.refused(&tx, &mut row, turn, code, now).await?,
             Outcome::Lapsed => {
                 row.go(Event::Lapsed, now)?;
@@ -75,10 +77,16 @@ impl Store {
             row.check_at = None;
         }
         row.write(&tx).await?;
-        let told = moved && after.0 != PaymentState::Ready && !is_gone(&tx, &row).await?;
-        let news = told.then(|| news(&row)).transpose()?;
-        self.tell(&tx, news.into_iter().collect()).await?;
+        let bought = !news.is_empty();
+        if moved && after.0 != PaymentState::Ready && !is_gone(&tx, &row).await? {
+            news.insert(0, how_it_stands(&row)?);
+        }
+        self.tell(&tx, news).await?;
         self.commit(tx).await?;
+        if bought {
+            self.herald();
+            metrics::counter!("fireside_store_orders_total").increment(1);
+        }
         if row.check_at.is_some_and(|at| at <= now.as_millis()) {
             self.payments().wake.notify_one();
         }
@@ -150,61 +158,78 @@ impl Store {
             _ => None,
         })
     }
-}
 
-/// Takes over how the provider says it stands.
-async fn see(
-    tx: &DatabaseTransaction,
-    row: &mut Row,
-    seen: &Seen,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    if seen.id != row.id || seen.total != row.amount || seen.currency != row.currency {
-        mismatch(row, "the provider means another payment");
-        return Ok(());
-    }
-    match &seen.standing {
-        Standing::Waiting => {}
-        Standing::Refused(code) => {
-            if row.go(Event::Refused, now)? {
-                row.failure = Some(code.clone());
-            }
+    /// Takes over how the provider says it stands, and says who is to be told of what was bought.
+    async fn see(
+        &self,
+        tx: &DatabaseTransaction,
+        row: &mut Row,
+        seen: &Seen,
+        now: Timestamp,
+    ) -> Result<Vec<News>, StoreError> {
+        let mut news = Vec::new();
+        if seen.id != row.id || seen.total != row.amount || seen.currency != row.currency {
+            mismatch(row, "the provider means another payment");
+            return Ok(news);
         }
-        Standing::Taken => {
-            if row.go(Event::Approved, now)? {
-                credit(tx, row, now).await?;
-            }
-            for cancel in CancelRow::waiting(tx, &row.id).await? {
-                match seen.cancelled_by(&cancel.id) {
-                    None => {}
-                    Some(amount) if amount == cancel.amount => {
-                        cancel_done(tx, row, &cancel, now).await?;
-                    }
-                    Some(_) => mismatch(row, "the provider cancelled another amount"),
+        match &seen.standing {
+            Standing::Waiting => {}
+            Standing::Refused(code) => {
+                if row.go(Event::Refused, now)? {
+                    row.failure = Some(code.clone());
                 }
             }
-            if seen.cancelled > row.cancelled {
-                mismatch(row, "the provider cancelled what nobody asked for");
+            Standing::Taken => {
+                if row.go(Event::Approved, now)? {
+                    news = self.credit(tx, row, now).await?;
+                }
+                for cancel in CancelRow::waiting(tx, &row.id).await? {
+                    match seen.cancelled_by(&cancel.id) {
+                        None => {}
+                        Some(amount) if amount == cancel.amount => {
+                            cancel_done(tx, row, &cancel, now).await?;
+                        }
+                        Some(_) => mismatch(row, "the provider cancelled another amount"),
+                    }
+                }
+                if seen.cancelled > row.cancelled {
+                    mismatch(row, "the provider cancelled what nobody asked for");
+                }
             }
         }
+        Ok(news)
     }
-    Ok(())
-}
 
-/// The provider has the money: so has the payer.
-async fn credit(tx: &DatabaseTransaction, row: &mut Row, now: Timestamp) -> Result<(), StoreError> {
-    let amount = row.money(row.amount)?;
-    let legs = [
-        (Account::Provider(row.provider.clone()), amount.negated()),
-        (Account::Wallet(row.user()?), amount),
-    ];
-    row.failure = None;
-    post(tx, now, Cause::TopUp, &row.id, &legs).await?;
-    if is_gone(tx, row).await? {
-        // Nobody is there to spend it.
-        ask_cancel(tx, row, row.amount, now).await?;
+    /// The provider has the money: so has the payer, or what they bought with it.
+    async fn credit(
+        &self,
+        tx: &DatabaseTransaction,
+        row: &mut Row,
+        now: Timestamp,
+    ) -> Result<Vec<News>, StoreError> {
+        let amount = row.money(row.amount)?;
+        let legs = [
+            (Account::Provider(row.provider.clone()), amount.negated()),
+            (Account::Wallet(row.user()?), amount),
+        ];
+        let (gone, agreed) = (is_gone(tx, row).await?, row.agreed()?);
+        if gone || agreed.is_some() {
+            // Some of it may have to go back.
+            hold(tx, &Account::Leaving, amount.currency()).await?;
+        }
+        row.failure = None;
+        post(tx, now, Cause::TopUp, &row.id, &legs).await?;
+        match agreed {
+            Some(agreed) if !gone => return self.fulfil(tx, row, &agreed, now).await,
+            _ if gone => {
+                // Nobody is there to spend it.
+                row.failure = Some("withdrawn".to_owned());
+                ask_cancel(tx, row, row.amount, now).await?;
+            }
+            _ => {}
+        }
+        Ok(Vec::new())
     }
-    Ok(())
 }
 
 /// Whether the payer's account was withdrawn.
@@ -220,7 +245,7 @@ fn mismatch(row: &Row, what: &str) {
     tracing::error!(payment = %row.id, provider = %row.provider, what, "books differ from a provider's");
 }
 
-fn news(row: &Row) -> Result<News, StoreError> {
+fn how_it_stands(row: &Row) -> Result<News, StoreError> {
     let amount = |minor| {
         row.money(minor).map(|money| {
             let currency = money.currency();
@@ -231,7 +256,7 @@ fn news(row: &Row) -> Result<News, StoreError> {
         user: row.user()?,
         topic: Topic::Payment,
         data: json!({
-            "payment": row.id, "state": row.state, "amount": amount(row.amount)?,
+            "payment": row.id, "purpose": row.purpose, "state": row.state, "amount": amount(row.amount)?,
             "cancelled": amount(row.cancelled)?, "cancelling": amount(row.cancelling)?,
         }),
     })

@@ -11,12 +11,13 @@ use super::{
 use crate::{
     error::StoreError,
     money::{Currency, Money},
+    orders::Agreed,
     sql::{self, values},
     store::stored_id,
 };
 
 /// What a [`Row`] is read from.
-pub(super) const COLUMNS: &str = "id, user_id, provider, amount, currency, state, provider_key, proof, \
+pub(super) const COLUMNS: &str = "id, user_id, provider, purpose, agreed, order_id, amount, currency, state, provider_key, proof, \
      next, failure, cancelled, cancelling, attempts, check_at, created_at, expires_at, changed_at";
 
 #[derive(Debug, Clone, FromQueryResult)]
@@ -24,6 +25,9 @@ pub(super) struct Row {
     pub(super) id: String,
     pub(super) user_id: String,
     pub(super) provider: String,
+    pub(super) purpose: String,
+    pub(super) agreed: Option<String>,
+    pub(super) order_id: Option<String>,
     pub(super) amount: i64,
     pub(super) currency: String,
     pub(super) state: String,
@@ -65,7 +69,7 @@ impl Row {
     pub(super) async fn write(&self, tx: &DatabaseTransaction) -> Result<(), StoreError> {
         sql::execute(
             tx,
-            "UPDATE payments SET state = ?, provider_key = ?, proof = ?, next = ?, failure = ?, cancelled = ?, \
+            "UPDATE payments SET state = ?, provider_key = ?, proof = ?, next = ?, failure = ?, order_id = ?, cancelled = ?, \
              cancelling = ?, attempts = ?, check_at = ?, leased_until = 0, changed_at = ? WHERE id = ?",
             values![
                 self.state.as_str(),
@@ -73,6 +77,7 @@ impl Row {
                 self.proof.clone(),
                 self.next.clone(),
                 self.failure.clone(),
+                self.order_id.clone(),
                 self.cancelled,
                 self.cancelling,
                 self.attempts,
@@ -110,6 +115,14 @@ impl Row {
         stored_id(&self.user_id)
     }
 
+    /// What is to be bought with it, if anything is.
+    pub(super) fn agreed(&self) -> Result<Option<Agreed>, StoreError> {
+        let agreed = self.agreed.as_deref().map(serde_json::from_str);
+        agreed
+            .transpose()
+            .map_err(|error| StoreError::Internal(format!("payment {}: {error}", self.id)))
+    }
+
     pub(super) fn money(&self, minor: i64) -> Result<Money, StoreError> {
         Ok(Money::new(minor, Currency::parse(&self.currency)?))
     }
@@ -123,6 +136,8 @@ impl Row {
         Ok(Payment {
             id: self.id.clone(),
             provider: self.provider.clone(),
+            purpose: self.purpose.clone(),
+            order: self.order_id.clone(),
             amount: self.money(self.amount)?,
             cancelled: self.money(self.cancelled)?,
             cancelling: self.money(self.cancelling)?,
@@ -141,7 +156,11 @@ impl Row {
             user: self.user_id.clone(),
             amount: self.money(self.amount)?,
             cancelled: self.cancelled,
-            title: "Wallet",
+            title: if self.agreed.is_some() {
+                "Games"
+            } else {
+                "Wallet"
+            },
             key: self.provider_key.clone(),
             back: payments.back(&self.id),
         })

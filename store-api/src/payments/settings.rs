@@ -15,7 +15,7 @@ pub struct PaymentSettings {
     #[arg(long, value_name = "URL")]
     pub payment_public_url: Option<String>,
     /// The page that payers see once they are back from a provider; `payment=ID` is added to it
-    #[arg(long, default_value = "/")]
+    #[arg(long, default_value = "/#/shop/wallet")]
     pub payment_page: String,
     /// The most that one payment may be, in minor units
     #[arg(long, default_value_t = 1_000_000)]

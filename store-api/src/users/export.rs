@@ -179,6 +179,7 @@ const PARTS: &[Part] = &[
             "currency",
             "state",
             "cancelled",
+            "order_id",
             "created_at",
         ],
         from: "payments WHERE user_id = ? ORDER BY id",

@@ -98,6 +98,14 @@ const PLANTED: &[(&str, &str)] = &[
         "what leaves is what",
     ),
     (
+        "UPDATE payments SET order_id = (SELECT MIN(id) FROM orders) WHERE state = 'paid'",
+        "a payment for an order bought it",
+    ),
+    (
+        "UPDATE payments SET purpose = 'order' WHERE state = 'paid'",
+        "or says why not",
+    ),
+    (
         "UPDATE payments SET state = 'cancelled' WHERE state = 'partly_cancelled'",
         "its state says so",
     ),

@@ -24,6 +24,7 @@ mod limits;
 mod node;
 mod notices;
 mod orders;
+mod paid_orders;
 mod paying;
 mod payments;
 mod postgres;

@@ -1,6 +1,6 @@
 //! Whatever providers do and whenever the store is killed, its books and theirs are the same in the
-//! end: people charge their wallets and have it paid back, by a simulator that fails, breaks off, acts
-//! late, acts twice and tells things late and out of order, while the store is killed and started.
+//! end: people charge their wallets, buy, and have it paid back, by a simulator that fails, breaks off,
+//! acts late, acts twice and tells things late and out of order, while the store is killed and started.
 //!
 //! What they do follows from a seed, which a failure names. FIRESIDE_PAYMENT_SECONDS makes it longer,
 //! FIRESIDE_PAYMENT_SEED another.
@@ -19,13 +19,14 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    app::{Backend, PASSWORD, client},
+    app::{Backend, PASSWORD, SERVICE_TOKEN, client, game},
     postgres,
     process::{Program, command},
     simulator::Simulator,
 };
 
 const PEOPLE: usize = 6;
+const GAMES: usize = 40;
 
 /// How long the books may take to become the same once nothing goes wrong any more.
 const SETTLES: Duration = Duration::from_mins(1);
@@ -42,9 +43,18 @@ struct Row {
     id: String,
     user_id: String,
     state: String,
+    purpose: String,
+    failure: Option<String>,
     amount: i64,
     cancelled: i64,
     cancelling: i64,
+    order_id: Option<String>,
+    /// What of the order was not given back.
+    kept: i64,
+    /// The games of it that are in the payer's library.
+    owned: i64,
+    /// And those that should be.
+    unreturned: i64,
 }
 
 #[derive(FromQueryResult)]
@@ -90,6 +100,7 @@ async fn books_agree(backend: Backend) {
         ("FIRESIDE_LISTEN", &address),
         ("FIRESIDE_DATABASE_URL", &database_url),
         ("FIRESIDE_ACCESS_TOKEN_LIFETIME", "24h"),
+        ("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN),
         ("FIRESIDE_VISITOR_RATE", "10000/s"),
         ("FIRESIDE_STORE_USER_RATE", "10000/s"),
         ("FIRESIDE_PAYMENT_PUBLIC_URL", &url),
@@ -115,10 +126,11 @@ async fn books_agree(backend: Backend) {
     for number in 0..PEOPLE {
         people.push(shop.register(number).await);
     }
+    let games = shop.games().await;
     let kills = Cell::new(0);
     let players = join_all(people.iter().enumerate().map(|(number, token)| {
         let dice = StdRng::seed_from_u64(seed.wrapping_add(number as u64 + 1));
-        shop.play(&simulator, token, dice)
+        shop.play(&simulator, token, &games, dice)
     }));
     let killer = async {
         while Instant::now() < shop.until {
@@ -136,15 +148,17 @@ async fn books_agree(backend: Backend) {
     let (said, well) = command(dir.path(), &["ledger", "check"], settings);
     assert!(well, "seed {seed}: {said}");
     hold_wallets(&database, &rows).await;
+    hold_libraries(&rows);
     let paid = rows.iter().filter(|row| is_credited(row)).count();
     let cancelled: i64 = rows.iter().map(|row| row.cancelled).sum();
+    let bought = rows.iter().filter(|row| row.order_id.is_some()).count();
     println!(
-        "{} payments, {paid} paid, {} kills: {said}",
+        "{} payments, {paid} paid, {bought} of them for orders, {} kills: {said}",
         rows.len(),
         kills.get()
     );
     assert!(
-        paid > 5 && cancelled > 0 && kills.get() > 1,
+        paid > 5 && bought > 2 && cancelled > 0 && kills.get() > 1,
         "too little happened"
     );
     database.close().await.unwrap();
@@ -200,7 +214,13 @@ fn is_credited(row: &Row) -> bool {
 async fn rows(database: &DatabaseConnection) -> Vec<Row> {
     read(
         database,
-        "SELECT id, user_id, state, amount, cancelled, cancelling FROM payments",
+        "SELECT p.id, p.user_id, p.state, p.purpose, p.failure, p.amount, p.cancelled, p.cancelling, p.order_id, \
+         CAST(COALESCE(SUM(CASE WHEN l.refunded_at IS NULL THEN l.price END), 0) AS BIGINT) AS kept, \
+         COUNT(b.game) AS owned, \
+         COUNT(l.game) - COUNT(l.refunded_at) AS unreturned \
+         FROM payments p LEFT JOIN order_lines l ON l.order_id = p.order_id \
+         LEFT JOIN library b ON b.order_id = l.order_id AND b.game = l.game AND b.user_id = p.user_id \
+         GROUP BY p.id, p.user_id, p.state, p.purpose, p.failure, p.amount, p.cancelled, p.cancelling, p.order_id",
     )
     .await
 }
@@ -213,16 +233,29 @@ async fn read<T: FromQueryResult>(database: &DatabaseConnection, text: &str) -> 
         .collect()
 }
 
-/// In every wallet is what was paid into it and not paid back.
+/// In every wallet is what was paid into it, and neither paid back nor spent.
 async fn hold_wallets(database: &DatabaseConnection, rows: &[Row]) {
     let mut expected: BTreeMap<&str, i64> = BTreeMap::new();
     for row in rows.iter().filter(|row| is_credited(row)) {
-        *expected.entry(&row.user_id).or_default() += row.amount - row.cancelled;
+        *expected.entry(&row.user_id).or_default() += row.amount - row.cancelled - row.kept;
     }
     let text = "SELECT owner, balance FROM ledger_accounts WHERE kind = 'wallet'";
     let wallets: Vec<Wallet> = read(database, text).await;
     let found = wallets.iter().map(|one| (one.owner.as_str(), one.balance));
     assert_eq!(found.collect::<BTreeMap<_, _>>(), expected);
+}
+
+/// What was paid for is owned, once, or paid back.
+fn hold_libraries(rows: &[Row]) {
+    for row in rows {
+        assert_eq!(row.owned, row.unreturned, "{row:?}");
+        if row.purpose == "order" && is_credited(row) && row.order_id.is_none() {
+            assert!(
+                row.cancelled == row.amount && row.failure.is_some(),
+                "{row:?}"
+            );
+        }
+    }
 }
 
 impl Shop {
@@ -264,20 +297,49 @@ impl Shop {
         token
     }
 
-    /// Charges and cancels until the time is over.
-    async fn play(&self, simulator: &Simulator, token: &str, mut dice: StdRng) {
+    /// Games to buy.
+    async fn games(&self) -> Vec<String> {
+        let url = format!("{}/v1/publishers", self.url);
+        let house = json!({"name": "Oak"});
+        let ask =
+            |client: &reqwest::Client| client.post(&url).bearer_auth(SERVICE_TOKEN).json(&house);
+        let (_, house) = self.insist(ask).await.unwrap();
+        let house = house["id"].as_str().unwrap();
+        let mut games = Vec::new();
+        for number in 0..GAMES {
+            let url = format!("{}/v1/publishers/{house}/games/game-{number}", self.url);
+            let body = game(|game| {
+                game["title"] = format!("Game {number}").into();
+                game["prices"] = json!({"KR": 1000 + 100 * number});
+            });
+            let ask =
+                |client: &reqwest::Client| client.put(&url).bearer_auth(SERVICE_TOKEN).json(&body);
+            let (_, game) = self.insist(ask).await.unwrap();
+            games.push(game["id"].as_str().unwrap().to_owned());
+        }
+        games
+    }
+
+    /// Charges, buys and has it paid back until the time is over.
+    async fn play(&self, simulator: &Simulator, token: &str, games: &[String], mut dice: StdRng) {
         let mut number = 0;
         while Instant::now() < self.until {
             number += 1;
             let provider = ["kakao_pay", "toss"][dice.random_range(0..2)];
-            let body = json!({"provider": provider, "amount": dice.random_range(100..100_000)});
+            let body = if dice.random_bool(0.5) {
+                json!({"provider": provider, "amount": dice.random_range(100..100_000)})
+            } else {
+                let first = dice.random_range(0..games.len() - 2);
+                let wanted = &games[first..first + dice.random_range(1..3)];
+                json!({"provider": provider, "order": {"games": wanted}})
+            };
             let key = format!("payment-{number}");
             let Some(payment) = self.post(token, "/v1/payments", &key, &body).await else {
                 continue;
             };
             let Some(id) = payment["id"].as_str() else {
-                // Too many that nobody paid.
-                sleep(Duration::from_millis(100)).await;
+                // Too many that nobody paid, or a game that is owned.
+                sleep(Duration::from_millis(50)).await;
                 continue;
             };
             let Some(next) = self.ready(token, id).await else {
@@ -294,6 +356,10 @@ impl Shop {
                 0 => drop(visit().await),
                 1 => drop(tokio::join!(visit(), visit())),
                 _ => drop(self.insist(|client| client.get(&url)).await),
+            }
+            if body.get("order").is_some() {
+                self.give_back(token, id, number, &mut dice).await;
+                continue;
             }
             let path = format!("/v1/payments/{id}/cancel");
             for part in 0..dice.random_range(0..4) {
@@ -313,6 +379,30 @@ impl Shop {
                     self.post(token, &path, &key, &body).await;
                 }
             }
+        }
+    }
+
+    /// Gives some of an order back that was paid for, or all of it, if it was bought by now.
+    async fn give_back(&self, token: &str, id: &str, number: usize, dice: &mut StdRng) {
+        let url = format!("{}/v1/payments/{id}", self.url);
+        let ask = |client: &reqwest::Client| client.get(&url).bearer_auth(token);
+        let Some((_, payment)) = self.insist(ask).await else {
+            return;
+        };
+        let Some(order) = payment["order"].as_str().filter(|_| dice.random_bool(0.6)) else {
+            return;
+        };
+        let path = format!("/v1/orders/{order}/refund");
+        let key = format!("refund-{number}");
+        let body = json!({});
+        if dice.random_bool(0.3) {
+            let other = format!("other-refund-{number}");
+            tokio::join!(
+                self.post(token, &path, &key, &body),
+                self.post(token, &path, &other, &body)
+            );
+        } else {
+            self.post(token, &path, &key, &body).await;
         }
     }
 

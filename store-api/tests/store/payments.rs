@@ -63,7 +63,7 @@ pub async fn paid(
 }
 
 /// The provider sends the payer's browser back.
-async fn come_back(app: &TestApp, simulator: &Simulator, path: &str, status: u16) {
+pub async fn come_back(app: &TestApp, simulator: &Simulator, path: &str, status: u16) {
     let (answered, _) = simulator.visit(&app.url(path)).await;
     assert_eq!(answered, status, "{path}");
 }
@@ -74,19 +74,20 @@ async fn cancel(app: &TestApp, user: &User, id: &str, key: &str, body: Value) ->
 }
 
 /// The payment once it is in this state.
-async fn until(app: &TestApp, user: &User, id: &str, state: &str) -> Value {
+pub async fn until(app: &TestApp, user: &User, id: &str, state: &str) -> Value {
     loop {
         let path = format!("/v1/payments/{id}");
         let payment = app.get(&path, user).await.expect(200);
         if payment["state"] == state {
             return payment;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // Not so often that it is too many requests.
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 /// What the provider has: taken, and paid back.
-async fn books(simulator: &Simulator) -> (i64, i64) {
+pub async fn books(simulator: &Simulator) -> (i64, i64) {
     let books = simulator.books().await;
     let sum = |name: &str| {
         let payments = books["payments"].as_array().unwrap().iter();
@@ -130,7 +131,7 @@ async fn there_and_back(app: &mut TestApp, provider: &str) {
     let (status, page) = simulator.visit(&app.url(&back)).await;
     assert_eq!(
         (status.as_u16(), page),
-        (303, Some(format!("/?payment={id}")))
+        (303, Some(format!("/#/shop/wallet?payment={id}")))
     );
     come_back(app, &simulator, &back, 303).await;
     let path = format!("/v1/payments/{id}/confirm");
