@@ -121,6 +121,8 @@ impl RoomActor {
                 }
             });
             self.due.resumption = Some(resumption);
+        } else if !self.inbox.is_empty() {
+            self.call(ctx);
         }
         if room.deserted() && !std::mem::replace(&mut self.due.removal, true) {
             ctx.run_later(room.parts.settings.lobby_linger, Self::close);

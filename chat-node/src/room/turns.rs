@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest a node waits for another's turn.
-const LONGEST: Duration = Duration::from_millis(25);
+/// The longest a node waits for another's turn: who did not come by then may have died.
+const LONGEST: Duration = Duration::from_millis(100);
 /// How many times as long as an append somebody needs to find out that another was faster, to read what that was
 /// and to append.
 const APPENDS: u32 = 4;
 /// How long after an append here another's entry is taken to have been in its way.
 const NEAR: Duration = Duration::from_millis(50);
 /// How long a room stays contested after the last sign of it.
-const CONTESTED_FOR: Duration = Duration::from_millis(250);
+const CONTESTED_FOR: Duration = Duration::from_millis(500);
 
 /// Whose turn it is in a room.
 #[derive(Debug, Default)]
