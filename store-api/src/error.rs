@@ -109,6 +109,9 @@ impl From<DbErr> for StoreError {
     fn from(error: DbErr) -> Self {
         if is_passing(&error) {
             Self::Unavailable(error)
+        } else if is_unspeakable(&error) {
+            let message = "no text may hold the character U+0000";
+            Violation::new("request", "characters", message).into()
         } else {
             Self::Database(error)
         }
@@ -137,6 +140,14 @@ fn is_passing(error: &DbErr) -> bool {
             }
         }
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+        _ => false,
+    }
+}
+
+/// Whether PostgreSQL was given a text that it cannot hold, nor look for: one with U+0000, which SQLite takes.
+fn is_unspeakable(error: &DbErr) -> bool {
+    match driver(error) {
+        Some(sqlx::Error::Database(error)) => error.code().as_deref() == Some("22021"),
         _ => false,
     }
 }

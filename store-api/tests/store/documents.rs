@@ -2,12 +2,17 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use store_api::Role;
 
-use crate::{app::TestApp, both};
+use crate::{
+    app::{SERVICE_TOKEN, TestApp},
+    both,
+};
 
 both!(
     the_documents_are_public,
     what_is_not_there_is_a_problem,
+    no_address_makes_the_store_fail,
     every_reference_resolves
 );
 
@@ -34,6 +39,41 @@ async fn what_is_not_there_is_a_problem(app: TestApp) -> TestApp {
         "invalid"
     );
     assert_eq!(send(Method::POST, "/v1/me").await.problem(405), "invalid");
+    app
+}
+
+async fn no_address_makes_the_store_fail(mut app: TestApp) -> TestApp {
+    app.settings.store_user_rate = "1000/s".parse().unwrap();
+    app.restart().await;
+    let operator = app.user_as("Olaf", Role::Operator).await;
+    let request = app.request(Method::GET, "/v1/store/openapi.json", None);
+    let document = app.send(request).await.expect(200);
+    let (mut tried, mut failed) = (0, Vec::new());
+    for (template, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            for odd in ["%00", "a%00b", "%20", "%F0%9F%90%89", "..", "%27%22"] {
+                let mut path = template.clone();
+                while let (Some(begin), Some(end)) = (path.find('{'), path.find('}')) {
+                    path.replace_range(begin..=end, odd);
+                }
+                if path == *template {
+                    continue;
+                }
+                for token in [operator.access.as_str(), SERVICE_TOKEN] {
+                    let request = app.request(method.clone(), &path, Some(token));
+                    let request = request.header("idempotency-key", "an-odd-request");
+                    let answer = app.send(request.json(&json!({}))).await;
+                    tried += 1;
+                    if answer.status.is_server_error() {
+                        failed.push(format!("{method} {path}: {}", answer.body));
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried > 100, "{tried}");
+    assert!(failed.is_empty(), "{failed:#?}");
     app
 }
 
