@@ -63,16 +63,11 @@ async fn confirm(
     answer(&simulator, move |simulator| {
         simulator.once(name.as_deref(), || {
             let lifetime = simulator.settings.lifetime();
-            let mut books = simulator.books.lock();
             let (key, order) = (&body.payment_key, &body.order_id);
-            match books.take(key, order, None, body.amount, lifetime) {
-                Ok(payment) => {
-                    drop(books);
-                    messages::tell(simulator, &payment.key);
-                    Reply::ok(shown(&payment))
-                }
-                Err(refusal) => refused(refusal),
-            }
+            let mut books = simulator.books.lock();
+            let taken = books.take(key, order, None, body.amount, lifetime);
+            drop(books);
+            done(simulator, taken)
         })
     })
     .await
@@ -96,14 +91,9 @@ async fn cancel(
             let mut books = simulator.books.lock();
             let left = books.find(&key).map_or(0, Payment::left);
             let amount = body.cancel_amount.unwrap_or(left);
-            match books.cancel(&key, amount, None, &body.cancel_reason) {
-                Ok(payment) => {
-                    drop(books);
-                    messages::tell(simulator, &payment.key);
-                    Reply::ok(shown(&payment))
-                }
-                Err(refusal) => refused(refusal),
-            }
+            let cancelled = books.cancel(&key, amount, None, &body.cancel_reason);
+            drop(books);
+            done(simulator, cancelled)
         })
     })
     .await
@@ -189,6 +179,17 @@ pub fn shown(payment: &Payment) -> Value {
         "totalAmount": payment.total, "balanceAmount": payment.left(),
         "cancels": if cancels.is_empty() { Value::Null } else { cancels.into() },
     })
+}
+
+/// What was done is told by a message as well.
+fn done(simulator: &Data<Simulator>, outcome: Result<Payment, Refusal>) -> Reply {
+    match outcome {
+        Ok(payment) => {
+            messages::tell(simulator, &payment.key);
+            Reply::ok(shown(&payment))
+        }
+        Err(refusal) => refused(refusal),
+    }
 }
 
 fn found(payment: Option<&Payment>) -> Reply {
