@@ -72,11 +72,7 @@ impl Versions {
     /// To whom nothing newer was told of a user; from now on, this was. `shows` says whether friends see a
     /// difference. What is told to one friend, and what is told to all, have one version, so equal is new.
     pub(super) fn newest(&mut self, user: &UserId, version: u64, shows: bool) -> IsNews {
-        if self.0.len() >= MAX_VERSIONS {
-            // Order is lost for a moment, memory is not.
-            self.0.clear();
-        }
-        let newest = self.0.entry(user.clone()).or_default();
+        let newest = self.of_user(user);
         let shows_news = shows && version >= newest.shown;
         let news = IsNews {
             to_own: version >= newest.told,
@@ -99,9 +95,17 @@ impl Versions {
             .zip(standings)
             .filter(|(_, s)| s.changed >= Some(since));
         for (user, standing) in lately {
-            let newest = self.0.entry(user.clone()).or_default();
+            let newest = self.of_user(user);
             newest.read = newest.read.max(standing.version);
         }
+    }
+
+    fn of_user(&mut self, user: &UserId) -> &mut Newest {
+        if self.0.len() >= MAX_VERSIONS {
+            // Order is lost for a moment, memory is not.
+            self.0.clear();
+        }
+        self.0.entry(user.clone()).or_default()
     }
 
     /// The newest of each.
