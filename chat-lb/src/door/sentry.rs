@@ -7,7 +7,7 @@
 //! and closes. So a refusal comes in its turn, as problem JSON, also behind other requests on the
 //! connection.
 //!
-//! It keeps the time, too: for a head that has begun, and between two.
+//! It keeps the time, too: for a head that has begun, between two, and for a client that takes nothing of its answer.
 
 use std::{
     future::Future,
@@ -90,7 +90,7 @@ pub struct HeadLimits {
     pub length: usize,
     /// The time it may take to arrive.
     pub time: Duration,
-    /// The time between two requests.
+    /// The time between two requests; also for how long a client may take nothing of an answer.
     pub between: Duration,
 }
 
@@ -108,6 +108,8 @@ pub struct Sentry {
     /// No head was read yet.
     fresh: bool,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Runs while the client takes nothing of what it is told.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +146,7 @@ impl Sentry {
             state: State::Head,
             fresh: true,
             timer: None,
+            stalled: None,
         }
     }
 
@@ -297,6 +300,22 @@ impl Sentry {
         Poll::Ready(Ok(0))
     }
 
+    /// What became of something told to the client: an error when that waits for too long.
+    fn poll_told<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.stalled = None;
+            return outcome;
+        }
+        let time = self.limits.between;
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(time)));
+        let over = timer.as_mut().poll(cx);
+        over.map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     fn hand_on(&mut self, out: &mut ReadBuf<'_>) {
         let some = self.judged.min(out.remaining());
         out.put_slice(&self.buffer[..some]);
@@ -366,7 +385,8 @@ impl AsyncWrite for Sentry {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.poll_told(cx, written)
     }
 
     fn poll_write_vectored(
@@ -374,7 +394,8 @@ impl AsyncWrite for Sentry {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.poll_told(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -382,10 +403,12 @@ impl AsyncWrite for Sentry {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.poll_told(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.poll_told(cx, shut)
     }
 }

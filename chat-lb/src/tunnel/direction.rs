@@ -52,6 +52,11 @@ impl Direction {
         self.carried
     }
 
+    /// Whether something is kept that the far socket does not take.
+    pub(super) fn holds(&self) -> bool {
+        self.rest.is_some()
+    }
+
     /// Whether no more will come.
     pub(super) fn ending(&self) -> bool {
         self.ended

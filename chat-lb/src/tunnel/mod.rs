@@ -9,6 +9,9 @@
 //! direction goes on. From then on the tunnel ends when nothing moves for [`LINGER`]: a peer that is
 //! owed an end and never sends its own would stay for ever.
 //!
+//! **Who takes nothing** of what it is owed is waited for just as long: else whoever stops reading would keep its
+//! place here long after the node has given it up.
+//!
 //! **The end.** An error of either side drops both. Whoever holds the task may abort it, with the same
 //! effect.
 
@@ -32,7 +35,7 @@ use direction::Direction;
 
 /// What one read takes from a socket at most.
 pub const SCRATCH: usize = 16 << 10;
-/// How long a tunnel of which one side has ended may stand still.
+/// How long a tunnel may stand still of which one side has ended or takes nothing of what is kept for it.
 pub const LINGER: Duration = Duration::from_secs(30);
 
 /// What went through.
@@ -71,9 +74,10 @@ where
                 down: carried.1,
             }));
         }
-        if up.ending() || down.ending() {
+        if [&up, &down].iter().any(|way| way.ending() || way.holds()) {
             return poll_linger(cx, &mut linger, carried != before);
         }
+        linger = None;
         Poll::Pending
     })
     .await

@@ -119,6 +119,36 @@ async fn who_does_not_read_holds_up_its_own_sender_and_nobody_else() {
     assert!(got.iter().all(|byte| *byte == 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_of_what_it_is_owed_is_let_go() {
+    let (client, mut node, task) = tunnel(64);
+    let started = Instant::now();
+    // More than the pipes hold: the rest is kept, and the client, who is there, does not read it.
+    let writes = tokio::spawn(async move { node.write_all(&[1; 1_000]).await });
+    let ended = timeout(LINGER * 2, task).await.unwrap().unwrap();
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert!(started.elapsed() >= LINGER);
+    drop((client, writes));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_a_little_now_and_then_stays() {
+    let (mut client, mut node, task) = tunnel(64);
+    let writes = tokio::spawn(async move {
+        node.write_all(&[1; 6_400]).await.unwrap();
+        node
+    });
+    let mut got = [0; 64];
+    for _ in 0..100 {
+        tokio::time::sleep(LINGER * 2 / 3).await;
+        client.read_exact(&mut got).await.unwrap();
+    }
+    // Nothing is owed any more: it may be idle for as long as it likes.
+    let _node = writes.await.unwrap();
+    tokio::time::sleep(LINGER * 100).await;
+    assert!(!task.is_finished());
+}
+
 #[tokio::test]
 async fn a_side_that_breaks_takes_the_other_along() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,11 +1,17 @@
 //! How often is too often, what a page of elsewhere may do, and what the page of our own is.
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
-use tokio::net::TcpStream;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use crate::{
     recorded::Recorded,
-    rig::{balancer, say, token},
+    rig::{PATIENCE, balancer, say, token},
 };
 
 fn rooms(token: &str, more: &str) -> String {
@@ -92,12 +98,47 @@ async fn connections_of_one_address_are_counted() {
     let ann = rooms(&token("ann"), "");
     // Places are taken when connections are accepted, which is soon and not at once.
     while say(door.address(), ann.as_bytes()).await.status != 429 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     drop((one, two));
     while say(door.address(), ann.as_bytes()).await.status != 200 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_its_answers_is_let_go() {
+    let node = Recorded::start().await;
+    let settings = [
+        ("FIRESIDE_MAX_CONNECTIONS_PER_ADDRESS", "1"),
+        ("FIRESIDE_REQUESTS_PER_ADDRESS", "100000/s"),
+        ("FIRESIDE_HTTP_KEEP_ALIVE", "1s"),
+    ];
+    let door = balancer(node.address(), &settings).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let address = door.address().parse().unwrap();
+    let mut socket = socket.connect(address).await.unwrap();
+    // The page, over and over, until its answers fill whatever lies between; nothing of them is read.
+    let page = b"GET / HTTP/1.1\r\nHost: chat.example\r\n\r\n";
+    let asking = async {
+        let asked = Instant::now();
+        while asked.elapsed() < PATIENCE {
+            if socket.write_all(page).await.is_err() {
+                return;
+            }
+        }
+        panic!("it takes whatever is asked");
+    };
+    timeout(PATIENCE, asking).await.unwrap();
+    // Its place is free.
+    let ann = rooms(&token("ann"), "");
+    let served = async {
+        while say(door.address(), ann.as_bytes()).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, served).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
