@@ -48,6 +48,9 @@ pub(crate) enum Deed {
     WebhookSecretRenewed,
     WebhookReplayed,
     WebhookDeleted,
+    CampaignMade,
+    CampaignEnded,
+    CouponsIssued,
     Exported,
     Withdrawn,
 }
@@ -109,7 +112,7 @@ struct Row {
 }
 
 impl Deed {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 21] = [
         Self::Registered,
         Self::LoggedIn,
         Self::LoginFailed,
@@ -126,6 +129,9 @@ impl Deed {
         Self::WebhookSecretRenewed,
         Self::WebhookReplayed,
         Self::WebhookDeleted,
+        Self::CampaignMade,
+        Self::CampaignEnded,
+        Self::CouponsIssued,
         Self::Exported,
         Self::Withdrawn,
     ];
@@ -148,6 +154,9 @@ impl Deed {
             Self::WebhookSecretRenewed => "webhook_secret_renewed",
             Self::WebhookReplayed => "webhook_replayed",
             Self::WebhookDeleted => "webhook_deleted",
+            Self::CampaignMade => "campaign_made",
+            Self::CampaignEnded => "campaign_ended",
+            Self::CouponsIssued => "coupons_issued",
             Self::Exported => "exported",
             Self::Withdrawn => "withdrawn",
         }

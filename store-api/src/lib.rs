@@ -5,7 +5,7 @@
 //! `users/` (profiles, names, search), `audit` (who did what), `mail/` (what people are written), `friends/` (requests, friendships, blocks), `privacy` (who sees
 //! what of whom), `guest_book`, and of the shop
 //! `catalogue/` (games, search, reviews), `shelf/` (wishlist, cart, library), `orders/` (buying, gifts,
-//! refunds), `notices` (what people are told of all that; many of them by `announcements`), and `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`); it comes in through `payments/`.
+//! refunds), `coupons/` (what makes orders cheaper), `notices` (what people are told of all that; many of them by `announcements`), and `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`); it comes in through `payments/`.
 //! Each of its methods is one transaction, on SQLite or PostgreSQL (`database`, `entity/`, `migration/`).
 //!
 //! What changes is told to the chat nodes: the transaction that makes a change also writes its
@@ -28,6 +28,7 @@ mod background;
 mod catalogue;
 mod command;
 mod config;
+mod coupons;
 mod database;
 mod entity;
 mod error;
@@ -54,6 +55,7 @@ mod typed_code;
 mod users;
 mod wallet;
 mod webhooks;
+mod wrong_codes;
 
 pub use accounts::{
     LoggedIn, Login, NewAccount, NewServiceToken, Role, Scope, Scopes, ServiceToken,
@@ -67,6 +69,9 @@ pub use catalogue::{
 };
 pub use command::{Books, command};
 pub use config::{ServiceSettings, StoreSettings};
+pub use coupons::{
+    Campaign, CampaignText, Coupon, CouponState, Granted, Kind as CouponKind, Reason, TermsText,
+};
 pub use error::{LineFault, StoreError, Violation};
 pub use friends::{Blocked, Friend, FriendGraph, Relation};
 pub use guest_book::GuestBookEntry;
@@ -77,7 +82,9 @@ pub use mail::{MailError, MailSettings, TemplateError};
 pub use metrics::METRICS;
 pub use money::{Country, Currency, Money};
 pub use notices::{Notice, Notices};
-pub use orders::{Gift, GiftOrder, GiftSide, GiftState, Order, OrderLine, Purchase};
+pub use orders::{
+    Gift, GiftOrder, GiftSide, GiftState, Order, OrderLine, Preview, Purchase, Spare, UsedCoupon,
+};
 #[cfg(feature = "http-client")]
 pub use outbox::NodeSink;
 pub use outbox::{DeliveryError, EventSink, EventTarget};

@@ -81,6 +81,12 @@ pub const METRICS: &[Metric] = &[
         "Payments and cancels of which nobody knows how they stand, as of the last sweep",
     ),
     Metric::counter(
+        "fireside_store_coupons_issued_total",
+        "Coupons given out: given (by name), code, drop",
+    )
+    .by(&["way"]),
+    Metric::counter("fireside_store_coupons_used_total", "Coupons used on orders"),
+    Metric::counter(
         "fireside_store_reads_total",
         "Statements that read the database, outside transactions",
     ),

@@ -46,6 +46,8 @@ pub(crate) enum Topic {
     Payment,
     /// A webhook that the reader registered is sent nothing any more.
     WebhookDisabled,
+    /// The reader was given a coupon.
+    CouponReceived,
 }
 
 impl Topic {
@@ -63,6 +65,7 @@ impl Topic {
             Self::GuestBookEntry => "guest_book_entry",
             Self::Payment => "payment",
             Self::WebhookDisabled => "webhook_disabled",
+            Self::CouponReceived => "coupon_received",
         }
     }
 }

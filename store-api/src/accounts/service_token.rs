@@ -36,6 +36,8 @@ pub enum Scope {
     Catalogue,
     /// Issue gift cards.
     Wallet,
+    /// Give out coupons.
+    Coupons,
 }
 
 /// What one service may do.
@@ -83,13 +85,14 @@ struct Count {
 }
 
 impl Scope {
-    const ALL: [Self; 2] = [Self::Catalogue, Self::Wallet];
+    const ALL: [Self; 3] = [Self::Catalogue, Self::Wallet, Self::Coupons];
 
     /// Its word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Catalogue => "catalogue",
             Self::Wallet => "wallet",
+            Self::Coupons => "coupons",
         }
     }
 }
@@ -103,7 +106,7 @@ impl Scopes {
             let scope = known.ok_or(Violation::new(
                 "scopes",
                 "unknown",
-                "`catalogue` and `wallet` are scopes",
+                "`catalogue`, `wallet` and `coupons` are scopes",
             ))?;
             if !scopes.contains(&scope) {
                 scopes.push(scope);

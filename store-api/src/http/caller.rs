@@ -16,6 +16,7 @@ use super::{Http, refusal::Refusal};
 use crate::{
     accounts::{Role, Scope, Scopes, is_service_token},
     audit::Whence,
+    catalogue::Keeper,
     error::StoreError,
     idempotency::IdempotencyKey,
     money::Country,
@@ -142,6 +143,17 @@ impl Actor {
             Self::Service { scopes, .. } => scopes.has(scope),
         };
         if may { Ok(()) } else { Err(operators_only()) }
+    }
+
+    /// Whose games and campaigns the caller may keep: everybody's, for operators and services that have
+    /// this scope; else their own.
+    pub(super) fn keeper(&self, scope: Scope) -> Result<Keeper<'_>, Refusal> {
+        match self {
+            Self::Person(person) if person.role() != Role::Operator => {
+                Ok(Keeper::Owner(person.id()))
+            }
+            _ => self.operator_or(scope).map(|()| Keeper::Store),
+        }
     }
 
     /// A name that no other caller has.

@@ -31,6 +31,9 @@ pub(super) struct GiftRequest {
     /// is bought.
     #[schema(example = 1999)]
     expected_total: Option<i64>,
+    /// Ids of up to three coupons of the caller's that make it cheaper, all of them.
+    #[serde(default)]
+    coupons: Vec<String>,
 }
 
 /// A gift.
@@ -95,7 +98,7 @@ pub(super) struct GiftsQuery {
     params(("Idempotency-Key" = String, Header, description = "names the request: 8 to 128 visible characters")), responses(
     (status = 201, body = GiftBody), (status = 400, body = Problem), (status = 401, body = Problem),
     (status = 404, body = Problem, description = "one of them is no game, or not for sale"),
-    (status = 409, body = Problem, description = "`not_a_friend`, `insufficient_funds`, `price_changed`, `already_owned`, `not_sold_here`, `not_sold_there`, `not_released`, `empty`, or `reused`")))]
+    (status = 409, body = Problem, description = "`not_a_friend`, `insufficient_funds`, `price_changed`, `already_owned`, `not_sold_here`, `not_sold_there`, `not_released`, `empty`, or `reused`; or a rule of coupons, as for an order")))]
 pub(super) async fn give(
     store: Store,
     person: Person,
@@ -112,6 +115,7 @@ pub(super) async fn give(
         purchase: Purchase {
             games: Some(request.games),
             expected_total: request.expected_total,
+            coupons: request.coupons,
         },
     };
     let gift = store.give(person.id(), &key.0, &gift).await?;

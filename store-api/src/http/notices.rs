@@ -18,8 +18,8 @@ pub(super) struct NoticeBody {
     /// Its name.
     id: String,
     /// What it is about: `purchase`, `refund`, `gift_received`, `gift_accepted`, `gift_declined`,
-    /// `gift_expired`, `gift_taken_back`, `price_dropped`, `friend_bought`, `guest_book_entry` or `webhook_disabled`; there
-    /// may be more in time.
+    /// `gift_expired`, `gift_taken_back`, `price_dropped`, `friend_bought`, `guest_book_entry`,
+    /// `webhook_disabled` or `coupon_received`; there may be more in time.
     #[schema(example = "gift_received")]
     topic: String,
     /// When, in milliseconds since the epoch.

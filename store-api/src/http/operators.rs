@@ -28,7 +28,7 @@ pub(super) struct ServiceTokenRequest {
     /// Whose it is to be: 1 to 64 characters.
     #[schema(example = "promotions")]
     name: String,
-    /// What it is to be good for: `catalogue`, `wallet`.
+    /// What it is to be good for: `catalogue`, `wallet`, `coupons`.
     scopes: Vec<String>,
     /// For how many hours: up to 8784.
     #[schema(example = 720)]

@@ -13,7 +13,7 @@ use super::{
     wallet::answered,
 };
 use crate::{
-    orders::{Order, OrderLine, Purchase},
+    orders::{Order, OrderLine, Preview, Purchase, Spare, UsedCoupon},
     store::Store,
 };
 
@@ -26,6 +26,60 @@ pub(super) struct OrderRequest {
     /// is bought.
     #[schema(example = 1999)]
     expected_total: Option<i64>,
+    /// Ids of up to three coupons that make it cheaper, all of them: those a preview named.
+    #[serde(default)]
+    #[schema(example = json!(["01JD0000000000000000000000"]))]
+    coupons: Vec<String>,
+}
+
+/// What the caller might buy.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct PreviewRequest {
+    /// Ids of games; what is in the cart, when this is left out.
+    games: Option<Vec<String>>,
+    /// Ids of coupons; those that are best together, when this is left out; none, when it is empty.
+    coupons: Option<Vec<String>>,
+}
+
+/// What an order would come to.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PreviewBody {
+    /// Where it would be bought.
+    country: &'static str,
+    /// What would be paid.
+    total: MoneyBody,
+    /// What for.
+    lines: Vec<OrderLineBody>,
+    /// Coupons that would be used.
+    coupons: Vec<UsedCouponBody>,
+    /// Coupons of the caller's that would not, when none were named.
+    spare: Vec<SpareBody>,
+}
+
+/// A coupon that makes an order cheaper.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UsedCouponBody {
+    /// Its id.
+    id: String,
+    /// What it is called.
+    #[schema(example = "Autumn puzzles")]
+    name: String,
+    /// What it takes off.
+    discount: MoneyBody,
+}
+
+/// A coupon that an order would not use.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SpareBody {
+    /// Its id.
+    id: String,
+    /// What it is called.
+    #[schema(example = "Autumn puzzles")]
+    name: String,
+    /// Why not: `not_yet`, `currency`, `country`, `minimum` (the order is too small), `other_games`,
+    /// `incomplete` (games that go with it are missing), `not_first`, or `outdone` (others take off more).
+    #[schema(example = "minimum")]
+    reason: &'static str,
 }
 
 /// What the caller bought.
@@ -39,6 +93,9 @@ pub(super) struct OrderBody {
     total: MoneyBody,
     /// What for.
     lines: Vec<OrderLineBody>,
+    /// Coupons that made it cheaper.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    coupons: Vec<UsedCouponBody>,
     /// When, in milliseconds since the epoch.
     at: i64,
     /// Whom it is for, if it is a gift.
@@ -65,6 +122,9 @@ pub(super) struct OrderLineBody {
     title: String,
     /// What was paid for it.
     price: MoneyBody,
+    /// What coupons took off before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discount: Option<MoneyBody>,
     /// When that was given back, in milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     refunded_at: Option<i64>,
@@ -85,7 +145,7 @@ pub(super) struct OrdersPage {
     params(("Idempotency-Key" = String, Header, description = "names the request: 8 to 128 visible characters")), responses(
     (status = 201, body = OrderBody), (status = 400, body = Problem), (status = 401, body = Problem),
     (status = 404, body = Problem, description = "one of them is no game, or not for sale"),
-    (status = 409, body = Problem, description = "`insufficient_funds`, `price_changed`, `already_owned`, `not_sold_here`, `not_released`, `empty`, or `reused`")))]
+    (status = 409, body = Problem, description = "`insufficient_funds`, `price_changed`, `already_owned`, `not_sold_here`, `not_released`, `empty`, or `reused`; or, of a coupon: `unknown`, `used`, `not_yet`, `over`, `currency`, `country`, `minimum`, `other_games`, `incomplete`, `not_first`, `not_together`, or `no_use`")))]
 pub(super) async fn buy(
     store: Store,
     person: Person,
@@ -95,13 +155,44 @@ pub(super) async fn buy(
     let OrderRequest {
         games,
         expected_total,
+        coupons,
     } = body.into_inner();
     let purchase = Purchase {
         games,
         expected_total,
+        coupons,
     };
     let order = store.buy(person.id(), &key.0, &purchase).await?;
     Ok(answered(StatusCode::CREATED, order, OrderBody::from))
+}
+
+/// What an order would cost now, with the coupons that are named, or with those that take off the most
+/// together. Nothing is bought, and no money is looked at.
+///
+/// Of combinations that take off the same, that of the fewest coupons is taken; of these, the one whose
+/// coupons end first. Buying takes the `total` and the ids of `coupons` as they stand here.
+#[utoipa::path(post, path = "/v1/orders/preview", tag = "orders", security(("bearer" = [])), request_body = PreviewRequest, responses(
+    (status = 200, body = PreviewBody), (status = 400, body = Problem), (status = 401, body = Problem),
+    (status = 404, body = Problem, description = "one of them is no game, or not for sale"),
+    (status = 409, body = Problem, description = "as buying is refused, but for the money")))]
+pub(super) async fn preview(
+    store: Store,
+    person: Person,
+    body: web::Json<PreviewRequest>,
+) -> Answer {
+    let PreviewRequest { games, coupons } = body.into_inner();
+    let Preview { order, spare } = store.preview(person.id(), games, coupons).await?;
+    Ok(HttpResponse::Ok().json(PreviewBody {
+        country: order.country.code(),
+        total: order.total.into(),
+        lines: order.lines.into_iter().map(OrderLineBody::from).collect(),
+        coupons: order
+            .coupons
+            .into_iter()
+            .map(UsedCouponBody::from)
+            .collect(),
+        spare: spare.into_iter().map(SpareBody::from).collect(),
+    }))
 }
 
 /// What the caller bought.
@@ -149,6 +240,11 @@ impl From<Order> for OrderBody {
             country: order.country.code(),
             total: order.total.into(),
             lines: order.lines.into_iter().map(OrderLineBody::from).collect(),
+            coupons: order
+                .coupons
+                .into_iter()
+                .map(UsedCouponBody::from)
+                .collect(),
             at: order.at.as_millis(),
             gift_for: order.gift_for.map(|user| user.to_string()),
             payment: order.payment,
@@ -162,7 +258,28 @@ impl From<OrderLine> for OrderLineBody {
             game: line.game,
             title: line.title,
             price: line.price.into(),
+            discount: (line.discount.minor() > 0).then(|| line.discount.into()),
             refunded_at: line.refunded_at.map(shared::id::Timestamp::as_millis),
+        }
+    }
+}
+
+impl From<UsedCoupon> for UsedCouponBody {
+    fn from(coupon: UsedCoupon) -> Self {
+        Self {
+            id: coupon.id,
+            name: coupon.name,
+            discount: coupon.discount.into(),
+        }
+    }
+}
+
+impl From<Spare> for SpareBody {
+    fn from(spare: Spare) -> Self {
+        Self {
+            id: spare.id,
+            name: spare.name,
+            reason: spare.reason.word(),
         }
     }
 }

@@ -165,6 +165,7 @@ fn purpose(amount: Option<i64>, order: Option<PaidOrderRequest>) -> Result<Purpo
     let purchase = Purchase {
         games: order.games,
         expected_total: order.expected_total,
+        coupons: Vec::new(),
     };
     let Some(recipient) = order.recipient else {
         return Ok(Purpose::Order(purchase));

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{caller::Actor, catalogue::PublisherBody, imports, refusal::Answer};
 use crate::{
     accounts::Scope,
-    catalogue::{GameText, Imported, Keeper},
+    catalogue::{GameText, Imported},
     store::Store,
 };
 
@@ -141,7 +141,9 @@ pub(super) async fn put_game(
         slug,
         ..body.into_inner()
     };
-    let (id, created) = store.put_game(keeper(&actor)?, &publisher, game).await?;
+    let (id, created) = store
+        .put_game(actor.keeper(Scope::Catalogue)?, &publisher, game)
+        .await?;
     let status = if created {
         StatusCode::CREATED
     } else {
@@ -166,7 +168,7 @@ pub(super) async fn import(
     id: web::Path<String>,
     body: web::Bytes,
 ) -> Answer {
-    let keeper = keeper(&actor)?;
+    let keeper = actor.keeper(Scope::Catalogue)?;
     let kind = request.headers().get("content-type");
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let games = match kind.split(';').next().unwrap_or_default().trim() {
@@ -182,16 +184,6 @@ pub(super) async fn import(
     let imported = store.import_games(keeper, &id, games).await?;
     let items = imported.into_iter().map(ImportedBody::from).collect();
     Ok(HttpResponse::Ok().json(ImportBody { items }))
-}
-
-/// Whose games the caller may keep.
-fn keeper(actor: &Actor) -> Answer<Keeper<'_>> {
-    match actor {
-        Actor::Person(person) if actor.operator_or(Scope::Catalogue).is_err() => {
-            Ok(Keeper::Owner(person.id()))
-        }
-        _ => actor.operator_or(Scope::Catalogue).map(|()| Keeper::Store),
-    }
 }
 
 impl From<Imported> for ImportedBody {

@@ -4,9 +4,9 @@ use actix_web::{HttpResponse, web};
 use shared::openapi::Schemes;
 
 use super::{
-    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, audit, auth, catalogue, email, friends, gifts,
-    guest_book, internal, me, notices, operators, orders, payments, privacy, publishers, recovery,
-    reviews, shelf, users, visits, wallet, webhooks,
+    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, audit, auth, campaigns, catalogue, coupons, email,
+    friends, gifts, guest_book, internal, me, notices, operators, orders, payments, privacy,
+    publishers, recovery, reviews, shelf, users, visits, wallet, webhooks,
 };
 use crate::store::Store;
 
@@ -71,12 +71,18 @@ shared::routes! {
     "/v1/library/{game}" => patch shelf::change_owned;
     "/v1/library/{game}/sessions/{session}" => put shelf::played;
     "/v1/orders" => get orders::orders, post orders::buy;
+    "/v1/orders/preview" => post orders::preview;
     "/v1/orders/{id}" => get orders::order;
     "/v1/orders/{id}/refund" => post orders::refund;
     "/v1/gifts" => get gifts::gifts, post gifts::give;
     "/v1/gifts/{id}" => delete gifts::take_back;
     "/v1/gifts/{id}/accept" => put gifts::accept;
     "/v1/gifts/{id}/decline" => put gifts::decline;
+    "/v1/coupons" => get coupons::coupons;
+    "/v1/coupons/redeem" => post coupons::redeem;
+    "/v1/campaigns" => get campaigns::campaigns, post campaigns::make;
+    "/v1/campaigns/{id}" => delete campaigns::end;
+    "/v1/campaigns/{id}/coupons" up to GAME_LIMIT => post campaigns::grant;
     "/v1/notices" => get notices::notices;
     "/v1/notices/read" => put notices::read;
     "/v1/wallet" => get wallet::wallet;

@@ -112,6 +112,29 @@ const RULES: &[Rule] = &[
             WHERE t.cause = 'refund' AND l.game IS NULL",
     },
     Rule {
+        name: "what coupons took off an order is what its lines cost less",
+        broken_by: "SELECT o.id AS what FROM orders o \
+            LEFT JOIN (SELECT order_id, SUM(discount) AS off FROM order_coupons GROUP BY order_id) c ON c.order_id = o.id \
+            LEFT JOIN (SELECT order_id, SUM(discount) AS off FROM order_lines GROUP BY order_id) l ON l.order_id = o.id \
+            WHERE COALESCE(c.off, 0) <> COALESCE(l.off, 0)",
+    },
+    Rule {
+        name: "a coupon is used by one order, of which something was kept",
+        broken_by: "SELECT u.order_id || ' ' || u.coupon AS what FROM order_coupons u \
+            LEFT JOIN coupons c ON c.id = u.coupon AND c.used_order = u.order_id \
+            WHERE (c.id IS NOT NULL) <> EXISTS \
+                (SELECT 1 FROM order_lines l WHERE l.order_id = u.order_id AND l.refunded_at IS NULL) \
+            UNION ALL SELECT c.id AS what FROM coupons c \
+            LEFT JOIN order_coupons u ON u.coupon = c.id AND u.order_id = c.used_order \
+            WHERE c.used_order IS NOT NULL AND u.coupon IS NULL",
+    },
+    Rule {
+        name: "no more coupons of a campaign are there than were given out",
+        broken_by: "SELECT k.id AS what FROM campaigns k \
+            LEFT JOIN coupons c ON c.campaign = k.id \
+            GROUP BY k.id, k.issued, k.quantity HAVING COUNT(c.id) > k.issued OR k.issued > COALESCE(k.quantity, k.issued)",
+    },
+    Rule {
         name: "every licence is a line of an order for its owner",
         broken_by: "SELECT b.user_id || ' ' || b.game AS what FROM library b \
             LEFT JOIN order_lines l ON l.order_id = b.order_id AND l.game = b.game \

@@ -18,6 +18,7 @@ mod m0012_mails;
 mod m0013_payments;
 mod m0014_audit;
 mod m0015_webhooks;
+mod m0016_coupons;
 mod m0017_paid_orders;
 
 /// Any number would do, as long as every store on one database uses the same.
@@ -61,6 +62,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_payments::Migration),
             Box::new(m0014_audit::Migration),
             Box::new(m0015_webhooks::Migration),
+            Box::new(m0016_coupons::Migration),
             Box::new(m0017_paid_orders::Migration),
         ]
     }

@@ -9,6 +9,7 @@ use shared::id::UserId;
 
 use super::{GiftOrder, Parties, Purchase, gifts::words};
 use crate::{
+    coupons::Choice,
     error::StoreError,
     money::{Country, Money},
     notices::News,
@@ -67,8 +68,10 @@ impl Store {
         purchase: &Purchase,
         message: Option<String>,
     ) -> Result<(Agreed, Money), StoreError> {
-        let offers = self.offers(tx, parties, purchase).await?;
-        let order = self.order_of(offers.iter(), parties, purchase)?;
+        let none = Choice::These(&[]);
+        let (priced, _) = self.priced(tx, parties, purchase, none).await?;
+        let order = priced.order;
+        purchase.check_expected(&order)?;
         let prices = order.lines.into_iter();
         let agreed = Agreed {
             country: order.country.code().to_owned(),
@@ -90,6 +93,7 @@ impl Store {
         let purchase = Purchase {
             games: Some(agreed.prices.keys().cloned().collect()),
             expected_total: None,
+            coupons: Vec::new(),
         };
         let country = Country::parse(&agreed.country)?;
         let Some(recipient) = agreed.recipient()? else {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::id::{Timestamp, UserId};
 
-use super::{Kept, Order, Parties, Purchase, find, license, named_games, refusal};
+use super::{Kept, Order, Parties, Purchase, count_order, find, license, named_games, refusal};
 use crate::{
     entity::user,
     error::{StoreError, Violation},
@@ -143,7 +143,7 @@ impl Store {
         named.keep(&tx, &kept).await?;
         self.tell(&tx, vec![news]).await?;
         self.commit(tx).await?;
-        metrics::counter!("fireside_store_orders_total").increment(1);
+        count_order(&gift.order);
         Ok(Answered::first(gift))
     }
 

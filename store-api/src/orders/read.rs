@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 use shared::id::{Timestamp, UserId};
 
-use super::{Order, OrderLine};
+use super::{Order, OrderLine, UsedCoupon};
 use crate::{
     error::StoreError,
     money::{Country, Currency, Money},
@@ -31,7 +31,16 @@ struct LineRow {
     game: String,
     title: String,
     price: i64,
+    discount: i64,
     refunded_at: Option<i64>,
+}
+
+#[derive(FromQueryResult)]
+struct CouponRow {
+    order_id: String,
+    coupon: String,
+    name: String,
+    discount: i64,
 }
 
 const ORDER: &str = "SELECT o.id, o.country, o.currency, o.total, o.created_at, g.recipient, \
@@ -93,7 +102,7 @@ pub(super) async fn by_id(
     Ok(orders.map(|order| (order.id.clone(), order)).collect())
 }
 
-/// Puts lines to orders: one query, however many orders.
+/// Puts lines and coupons to orders: a query each, however many orders.
 async fn with_lines(
     db: &impl ConnectionTrait,
     rows: Vec<OrderRow>,
@@ -102,14 +111,16 @@ async fn with_lines(
         return Ok(Vec::new());
     }
     let text = format!(
-        "SELECT order_id, game, title, price, refunded_at FROM order_lines WHERE order_id IN {} ORDER BY game",
+        "SELECT order_id, game, title, price, discount, refunded_at FROM order_lines WHERE order_id IN {} ORDER BY game",
         sql::list(rows.len())
     );
-    let ids = rows
-        .iter()
-        .map(|row| Value::from(row.id.as_str()))
-        .collect();
-    let lines: Vec<LineRow> = sql::all(db, &text, ids).await?;
+    let ids: Vec<Value> = rows.iter().map(|row| row.id.as_str().into()).collect();
+    let lines: Vec<LineRow> = sql::all(db, &text, ids.clone()).await?;
+    let text = format!(
+        "SELECT order_id, coupon, name, discount FROM order_coupons WHERE order_id IN {} ORDER BY coupon",
+        sql::list(rows.len())
+    );
+    let coupons: Vec<CouponRow> = sql::all(db, &text, ids).await?;
     let order = |row: OrderRow| {
         let currency = Currency::parse(&row.currency)?;
         let own = lines.iter().filter(|line| line.order_id == row.id);
@@ -117,9 +128,17 @@ async fn with_lines(
             game: line.game.clone(),
             title: line.title.clone(),
             price: Money::new(line.price, currency),
+            discount: Money::new(line.discount, currency),
             refunded_at: line.refunded_at.map(Timestamp::from_millis),
         });
+        let used = coupons.iter().filter(|coupon| coupon.order_id == row.id);
+        let used = used.map(|coupon| UsedCoupon {
+            id: coupon.coupon.clone(),
+            name: coupon.name.clone(),
+            discount: Money::new(coupon.discount, currency),
+        });
         Ok(Order {
+            coupons: used.collect(),
             country: Country::parse(&row.country)?,
             total: Money::new(row.total, currency),
             lines: own.collect(),

@@ -1,5 +1,7 @@
 //! Giving back: for some days, what was hardly played is taken back, and paid back to the wallet it
-//! was paid from; each party gives what it got. What a provider was paid for goes on to the provider.
+//! was paid from; each party gives what it got. What a provider was paid for goes on to the provider. What was
+//! paid for a line is what comes back for it, whatever coupons took off; they are good again once everything
+//! of the order was given back.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +12,7 @@ use shared::id::UserId;
 
 use super::{Order, find, named_games, refusal};
 use crate::{
+    coupons,
     error::StoreError,
     idempotency::{Answered, IdempotencyKey, Named},
     ledger::{Account, Cause, post},
@@ -186,6 +189,7 @@ impl Store {
         if let Some(payment) = payment {
             payment.pay_back(tx, given_back, now).await?;
         }
+        coupons::give_back(tx, &order.id).await?;
         metrics::counter!("fireside_store_refunds_total").increment(games.len() as u64);
         let refunded = OrderEvent {
             kind: EventKind::OrderRefunded,

@@ -6,7 +6,7 @@ use shared::id::UserId;
 use crate::{error::StoreError, sql};
 
 /// Removes what `leaving` said and kept: reviews, votes, lists, searches, their guest book and what
-/// they wrote in others, what they showed to whom, how long they played, what their gifts said;
+/// they wrote in others, what they showed to whom, how long they played, what their gifts said, coupons;
 /// publishers stay, without them and their webhooks. What was paid and owned stays in the books, under an id that is
 /// nobody's any more.
 pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<(), StoreError> {
@@ -27,6 +27,8 @@ pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<
         "DELETE FROM privacy WHERE user_id = ?",
         "DELETE FROM codes WHERE user_id = ?",
         "DELETE FROM gift_card_attempts WHERE user_id = ?",
+        // What was used is in the books.
+        "DELETE FROM coupons WHERE user_id = ? AND used_order IS NULL",
         // What a gift said; that it was given is in the books.
         "UPDATE gifts SET message = NULL WHERE giver = ?",
         "DELETE FROM play_sessions WHERE user_id = ?",

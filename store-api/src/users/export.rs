@@ -133,7 +133,14 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "order_lines",
-        columns: &["order_id", "game", "title", "price", "refunded_at"],
+        columns: &[
+            "order_id",
+            "game",
+            "title",
+            "price",
+            "discount",
+            "refunded_at",
+        ],
         from: "order_lines WHERE order_id IN (SELECT id FROM orders WHERE buyer = ?) ORDER BY order_id, game",
     },
     Part {
@@ -188,6 +195,16 @@ const PARTS: &[Part] = &[
         name: "payment_cancels",
         columns: &["id", "payment", "amount", "state", "asked_at"],
         from: "payment_cancels WHERE payment IN (SELECT id FROM payments WHERE user_id = ?) ORDER BY id",
+    },
+    Part {
+        name: "coupons",
+        columns: &["id", "campaign", "issued_at", "used_order", "used_at"],
+        from: "coupons WHERE user_id = ? ORDER BY id",
+    },
+    Part {
+        name: "order_coupons",
+        columns: &["order_id", "coupon", "name", "discount"],
+        from: "order_coupons WHERE order_id IN (SELECT id FROM orders WHERE buyer = ?) ORDER BY order_id, coupon",
     },
     Part {
         name: "notices",

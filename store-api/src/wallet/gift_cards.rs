@@ -32,9 +32,6 @@ const GROUP: usize = 5;
 const MAX_CARDS: u32 = 100;
 /// How long a card is good.
 const VALIDITY: Duration = Duration::from_hours(24 * 365 * 5);
-/// Codes that one person may get wrong within [`WINDOW`].
-const ATTEMPTS: i64 = 10;
-const WINDOW: Duration = Duration::from_hours(1);
 
 /// Makes codes. Several processes on one database have to share its secret, as they share the key
 /// of tokens.
@@ -78,12 +75,6 @@ pub struct Redeemed {
 struct Batch {
     id: String,
     expires_at: i64,
-}
-
-#[derive(FromQueryResult)]
-struct Attempts {
-    failures: i64,
-    began_at: i64,
 }
 
 #[derive(FromQueryResult)]
@@ -194,15 +185,10 @@ impl Store {
             .await?
             .currency();
         let tx = self.database().begin().await?;
-        self.count_attempt(&tx, me).await?;
+        self.count_code(&tx, me).await?;
         let redeemed = self.redeem(&tx, me, &code, currency).await?;
         if redeemed.is_some() {
-            sql::execute(
-                &tx,
-                "UPDATE gift_card_attempts SET failures = failures - 1 WHERE user_id = ?",
-                values![me.as_str()],
-            )
-            .await?;
+            self.forgive_code(&tx, me).await?;
         }
         // Also when there is no such card: the attempt counts.
         self.database().commit(tx).await?;
@@ -262,32 +248,6 @@ impl Store {
         post(tx, now, Cause::GiftCard, &card.id, &legs).await?;
         let balance = balance(tx, &wallet, currency).await?;
         Ok(Some(Redeemed { amount, balance }))
-    }
-
-    /// Counts an attempt of `me` at a code, and refuses it if there were too many. The row stays
-    /// locked, so that attempts of one person take turns and none slips by.
-    async fn count_attempt(&self, tx: &DatabaseTransaction, me: &UserId) -> Result<(), StoreError> {
-        let now = self.now().as_millis();
-        let window = WINDOW.as_millis() as i64;
-        let attempts: Option<Attempts> = sql::one(
-            tx,
-            "INSERT INTO gift_card_attempts (user_id, failures, began_at) VALUES (?, 1, ?) \
-             ON CONFLICT (user_id) DO UPDATE SET \
-             failures = CASE WHEN gift_card_attempts.began_at <= ? THEN 1 ELSE gift_card_attempts.failures + 1 END, \
-             began_at = CASE WHEN gift_card_attempts.began_at <= ? THEN ? ELSE gift_card_attempts.began_at END \
-             RETURNING failures, began_at",
-            values![me.as_str(), now, now - window, now - window, now],
-        )
-        .await?;
-        match attempts {
-            Some(attempts) if attempts.failures > ATTEMPTS => {
-                let wait = (attempts.began_at + window - now).max(1);
-                Err(StoreError::TooOften(Duration::from_millis(
-                    wait.unsigned_abs(),
-                )))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

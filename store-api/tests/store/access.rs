@@ -9,7 +9,7 @@ use store_api::Role;
 
 use crate::{
     app::{PASSWORD, SERVICE_TOKEN, TestApp, User, game},
-    both,
+    both, campaigns,
 };
 
 both!(
@@ -56,6 +56,7 @@ fn table() -> Vec<Row> {
     let status = json!({"status_text": "x"});
     let wrong = json!({"password": "wrong"});
     let cards = json!({"amount": 500, "currency": "USD", "cards": 1});
+    let campaign = campaigns::text(|_| ());
     let token = json!({"name": "x", "scopes": ["wallet"], "lifetime_hours": 1});
     vec![
         (
@@ -231,6 +232,12 @@ fn table() -> Vec<Row> {
         ),
         (
             "POST",
+            "/v1/orders/preview",
+            Some(json!({"games": []})),
+            people(409),
+        ),
+        (
+            "POST",
             "/v1/orders/{order}/refund",
             Some(json!({"games": []})),
             [401, 404, 409, 404, 404, 401],
@@ -259,6 +266,33 @@ fn table() -> Vec<Row> {
             "/v1/gifts/{gift}",
             None,
             [401, 409, 404, 404, 404, 401],
+        ),
+        ("GET", "/v1/coupons", None, people(200)),
+        (
+            "POST",
+            "/v1/coupons/redeem",
+            Some(json!({"code": "WRONG-ONE"})),
+            people(404),
+        ),
+        // A player keeps no campaigns, and sees none.
+        ("GET", "/v1/campaigns", None, [401, 200, 200, 200, 200, 200]),
+        (
+            "POST",
+            "/v1/campaigns",
+            Some(campaign),
+            [401, 403, 403, 403, 201, 201],
+        ),
+        (
+            "POST",
+            "/v1/campaigns/{campaign}/coupons",
+            Some(json!({"users": []})),
+            [401, 404, 404, 400, 400, 400],
+        ),
+        (
+            "DELETE",
+            "/v1/campaigns/{campaign}",
+            None,
+            [401, 404, 404, 200, 200, 200],
         ),
         ("GET", "/v1/notices", None, people(200)),
         (
@@ -442,6 +476,11 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
         .await;
     let webhook = webhook.expect(201);
     let webhook = webhook["id"].as_str().unwrap();
+    let body = campaigns::text(|body| body["publisher"] = json!(house));
+    let campaign = campaigns::make(&app, &publisher.access, &body)
+        .await
+        .expect(201);
+    let campaign = campaign["id"].as_str().unwrap();
     let rows = table();
     for (number, (method, path, body, expected)) in rows.iter().enumerate() {
         let method: Method = method.parse().unwrap();
@@ -463,6 +502,7 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
                 .replace("{gift}", gift)
                 .replace("{payment}", "01J")
                 .replace("{entry}", entry)
+                .replace("{campaign}", campaign)
                 .replace("{webhook}", webhook);
             let mut request = app.request(method.clone(), &path, token);
             request = request.header("idempotency-key", format!("row-{number}-of-the-table"));
@@ -504,6 +544,7 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
                 .replace("/payments/{id}/return", "/payments/nothing/return")
                 .replace("/payments/{id}", "/payments/{payment}")
                 .replace("/webhooks/{provider}", "/webhooks/toss")
+                .replace("/campaigns/{id}", "/campaigns/{campaign}")
                 .replace("{user_id}", "{user}")
                 .replace("/webhooks/{id}", "/webhooks/{webhook}")
                 .replace("/deliveries/{delivery}", "/deliveries/x")

@@ -367,6 +367,17 @@ impl TestApp {
         row.try_get("", "count").unwrap()
     }
 
+    /// The numbers that a statement gives, a column of them.
+    pub async fn numbers(&self, text: &str) -> Vec<i64> {
+        let database = self.database().await;
+        let statement = Statement::from_string(database.get_database_backend(), text);
+        let rows = database.query_all_raw(statement).await.unwrap();
+        database.close().await.unwrap();
+        rows.iter()
+            .map(|row| row.try_get_by_index(0).unwrap())
+            .collect()
+    }
+
     /// How many mails are left once there have been no others for a while.
     pub async fn settled_mails(&self) -> i64 {
         let (mut before, mut since) = (self.count("mails").await, Instant::now());

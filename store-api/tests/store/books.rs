@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::{
     app::{Backend, TestApp, run},
+    campaigns::coupon,
     payments::{paid, set_up},
     simulator::Simulator,
 };
@@ -109,6 +110,26 @@ const PLANTED: &[(&str, &str)] = &[
         "UPDATE payments SET state = 'cancelled' WHERE state = 'partly_cancelled'",
         "its state says so",
     ),
+    (
+        "UPDATE order_coupons SET discount = discount + 1",
+        "what its lines cost less",
+    ),
+    (
+        "UPDATE order_lines SET discount = 5 WHERE discount = 0",
+        "what its lines cost less",
+    ),
+    (
+        "UPDATE coupons SET used_order = NULL, used_at = NULL WHERE used_order IS NOT NULL",
+        "used by one order",
+    ),
+    (
+        "UPDATE coupons SET used_order = (SELECT MIN(id) FROM orders), used_at = 1 WHERE used_order IS NULL",
+        "used by one order",
+    ),
+    (
+        "UPDATE campaigns SET issued = issued - 1 WHERE issued > 0",
+        "than were given out",
+    ),
 ];
 
 #[test]
@@ -142,7 +163,10 @@ async fn every_rule(mut app: TestApp) -> TestApp {
     let (ann, bob) = (app.rich_user("Ann", 50).await, app.user("Bob").await);
     app.befriend(&ann, &bob).await;
     app.gift_cards(500, "USD", 1).await;
-    app.buy(&ann, "bought-to-keep", &[&games[0]])
+    let part = coupon(&app, &ann, |_| ()).await;
+    coupon(&app, &ann, |_| ()).await;
+    let body = json!({"games": [games[0]], "coupons": [part]});
+    app.named("/v1/orders", &ann.access, "bought-to-keep", &body)
         .await
         .expect(201);
     let order = app.buy(&ann, "bought-to-return", &[&games[1]]).await;
@@ -173,7 +197,8 @@ async fn every_rule(mut app: TestApp) -> TestApp {
         let _ = std::fs::remove_file(&copy);
         let keep = format!("VACUUM INTO '{}'", copy.display());
         database.execute_unprepared(&keep).await.unwrap();
-        let tables = "ledger_accounts transfers postings gift_cards orders order_lines library gifts payments payment_cancels";
+        let tables = "ledger_accounts transfers postings gift_cards orders order_lines library gifts payments payment_cancels \
+             campaigns coupons order_coupons";
         let changed = database.execute_unprepared(statement).await.unwrap();
         assert!(changed.rows_affected() > 0, "{statement}");
         let report = app.store().check_ledger().await.unwrap();

@@ -9,6 +9,7 @@ use shared::id::UserId;
 use crate::{
     app::{PASSWORD, TestApp, User},
     both,
+    campaigns::coupon,
     orders::give,
     smtp::MailServer,
 };
@@ -22,6 +23,7 @@ both!(
 const NOT_ABOUT_PEOPLE: &[&str] = &[
     "access_tokens",
     "announcements",
+    "campaigns",
     "game_media",
     "game_prices",
     "game_sales",
@@ -44,6 +46,7 @@ const PARTS: &[(&str, &str)] = &[
     ("account", "users"),
     ("blocks", "blocks"),
     ("codes", "codes"),
+    ("coupons", "coupons"),
     ("follows", "follows"),
     ("friends", "relations"),
     ("gift_cards", "gift_cards"),
@@ -53,6 +56,7 @@ const PARTS: &[(&str, &str)] = &[
     ("library", "library"),
     ("lists", "marks"),
     ("notices", "notices"),
+    ("order_coupons", "order_coupons"),
     ("order_lines", "order_lines"),
     ("orders", "orders"),
     ("payment_cancels", "payment_cancels"),
@@ -76,9 +80,11 @@ const PARTS: &[(&str, &str)] = &[
 /// done to the account.
 const BOOKS: &[&str] = &[
     "account",
+    "coupons",
     "gift_cards",
     "gifts",
     "library",
+    "order_coupons",
     "order_lines",
     "orders",
     "security_events",
@@ -135,7 +141,12 @@ async fn everything_is_exported_and_only_books_are_left(mut app: TestApp) -> Tes
     put(format!("/v1/blocks/{}", cat.id)).await;
     put(format!("/v1/lists/wishlist/{moon}")).await;
     put(format!("/v1/follows/{publisher}")).await;
-    app.buy(&ann, "ann-buys-it", &[&star]).await.expect(201);
+    let used = coupon(&app, &ann, |_| ()).await;
+    coupon(&app, &ann, |_| ()).await;
+    let cheaper = json!({"games": [star], "coupons": [used]});
+    app.named("/v1/orders", &ann.access, "ann-buys-it", &cheaper)
+        .await
+        .expect(201);
     for user in [&bob, &ann] {
         app.buy(user, "the-free-one", &[&sun]).await.expect(201);
     }
@@ -222,6 +233,10 @@ async fn everything_is_exported_and_only_books_are_left(mut app: TestApp) -> Tes
     let left = app.store().export(&id).await.unwrap();
     let books: BTreeSet<&str> = BOOKS.iter().copied().collect();
     assert_eq!(filled(&left), books, "{left:#}");
+    // Of coupons those that were used.
+    assert_eq!(document["coupons"].as_array().unwrap().len(), 2);
+    assert_eq!(left["coupons"].as_array().unwrap().len(), 1);
+    assert_eq!(left["coupons"][0]["id"], used.as_str());
     let text = left.to_string();
     for gone in [&ann.email, &ann.name, "Anns line", "for you"] {
         assert!(!text.contains(gone), "{gone}: {left:#}");

@@ -5,8 +5,9 @@ use serde_json::json;
 use store_api::Role;
 
 use crate::{
-    app::{TestApp, User},
+    app::{SERVICE_TOKEN, TestApp, User},
     both,
+    campaigns::coupon,
 };
 
 both!(a_list_reads_as_often_for_many_as_for_one);
@@ -37,6 +38,8 @@ const LISTS: &[&str] = &[
     "/v1/wallet/history",
     "/v1/webhooks",
     "/v1/webhooks/{webhook}/deliveries",
+    "/v1/coupons",
+    "/v1/campaigns",
 ];
 
 /// How often each list reads, the least of three times: the store has other things to do as well.
@@ -67,7 +70,7 @@ async fn first_webhook(app: &TestApp, user: &User) -> String {
 }
 
 /// Gives the reader one more of everything.
-async fn grow(app: &TestApp, reader: &User, friend: &User, number: usize) {
+async fn grow(app: &TestApp, reader: &User, friend: &User, mine: &str, number: usize) {
     let other = app.rich_user("Reader", 1).await;
     for person in [reader, friend] {
         app.befriend(person, &other).await;
@@ -94,6 +97,7 @@ async fn grow(app: &TestApp, reader: &User, friend: &User, number: usize) {
                 .expect(204);
         }
     }
+    coupon(app, reader, |campaign| campaign["publisher"] = json!(mine)).await;
     for person in [reader, friend] {
         app.buy(person, &format!("order-number-{number}"), &[&game])
             .await
@@ -152,12 +156,16 @@ async fn a_list_reads_as_often_for_many_as_for_one(mut app: TestApp) -> TestApp 
         .await
         .unwrap();
     app.befriend(&reader, &friend).await;
+    let house = json!({"name": "Reader's", "owner": reader.id});
+    let request = app.request(Method::POST, "/v1/publishers", Some(SERVICE_TOKEN));
+    let house = app.send(request.json(&house)).await.expect(201);
+    let mine = house["id"].as_str().unwrap();
     for number in 0..2 {
-        grow(&app, &reader, &friend, number).await;
+        grow(&app, &reader, &friend, mine, number).await;
     }
     let few = reads(&app, &reader, &friend).await;
     for number in 2..4 {
-        grow(&app, &reader, &friend, number).await;
+        grow(&app, &reader, &friend, mine, number).await;
     }
     let many = reads(&app, &reader, &friend).await;
     for ((path, few), many) in LISTS.iter().zip(few).zip(many) {

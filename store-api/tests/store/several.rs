@@ -8,6 +8,7 @@ use store_api::Store;
 
 use crate::{
     app::{Backend, PASSWORD, TestApp, User, run},
+    campaigns::coupon,
     notices::{is_price, told_of_a_price},
     postgres,
     receiver::Receiver,
@@ -231,6 +232,35 @@ fn two_processes_send_each_event_once() {
         for event in &events {
             event.check(&hook.secret);
         }
+        twin.end().await;
+        app
+    });
+}
+
+#[test]
+fn of_two_processes_one_uses_a_coupon() {
+    run(Backend::Postgres, async |app: TestApp| {
+        let twin = app.twin().await;
+        let publisher = app.publisher("Oak").await;
+        let ann = app.rich_user("Ann", 100).await;
+        for round in 0..5 {
+            let mut games = Vec::new();
+            for number in 0..2 {
+                let slug = format!("game-{round}-{number}");
+                games.push(app.game(&publisher, &slug, |_| ()).await);
+            }
+            let part = coupon(&app, &ann, |_| ()).await;
+            let buy = async |store: &TestApp, game: &String| {
+                let body = json!({"games": [game], "coupons": [part]});
+                let answer = store.named("/v1/orders", &ann.access, game, &body).await;
+                answer.status.as_u16()
+            };
+            let mut statuses: [u16; 2] =
+                tokio::join!(buy(&app, &games[0]), buy(&twin, &games[1])).into();
+            statuses.sort_unstable();
+            assert_eq!(statuses, [201, 409]);
+        }
+        app.check_ledger().await;
         twin.end().await;
         app
     });

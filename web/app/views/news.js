@@ -39,6 +39,8 @@ export function newsText({ topic, data }) {
       return `${data.from.name} wrote in your guest book: ${data.text}`;
     case 'webhook_disabled':
       return `Your webhook at ${data.host} is disabled: it ${data.reason === 'gone' ? 'says that it is no more' : 'took nothing for days'}`;
+    case 'coupon_received':
+      return `A coupon for you: ${data.name}`;
     default:
       return undefined;
   }

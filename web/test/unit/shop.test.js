@@ -91,6 +91,7 @@ test('a notice leads somewhere, and games are named together', () => {
   assert.equal(newsText(bought), 'Bo bought Star, which you wish for');
   assert.equal(newsLink(bought), '#/shop/game/g');
   assert.equal(newsText({ topic: 'guest_book_entry', data: { entry: 'e', from: { id: 'b', name: 'Bo' }, text: 'hi' } }), 'Bo wrote in your guest book: hi');
+  assert.equal(newsText({ topic: 'coupon_received', data: { coupon: 'c', name: 'Autumn', ends_at: 1 } }), 'A coupon for you: Autumn');
   assert.equal(newsLink({ topic: 'of the future', data: {} }), undefined);
   assert.equal(titles([{ title: 'A' }, { title: 'B' }, { title: 'C' }]), 'A, B and C');
 });

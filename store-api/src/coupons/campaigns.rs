@@ -1,0 +1,387 @@
+//! Campaigns: made by those who run the store, or by a publisher for its own games.
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult, Value};
+use serde::Deserialize;
+use serde_json::json;
+use shared::id::{Timestamp, UserId};
+use ulid::Ulid;
+
+use super::{Terms, TermsText, stored_terms};
+use crate::{
+    audit::{By, Deed},
+    catalogue::Keeper,
+    error::{StoreError, Violation},
+    paging::{Page, PageRequest},
+    sql::{self, values},
+    store::Store,
+    typed_code,
+    users::line,
+};
+
+/// The longest code, with what people put into it.
+pub(super) const MAX_CODE: usize = 64;
+/// The most coupons of a campaign.
+const MAX_QUANTITY: i64 = 1_000_000;
+
+/// A campaign that somebody wants.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct CampaignText {
+    /// What people call its coupons: 1 to 140 characters.
+    pub name: String,
+    /// Whose it is: a publisher, for its own games; none for the store's own.
+    pub publisher: Option<String>,
+    /// What a coupon takes off, and off what.
+    #[serde(flatten)]
+    pub terms: TermsText,
+    /// From when its coupons are good, in milliseconds since the epoch; now, if it is not said.
+    pub starts_at: Option<i64>,
+    /// Until when.
+    pub ends_at: i64,
+    /// Who enters this gets a coupon.
+    pub code: Option<String>,
+    /// From when people get coupons by themselves; when they are good, if it is not said.
+    pub opens_at: Option<i64>,
+    /// Until when; as long as they are good, if it is not said.
+    pub closes_at: Option<i64>,
+    /// How many coupons there are at the most.
+    pub quantity: Option<i64>,
+}
+
+/// A campaign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Campaign {
+    /// Its id.
+    pub id: String,
+    /// What people call its coupons.
+    pub name: String,
+    /// Whose it is: a publisher's id; none for the store's own.
+    pub publisher: Option<String>,
+    /// What a coupon takes off, and off what.
+    pub terms: TermsText,
+    /// From when its coupons are good.
+    pub starts_at: Timestamp,
+    /// Until when.
+    pub ends_at: Timestamp,
+    /// Who enters this gets one; as it is compared.
+    pub code: Option<String>,
+    /// From when people get coupons by themselves.
+    pub opens_at: Timestamp,
+    /// Until when.
+    pub closes_at: Timestamp,
+    /// How many coupons there are at the most.
+    pub quantity: Option<i64>,
+    /// How many were given out.
+    pub issued: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+#[derive(FromQueryResult)]
+struct Row {
+    id: String,
+    name: String,
+    publisher: Option<String>,
+    terms: String,
+    starts_at: i64,
+    ends_at: i64,
+    code: Option<String>,
+    opens_at: i64,
+    closes_at: i64,
+    quantity: Option<i64>,
+    issued: i64,
+    created_at: i64,
+}
+
+#[derive(FromQueryResult)]
+struct Count {
+    count: i64,
+}
+
+const CAMPAIGN: &str = "SELECT id, name, publisher, terms, starts_at, ends_at, code, opens_at, \
+    closes_at, quantity, issued, created_at FROM campaigns";
+
+impl CampaignText {
+    /// Holds what is said to the rules that need no database.
+    fn check(self, now: Timestamp) -> Result<Campaign, StoreError> {
+        let name = line("name", &self.name)?;
+        if name.is_empty() {
+            return Err(Violation::new("name", "required", "1 to 140 characters").into());
+        }
+        Terms::parse(&self.terms)?;
+        let starts_at = self.starts_at.unwrap_or(now.as_millis());
+        let opens_at = self.opens_at.unwrap_or(starts_at);
+        let closes_at = self.closes_at.unwrap_or(self.ends_at);
+        let ordered = |from: i64, to: i64| 0 <= from && from < to;
+        if !ordered(starts_at, self.ends_at) || self.ends_at <= now.as_millis() {
+            let message = "after `starts_at`, and not over yet";
+            return Err(Violation::new("ends_at", "range", message).into());
+        }
+        if !ordered(opens_at, closes_at) || closes_at > self.ends_at {
+            let message = "after `opens_at`, and no later than `ends_at`";
+            return Err(Violation::new("closes_at", "range", message).into());
+        }
+        let quantity = self.quantity;
+        if quantity.is_some_and(|quantity| !(1..=MAX_QUANTITY).contains(&quantity)) {
+            return Err(Violation::new("quantity", "range", "from 1 to 1000000").into());
+        }
+        Ok(Campaign {
+            id: Ulid::new().to_string(),
+            name,
+            publisher: self.publisher,
+            terms: self.terms,
+            starts_at: Timestamp::from_millis(starts_at),
+            ends_at: Timestamp::from_millis(self.ends_at),
+            code: self.code.as_deref().map(code).transpose()?,
+            opens_at: Timestamp::from_millis(opens_at),
+            closes_at: Timestamp::from_millis(closes_at),
+            quantity,
+            issued: 0,
+            created_at: now,
+        })
+    }
+}
+
+/// A code as it is kept and compared.
+fn code(text: &str) -> Result<String, Violation> {
+    let plain = typed_code::plain(text, MAX_CODE);
+    let fits = (6..=32).contains(&plain.len()) && plain.bytes().all(|b| b.is_ascii_alphanumeric());
+    let message = "6 to 32 letters and digits, with hyphens where you like";
+    fits.then_some(plain)
+        .ok_or(Violation::new("code", "malformed", message))
+}
+
+impl Store {
+    /// Makes a campaign, in the name of `by`, whose campaigns `keeper` may make.
+    pub async fn make_campaign(
+        &self,
+        by: &str,
+        keeper: Keeper<'_>,
+        text: CampaignText,
+    ) -> Result<Campaign, StoreError> {
+        let campaign = text.check(self.now())?;
+        let tx = self.database().begin().await?;
+        self.check_campaign_keeper(&tx, keeper, campaign.publisher.as_deref())
+            .await?;
+        check_named(&tx, &campaign).await?;
+        let terms = serde_json::to_string(&campaign.terms)
+            .map_err(|error| StoreError::Internal(format!("terms of a coupon: {error}")))?;
+        let made = sql::execute(
+            &tx,
+            "INSERT INTO campaigns (id, name, publisher, terms, starts_at, ends_at, code, opens_at, \
+             closes_at, quantity, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+             ON CONFLICT (code) DO NOTHING",
+            values![
+                campaign.id.as_str(),
+                campaign.name.as_str(),
+                campaign.publisher.clone(),
+                terms,
+                campaign.starts_at.as_millis(),
+                campaign.ends_at.as_millis(),
+                campaign.code.clone(),
+                campaign.opens_at.as_millis(),
+                campaign.closes_at.as_millis(),
+                campaign.quantity,
+                campaign.created_at.as_millis()
+            ],
+        );
+        if made.await? == 0 {
+            let message = "another campaign has this code";
+            return Err(StoreError::Conflict {
+                message,
+                violations: vec![Violation::new("code", "taken", message)],
+            });
+        }
+        let details = json!({
+            "campaign": campaign.id, "name": campaign.name, "publisher": campaign.publisher,
+            "terms": campaign.terms, "quantity": campaign.quantity,
+        });
+        self.record(&tx, Deed::CampaignMade, By::Named(by), None, details)
+            .await?;
+        self.database().commit(tx).await?;
+        Ok(campaign)
+    }
+
+    /// The campaigns that `keeper` keeps, the latest first.
+    pub async fn campaigns(
+        &self,
+        keeper: Keeper<'_>,
+        page: &PageRequest,
+    ) -> Result<Page<Campaign>, StoreError> {
+        let mut conditions = vec!["1 = 1"];
+        let mut values = Vec::new();
+        if let Keeper::Owner(owner) = keeper {
+            conditions.push("publisher IN (SELECT b.id FROM publishers b WHERE b.owner = ?)");
+            values.push(owner.as_str().into());
+        }
+        if !page.after().is_empty() {
+            conditions.push("id < ?");
+            values.push(page.after().into());
+        }
+        values.push((page.fetch() as i64).into());
+        let text = format!(
+            "{CAMPAIGN} WHERE {} ORDER BY id DESC LIMIT ?",
+            conditions.join(" AND ")
+        );
+        let rows: Vec<Row> = sql::all(self.database().reader(), &text, values).await?;
+        let page = page.cut(rows, |row| row.id.clone());
+        Ok(Page {
+            items: page
+                .items
+                .into_iter()
+                .map(campaign)
+                .collect::<Result<_, _>>()?,
+            next: page.next,
+        })
+    }
+
+    /// Ends a campaign at once, in the name of `by`: nothing more is given out, and what was given out
+    /// and not used is good for nothing. Again is fine.
+    pub async fn end_campaign(
+        &self,
+        by: &str,
+        keeper: Keeper<'_>,
+        id: &str,
+    ) -> Result<Campaign, StoreError> {
+        let tx = self.database().begin().await?;
+        let found = self.kept_campaign(&tx, keeper, id).await?;
+        let now = self.now().as_millis();
+        if found.ends_at.as_millis() > now {
+            sql::execute(
+                &tx,
+                "UPDATE campaigns SET ends_at = ? WHERE id = ?",
+                values![now, id],
+            )
+            .await?;
+            let details = json!({"campaign": id});
+            self.record(&tx, Deed::CampaignEnded, By::Named(by), None, details)
+                .await?;
+        }
+        let ended = find(&tx, "id = ?", id).await?;
+        self.database().commit(tx).await?;
+        ended.ok_or(StoreError::NotFound)
+    }
+
+    /// A campaign that `keeper` keeps.
+    pub(super) async fn kept_campaign(
+        &self,
+        db: &impl ConnectionTrait,
+        keeper: Keeper<'_>,
+        id: &str,
+    ) -> Result<Campaign, StoreError> {
+        let campaign = find(db, "id = ?", id).await?.ok_or(StoreError::NotFound)?;
+        match self
+            .check_campaign_keeper(db, keeper, campaign.publisher.as_deref())
+            .await
+        {
+            // Whoever may not know of it learns nothing.
+            Err(StoreError::Forbidden(_)) => Err(StoreError::NotFound),
+            kept => kept.map(|()| campaign),
+        }
+    }
+
+    async fn check_campaign_keeper(
+        &self,
+        db: &impl ConnectionTrait,
+        keeper: Keeper<'_>,
+        publisher: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let owner: Option<&UserId> = match keeper {
+            Keeper::Store => None,
+            Keeper::Owner(owner) => Some(owner),
+        };
+        let Some(publisher) = publisher else {
+            return match owner {
+                None => Ok(()),
+                Some(_) => Err(StoreError::Forbidden(
+                    "coupons of the store's own are for those who run it",
+                )),
+            };
+        };
+        let count = match owner {
+            None => count(db, "publishers WHERE id = ?", values![publisher]).await?,
+            Some(owner) => {
+                let values = values![publisher, owner.as_str()];
+                count(db, "publishers WHERE id = ? AND owner = ?", values).await?
+            }
+        };
+        match (count, owner) {
+            (1.., _) => Ok(()),
+            (_, Some(_)) => Err(StoreError::Forbidden("this publisher is not yours")),
+            (_, None) => {
+                Err(Violation::new("publisher", "unknown", "no publisher of this id").into())
+            }
+        }
+    }
+}
+
+/// Whether what a campaign names is there, and its publisher's where it has one.
+async fn check_named(tx: &DatabaseTransaction, campaign: &Campaign) -> Result<(), StoreError> {
+    let terms = Terms::parse(&campaign.terms)?;
+    let ids = |names: &std::collections::BTreeSet<String>| -> Vec<Value> {
+        names.iter().map(|name| name.as_str().into()).collect()
+    };
+    if !terms.publishers.is_empty() {
+        if campaign.publisher.is_some() {
+            let message = "a publisher's coupons are for its own games";
+            return Err(Violation::new("publishers", "own_only", message).into());
+        }
+        let from = format!(
+            "publishers WHERE id IN {}",
+            sql::list(terms.publishers.len())
+        );
+        if count(tx, &from, ids(&terms.publishers)).await? < terms.publishers.len() as i64 {
+            return Err(Violation::new("publishers", "unknown", "no publisher of this id").into());
+        }
+    }
+    if !terms.games.is_empty() {
+        let mut from = format!("games WHERE id IN {}", sql::list(terms.games.len()));
+        let mut values = ids(&terms.games);
+        if let Some(publisher) = &campaign.publisher {
+            from.push_str(" AND publisher = ?");
+            values.push(publisher.as_str().into());
+        }
+        if count(tx, &from, values).await? < terms.games.len() as i64 {
+            let message = "no game of this id, or another publisher's";
+            return Err(Violation::new("games", "unknown", message).into());
+        }
+    }
+    Ok(())
+}
+
+/// A campaign, by a column that tells one from all others.
+pub(super) async fn find(
+    db: &impl ConnectionTrait,
+    condition: &str,
+    value: &str,
+) -> Result<Option<Campaign>, StoreError> {
+    let text = format!("{CAMPAIGN} WHERE {condition}");
+    let row: Option<Row> = sql::one(db, &text, values![value]).await?;
+    row.map(campaign).transpose()
+}
+
+async fn count(
+    db: &impl ConnectionTrait,
+    from: &str,
+    values: Vec<Value>,
+) -> Result<i64, StoreError> {
+    let text = format!("SELECT COUNT(*) AS count FROM {from}");
+    let row: Option<Count> = sql::one(db, &text, values).await?;
+    Ok(row.map_or(0, |row| row.count))
+}
+
+fn campaign(row: Row) -> Result<Campaign, StoreError> {
+    Ok(Campaign {
+        terms: stored_terms(&row.terms)?,
+        id: row.id,
+        name: row.name,
+        publisher: row.publisher,
+        starts_at: Timestamp::from_millis(row.starts_at),
+        ends_at: Timestamp::from_millis(row.ends_at),
+        code: row.code,
+        opens_at: Timestamp::from_millis(row.opens_at),
+        closes_at: Timestamp::from_millis(row.closes_at),
+        quantity: row.quantity,
+        issued: row.issued,
+        created_at: Timestamp::from_millis(row.created_at),
+    })
+}
