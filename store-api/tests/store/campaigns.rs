@@ -25,6 +25,9 @@ both!(
     what_is_ended_is_good_for_nothing,
 );
 
+/// Makes something wrong of a campaign, at a moment.
+type Change = fn(&mut Value, i64);
+
 /// A campaign of the store's own that is on for a week: 20 % off everything, or what `change` makes of it.
 pub(crate) fn text(change: impl FnOnce(&mut Value)) -> Value {
     let mut body = json!({
@@ -75,7 +78,6 @@ pub(crate) async fn enter(app: &TestApp, user: &User, code: &str) -> Answer {
 
 async fn a_campaign_is_held_to_its_rules(app: TestApp) -> TestApp {
     let now = Timestamp::now().as_millis();
-    type Change = fn(&mut Value, i64);
     let rules: &[(Change, &str, &str)] = &[
         (|body, _| body["name"] = json!(" "), "name", "required"),
         (|body, _| body["kind"] = json!("free"), "kind", "unknown"),

@@ -199,9 +199,10 @@ export class Shop extends Emitter {
    * Pays for games from the wallet.
    * @param {string[]} games
    * @param {number} expectedTotal what the person was told, in minor units
+   * @param {string[]} coupons that make it cheaper
    */
-  async buy(games, expectedTotal) {
-    const order = { games, expected_total: expectedTotal };
+  async buy(games, expectedTotal, coupons) {
+    const order = { games, expected_total: expectedTotal, coupons };
     const bought = await this.keys.run('orders', order, (key) => this.api.buy(key, order));
     await Promise.allSettled([this.readShelf(), this.readWallet()]);
     return bought;

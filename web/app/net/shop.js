@@ -30,8 +30,10 @@
  *   installed: boolean, played_seconds: number, played_at?: number,
  * }} Owned
  */
-/** @typedef {{ game: string, title: string, price: Money, refunded_at?: number }} OrderLine */
-/** @typedef {{ id: string, country: string, total: Money, lines: OrderLine[], at: number, gift_for?: string }} Order */
+/** @typedef {{ game: string, title: string, price: Money, discount?: Money, refunded_at?: number }} OrderLine */
+/** @typedef {{ id: string, name: string, discount: Money }} UsedCoupon */
+/** @typedef {{ country: string, total: Money, lines: OrderLine[], coupons: UsedCoupon[] }} Preview */
+/** @typedef {{ id: string, country: string, total: Money, lines: OrderLine[], coupons?: UsedCoupon[], at: number, gift_for?: string }} Order */
 /**
  * @typedef {{
  *   id: string, giver: string, recipient: string, games: { id: string, title: string }[], message?: string,
@@ -164,8 +166,17 @@ export class ShopApi {
   }
 
   /**
+   * What games cost together, with the coupons of the person that are best for them.
+   * @param {string[]} games
+   * @returns {Promise<Preview>}
+   */
+  preview(games) {
+    return this.api.call('POST', '/v1/orders/preview', { body: { games } });
+  }
+
+  /**
    * @param {string} key
-   * @param {{ games: string[], expected_total: number }} order
+   * @param {{ games: string[], expected_total: number, coupons: string[] }} order
    * @returns {Promise<Order>}
    */
   buy(key, order) {

@@ -12,7 +12,7 @@ import { shopRoute } from '../../route.js';
 import { openDialog } from '../dialog.js';
 
 /** @import { Money } from '../../money.js' */
-/** @import { GameCard } from '../../net/shop.js' */
+/** @import { GameCard, Preview } from '../../net/shop.js' */
 /** @import { ShopContext } from './place.js' */
 
 /** @typedef {Pick<GameCard, 'id' | 'title' | 'price'>} Item */
@@ -21,10 +21,11 @@ import { openDialog } from '../dialog.js';
  * What it comes to beside what is there.
  * @param {ShopContext['shop']} shop
  * @param {Item[]} items at least one
+ * @param {Preview} [preview] what the shop says they cost with coupons
  */
-export function bill(shop, items) {
+export function bill(shop, items, preview) {
   const first = items[0]?.price ?? { minor: 0, currency: 'USD', exponent: 2 };
-  const sum = total(items.map((item) => item.price), first);
+  const sum = preview?.total ?? total(items.map((item) => item.price), first);
   const balance = shop.wallet?.balance;
   const left = balance && minus(balance, sum);
   const missing = left && left.minor < 0 ? { ...left, minor: -left.minor } : undefined;
@@ -38,6 +39,7 @@ export function bill(shop, items) {
       h(
         'dl',
         { class: 'bill-sums' },
+        (preview?.coupons ?? []).map((coupon) => sumLine(`Coupon: ${coupon.name}`, { ...coupon.discount, minor: -coupon.discount.minor })),
         sumLine('Total', sum, 'bill-total'),
         balance ? sumLine('In your wallet', balance) : null,
         left && !missing ? sumLine('Left after that', left) : null,
@@ -68,8 +70,11 @@ export function openCheckout({ shop, api }, games) {
   const problem = h('p', { class: 'form-error', role: 'alert' });
   const pay = h('button', { class: 'button primary', type: 'button' });
   let paying = false;
+  /** @type {Preview | undefined} */
+  let preview;
+  let pricing = Promise.resolve();
   const draw = () => {
-    const { view, sum, missing } = bill(shop, items);
+    const { view, sum, missing } = bill(shop, items, preview);
     fill(holder, items.length > 0 ? view : h('p', null, 'There is nothing left to buy here.'));
     pay.textContent = paying ? 'Paying…' : sum.minor === 0 ? 'Get it' : `Pay ${money(sum)}`;
     pay.disabled = paying || missing !== undefined || items.length === 0;
@@ -79,18 +84,32 @@ export function openCheckout({ shop, api }, games) {
     const found = await Promise.allSettled(items.map((item) => api.game(item.id)));
     items = found.flatMap((answer) => (answer.status === 'fulfilled' && !answer.value.mine.includes('library') ? [answer.value] : []));
   };
+  const ids = () => items.map((item) => item.id);
+  /** With coupons; what the shop refuses to price, it refuses to sell, and says so then. */
+  const priced = async () => {
+    preview = items.length > 0 ? await api.preview(ids()).catch(() => undefined) : undefined;
+    draw();
+  };
   pay.addEventListener('click', async () => {
     problem.textContent = '';
     paying = true;
+    const shown = bill(shop, items, preview).sum.minor;
     draw();
     try {
-      await shop.buy(items.map((item) => item.id), bill(shop, items).sum.minor);
+      await pricing;
+      // Less than was shown is fine, more is not.
+      const sum = Math.min(shown, bill(shop, items, preview).sum.minor);
+      await shop.buy(ids(), sum, (preview?.coupons ?? []).map((coupon) => coupon.id));
       close();
       location.hash = shopRoute('library');
       return;
     } catch (error) {
       problem.textContent = paymentText(error);
-      if (ruleOf(error) !== undefined) await Promise.allSettled([look(), shop.readWallet(), shop.readShelf()]);
+      if (ruleOf(error) !== undefined) {
+        await Promise.allSettled([look(), shop.readWallet(), shop.readShelf()]);
+        pricing = priced();
+        await pricing;
+      }
     } finally {
       paying = false;
       draw();
@@ -111,6 +130,7 @@ export function openCheckout({ shop, api }, games) {
       },
     },
   );
+  pricing = priced();
   if (!shop.wallet) void shop.readWallet().catch(() => undefined);
   draw();
   pay.focus();
