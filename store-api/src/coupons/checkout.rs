@@ -53,6 +53,8 @@ pub(crate) struct Chosen {
 pub enum Reason {
     /// It was used on another order.
     Used,
+    /// It waits for the payment of another order.
+    Held,
     /// It is not good yet.
     NotYet,
     /// It is no longer good.
@@ -93,6 +95,7 @@ impl Reason {
     pub fn word(self) -> &'static str {
         match self {
             Self::Used => "used",
+            Self::Held => "held",
             Self::NotYet => "not_yet",
             Self::Over => "over",
             Self::Currency => "currency",
@@ -107,7 +110,7 @@ impl Reason {
         }
     }
 
-    fn refused(self) -> StoreError {
+    pub(super) fn refused(self) -> StoreError {
         refusal(
             "coupons",
             self.word(),
@@ -125,6 +128,9 @@ impl Basket {
     fn admit(&self, coupon: &Coupon, terms: &Terms, first: bool) -> Result<Candidate, Reason> {
         if coupon.used.is_some() {
             return Err(Reason::Used);
+        }
+        if coupon.held {
+            return Err(Reason::Held);
         }
         if coupon.ends_at <= self.now {
             return Err(Reason::Over);
@@ -294,13 +300,15 @@ async fn categorise(db: &impl ConnectionTrait, wares: &mut [Ware]) -> Result<(),
     Ok(())
 }
 
-/// Whether `me` has paid for nothing yet, but for what was given back.
+/// Whether `me` has paid for nothing yet, but for what was given back, and is about to pay for nothing.
 async fn is_first(db: &impl ConnectionTrait, me: &UserId) -> Result<bool, StoreError> {
     let row: Option<Paid> = sql::one(
         db,
-        "SELECT COUNT(*) AS paid FROM orders o JOIN order_lines l ON l.order_id = o.id \
-         WHERE o.buyer = ? AND l.price > 0 AND l.refunded_at IS NULL",
-        values![me.as_str()],
+        "SELECT (SELECT COUNT(*) FROM orders o JOIN order_lines l ON l.order_id = o.id \
+         WHERE o.buyer = ? AND l.price > 0 AND l.refunded_at IS NULL) \
+         + (SELECT COUNT(*) FROM payments WHERE user_id = ? AND purpose = 'order' \
+         AND state IN ('created', 'ready', 'approving')) AS paid",
+        values![me.as_str(), me.as_str()],
     )
     .await?;
     Ok(row.is_none_or(|row| row.paid == 0))
@@ -319,7 +327,7 @@ pub(crate) async fn use_up(
         let taken = sql::execute(
             tx,
             "UPDATE coupons SET used_order = ?, used_at = ? \
-             WHERE id = ? AND user_id = ? AND used_order IS NULL",
+             WHERE id = ? AND user_id = ? AND used_order IS NULL AND held_by IS NULL",
             values![order, at.as_millis(), used.id.as_str(), me.as_str()],
         );
         if taken.await? == 0 {

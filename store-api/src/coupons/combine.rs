@@ -5,6 +5,8 @@
 //! off is spread over its games by what they still cost; minor units that are left over go to the first
 //! games. So one and the same coupons on one and the same order always come to one and the same.
 
+use serde::{Deserialize, Serialize};
+
 use super::terms::Discount;
 
 /// The most coupons of one order.
@@ -27,7 +29,7 @@ pub(crate) struct Candidate {
 }
 
 /// What coupons come to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Combination {
     /// Which, and what each takes off, in minor units; in the order in which they are applied.
     pub(crate) used: Vec<Used>,
@@ -36,7 +38,7 @@ pub(crate) struct Combination {
 }
 
 /// A coupon used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Used {
     pub(crate) id: String,
     pub(crate) name: String,
@@ -44,7 +46,7 @@ pub(crate) struct Used {
 }
 
 /// What comes off a line, in minor units, by who gave the coupon.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LineOff {
     pub(crate) of_store: i64,
     pub(crate) of_publisher: i64,

@@ -4,7 +4,8 @@
 //! `kind`), from when until when, and how people come by them: an operator or the publisher gives them
 //! out, or a code does (`grant`). Of one campaign a person has one coupon. It is used on one order, and
 //! good again once everything of that order was given back. `checkout` says which of somebody's coupons
-//! an order may use, `combine` what they come to and which are best together.
+//! an order may use, `combine` what they come to and which are best together; `hold` keeps them for an
+//! order that a provider is still to be paid for.
 
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 use shared::id::{Timestamp, UserId};
@@ -21,6 +22,7 @@ pub use checkout::Reason;
 pub(crate) use checkout::{Basket, Choice, choose, give_back, use_up};
 pub(crate) use combine::{Combination, LineOff, Used};
 pub use grant::Granted;
+pub(crate) use hold::{hold, release};
 pub use kind::Kind;
 pub use terms::TermsText;
 pub(crate) use terms::{Terms, Ware};
@@ -29,6 +31,7 @@ mod campaigns;
 mod checkout;
 mod combine;
 mod grant;
+mod hold;
 mod kind;
 mod terms;
 
@@ -53,6 +56,8 @@ pub struct Coupon {
     pub issued_at: Timestamp,
     /// On which order it was used, and when.
     pub used: Option<(String, Timestamp)>,
+    /// Whether it waits for a payment.
+    pub held: bool,
 }
 
 /// What became of a coupon.
@@ -62,6 +67,8 @@ pub enum CouponState {
     Good,
     /// Used.
     Used,
+    /// Waits for the payment of an order.
+    Held,
     /// Too old.
     Over,
 }
@@ -78,10 +85,11 @@ struct Row {
     issued_at: i64,
     used_order: Option<String>,
     used_at: Option<i64>,
+    held_by: Option<String>,
 }
 
 const COUPON: &str = "SELECT c.id, c.campaign, k.name, k.publisher, k.terms, k.starts_at, k.ends_at, \
-    c.issued_at, c.used_order, c.used_at FROM coupons c JOIN campaigns k ON k.id = c.campaign";
+    c.issued_at, c.used_order, c.used_at, c.held_by FROM coupons c JOIN campaigns k ON k.id = c.campaign";
 
 impl CouponState {
     /// The state of this word.
@@ -89,8 +97,13 @@ impl CouponState {
         match word {
             "good" => Ok(Self::Good),
             "used" => Ok(Self::Used),
+            "held" => Ok(Self::Held),
             "over" => Ok(Self::Over),
-            _ => Err(Violation::new("state", "unknown", "good, used or over")),
+            _ => Err(Violation::new(
+                "state",
+                "unknown",
+                "good, held, used or over",
+            )),
         }
     }
 
@@ -99,6 +112,7 @@ impl CouponState {
         match self {
             Self::Good => "good",
             Self::Used => "used",
+            Self::Held => "held",
             Self::Over => "over",
         }
     }
@@ -109,6 +123,8 @@ impl Coupon {
     pub fn state(&self, now: Timestamp) -> CouponState {
         if self.used.is_some() {
             CouponState::Used
+        } else if self.held {
+            CouponState::Held
         } else if self.ends_at <= now {
             CouponState::Over
         } else {
@@ -130,12 +146,13 @@ impl Store {
         match state {
             None => {}
             Some(CouponState::Used) => conditions.push("c.used_order IS NOT NULL"),
+            Some(CouponState::Held) => conditions.push("c.held_by IS NOT NULL"),
             Some(CouponState::Good) => {
-                conditions.push("c.used_order IS NULL AND k.ends_at > ?");
+                conditions.push("c.used_order IS NULL AND c.held_by IS NULL AND k.ends_at > ?");
                 values.push(self.now().as_millis().into());
             }
             Some(CouponState::Over) => {
-                conditions.push("c.used_order IS NULL AND k.ends_at <= ?");
+                conditions.push("c.used_order IS NULL AND c.held_by IS NULL AND k.ends_at <= ?");
                 values.push(self.now().as_millis().into());
             }
         }
@@ -188,6 +205,7 @@ fn coupon(row: Row) -> Result<Coupon, StoreError> {
             .used_order
             .zip(row.used_at)
             .map(|(order, at)| (order, Timestamp::from_millis(at))),
+        held: row.held_by.is_some(),
     })
 }
 

@@ -34,7 +34,7 @@ pub(super) struct CouponBody {
     ends_at: i64,
     /// Since when the caller has it.
     issued_at: i64,
-    /// `good`, `used` or `over`.
+    /// `good`, `held` (it waits for the payment of an order), `used` or `over`.
     #[schema(example = "good")]
     state: &'static str,
     /// The order it was used on.
@@ -58,7 +58,7 @@ pub(super) struct CouponsPage {
 /// Which coupons, and which page of them.
 #[derive(Deserialize, IntoParams)]
 pub(super) struct CouponsQuery {
-    /// `good` (also those that are not good yet), `used` or `over`; all, when left out.
+    /// `good` (also those that are not good yet), `held`, `used` or `over`; all, when left out.
     state: Option<String>,
     /// From the page before.
     cursor: Option<String>,

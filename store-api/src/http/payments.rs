@@ -48,6 +48,10 @@ pub(super) struct PaidOrderRequest {
     recipient: Option<String>,
     /// A line of at most 140 characters to them.
     message: Option<String>,
+    /// Ids of up to three coupons of the caller's that make it cheaper, all of them. They are for nothing
+    /// else until the payment is over.
+    #[serde(default)]
+    coupons: Vec<String>,
 }
 
 /// What the caller brought back from the provider.
@@ -165,7 +169,7 @@ fn purpose(amount: Option<i64>, order: Option<PaidOrderRequest>) -> Result<Purpo
     let purchase = Purchase {
         games: order.games,
         expected_total: order.expected_total,
-        coupons: Vec::new(),
+        coupons: order.coupons,
     };
     let Some(recipient) = order.recipient else {
         return Ok(Purpose::Order(purchase));

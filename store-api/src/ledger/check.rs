@@ -129,6 +129,13 @@ const RULES: &[Rule] = &[
             WHERE c.used_order IS NOT NULL AND u.coupon IS NULL",
     },
     Rule {
+        name: "a coupon is held by a payment of its owner's that can be paid, and used by nothing meanwhile",
+        broken_by: "SELECT c.id AS what FROM coupons c \
+            LEFT JOIN payments p ON p.id = c.held_by AND p.user_id = c.user_id AND p.purpose = 'order' \
+                AND p.state IN ('created', 'ready', 'approving') \
+            WHERE c.held_by IS NOT NULL AND (p.id IS NULL OR c.used_order IS NOT NULL)",
+    },
+    Rule {
         name: "no more coupons of a campaign are there than were given out",
         broken_by: "SELECT k.id AS what FROM campaigns k \
             LEFT JOIN coupons c ON c.campaign = k.id \

@@ -20,6 +20,7 @@ mod m0014_audit;
 mod m0015_webhooks;
 mod m0016_coupons;
 mod m0017_paid_orders;
+mod m0018_held_coupons;
 
 /// Any number would do, as long as every store on one database uses the same.
 const MIGRATION_LOCK: i64 = 0x4669_7265_0001;
@@ -64,6 +65,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_webhooks::Migration),
             Box::new(m0016_coupons::Migration),
             Box::new(m0017_paid_orders::Migration),
+            Box::new(m0018_held_coupons::Migration),
         ]
     }
 }

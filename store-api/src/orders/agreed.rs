@@ -9,7 +9,7 @@ use shared::id::UserId;
 
 use super::{GiftOrder, Parties, Purchase, gifts::words};
 use crate::{
-    coupons::Choice,
+    coupons::{Choice, Combination},
     error::StoreError,
     money::{Country, Money},
     notices::News,
@@ -21,8 +21,11 @@ use crate::{
 pub(crate) struct Agreed {
     /// Where it is bought.
     country: String,
-    /// In minor units, by games.
-    prices: BTreeMap<String, i64>,
+    /// Before coupons, in minor units, by games.
+    pub(super) prices: BTreeMap<String, i64>,
+    /// What coupons take off that, in the games' order; they are held until it is paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) coupons: Option<Combination>,
     /// The friend whom it is for, if it is a gift.
     recipient: Option<String>,
     /// The giver's words.
@@ -33,6 +36,11 @@ impl Agreed {
     /// The friend whom it is for, if it is a gift.
     pub(crate) fn recipient(&self) -> Result<Option<UserId>, StoreError> {
         self.recipient.as_deref().map(stored_id).transpose()
+    }
+
+    /// The coupons it is bought with, if there are any.
+    pub(crate) fn coupons(&self) -> Option<&Combination> {
+        self.coupons.as_ref()
     }
 }
 
@@ -68,14 +76,18 @@ impl Store {
         purchase: &Purchase,
         message: Option<String>,
     ) -> Result<(Agreed, Money), StoreError> {
-        let none = Choice::These(&[]);
-        let (priced, _) = self.priced(tx, parties, purchase, none).await?;
+        let choice = Choice::These(&purchase.coupons);
+        let (priced, _) = self.priced(tx, parties, purchase, choice).await?;
         let order = priced.order;
         purchase.check_expected(&order)?;
-        let prices = order.lines.into_iter();
+        let prices = order.lines.into_iter().map(|line| {
+            let price = line.price.minor() + line.discount.minor();
+            (line.game, price)
+        });
         let agreed = Agreed {
             country: order.country.code().to_owned(),
-            prices: prices.map(|line| (line.game, line.price.minor())).collect(),
+            prices: prices.collect(),
+            coupons: Some(priced.combination).filter(|combination| !combination.used.is_empty()),
             recipient: order.gift_for.map(|user| user.to_string()),
             message,
         };
@@ -99,7 +111,7 @@ impl Store {
         let Some(recipient) = agreed.recipient()? else {
             let parties = Parties {
                 country,
-                agreed: Some(&agreed.prices),
+                agreed: Some(agreed),
                 ..self.alone(tx, me).await?
             };
             let (order, news) = self.bought(tx, &parties, &purchase).await?;
@@ -108,7 +120,7 @@ impl Store {
         let (giver, parties) = self.between_friends(tx, me, &recipient).await?;
         let parties = Parties {
             country,
-            agreed: Some(&agreed.prices),
+            agreed: Some(agreed),
             ..parties
         };
         let message = agreed.message.clone();

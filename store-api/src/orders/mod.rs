@@ -4,8 +4,6 @@
 //! the books in one go (`booking`). What a provider is to be paid for is agreed on first, and bought once it
 //! is (`agreed`).
 
-use std::collections::BTreeMap;
-
 use sea_orm::{DatabaseTransaction, FromQueryResult, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -107,8 +105,8 @@ struct Parties<'a> {
     owners_country: Country,
     /// Whether the payer may know what the owner has.
     knows_owned: bool,
-    /// Prices by games that were agreed on before, if they were: what it costs by now is all the same.
-    agreed: Option<&'a BTreeMap<String, i64>>,
+    /// Prices and coupons that were agreed on before, if they were: what it costs by now is all the same.
+    agreed: Option<&'a Agreed>,
 }
 
 /// What is kept of an answer: orders do not change, so the rest is read again.

@@ -110,6 +110,13 @@ impl Store {
     ) -> Result<(Priced, Vec<Spare>), StoreError> {
         let offers = self.offers(db, parties, purchase).await?;
         let lines = self.lines_of(&offers, parties)?;
+        if let Some(agreed) = parties.agreed {
+            // They were judged then, and held since.
+            let combination = agreed.coupons().cloned();
+            let combination = combination.unwrap_or_else(|| Combination::none(lines.len()));
+            let priced = self.order_of(offers, lines, parties, combination)?;
+            return Ok((priced, Vec::new()));
+        }
         let basket = Basket {
             wares: offers.iter().zip(&lines).map(ware).collect(),
             country: parties.country,
@@ -173,7 +180,7 @@ impl Store {
         }
         if let Some(agreed) = parties.agreed {
             for offer in &mut offers {
-                offer.price = agreed.get(&offer.id).copied();
+                offer.price = agreed.prices.get(&offer.id).copied();
                 offer.sold_to_owner = 1;
             }
         }

@@ -6,6 +6,7 @@ use ulid::Ulid;
 
 use super::{Kept, Payment, PaymentOrder, Purpose, refusal};
 use crate::{
+    coupons,
     error::{StoreError, Violation},
     idempotency::{Answered, IdempotencyKey, Named},
     money::Money,
@@ -70,8 +71,8 @@ impl Store {
         let id = Ulid::new().to_string();
         let now = self.now();
         let purpose = if agreed.is_some() { "order" } else { "top_up" };
-        let agreed = agreed.as_ref().map(serde_json::to_string).transpose();
-        let agreed = agreed.map_err(|error| StoreError::Internal(error.to_string()))?;
+        let kept = agreed.as_ref().map(serde_json::to_string).transpose();
+        let kept = kept.map_err(|error| StoreError::Internal(error.to_string()))?;
         sql::execute(
             &tx,
             "INSERT INTO payments (id, user_id, provider, purpose, agreed, amount, currency, state, \
@@ -82,7 +83,7 @@ impl Store {
                 me.as_str(),
                 *name,
                 purpose,
-                agreed,
+                kept,
                 amount.minor(),
                 amount.currency().code(),
                 now.as_millis(),
@@ -92,6 +93,9 @@ impl Store {
             ],
         )
         .await?;
+        if let Some(combination) = agreed.as_ref().and_then(Agreed::coupons) {
+            coupons::hold(&tx, me, &id, combination).await?;
+        }
         named.keep(&tx, &Kept { id: id.clone() }).await?;
         let turn = self.take_turn(&tx, &id).await?;
         self.commit(tx).await?;

@@ -8,6 +8,7 @@ use super::{
     state::Event,
 };
 use crate::{
+    coupons,
     error::{StoreError, Violation},
     sql::{self, values},
     store::Store,
@@ -100,6 +101,7 @@ impl Store {
             row.failure = Some("given_up".to_owned());
             row.check_at = None;
             row.write(&tx).await?;
+            coupons::release(&tx, id).await?;
             self.commit(tx).await?;
         }
         row.payment()

@@ -16,6 +16,7 @@ use super::{
     state::Event,
 };
 use crate::{
+    coupons,
     error::StoreError,
     ledger::{Account, Cause, hold, post},
     notices::{News, Topic},
@@ -72,6 +73,9 @@ impl Store {
         }
         let after = (row.state()?, row.cancelled, row.cancelling);
         let moved = after != before;
+        if moved && matches!(after.0, PaymentState::Failed | PaymentState::Expired) {
+            coupons::release(&tx, &row.id).await?;
+        }
         row.check_at = self.next_look(&row, turn, moved, now)?;
         if certain && after.0 == PaymentState::Failed {
             row.check_at = None;
@@ -218,6 +222,7 @@ impl Store {
             hold(tx, &Account::Leaving, amount.currency()).await?;
         }
         row.failure = None;
+        coupons::release(tx, &row.id).await?;
         post(tx, now, Cause::TopUp, &row.id, &legs).await?;
         match agreed {
             Some(agreed) if !gone => return self.fulfil(tx, row, &agreed, now).await,

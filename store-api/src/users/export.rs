@@ -198,7 +198,14 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "coupons",
-        columns: &["id", "campaign", "issued_at", "used_order", "used_at"],
+        columns: &[
+            "id",
+            "campaign",
+            "issued_at",
+            "used_order",
+            "used_at",
+            "held_by",
+        ],
         from: "coupons WHERE user_id = ? ORDER BY id",
     },
     Part {

@@ -127,6 +127,14 @@ const PLANTED: &[(&str, &str)] = &[
         "used by one order",
     ),
     (
+        "UPDATE coupons SET held_by = (SELECT id FROM payments WHERE state = 'ready') WHERE used_order IS NOT NULL",
+        "used by nothing meanwhile",
+    ),
+    (
+        "UPDATE coupons SET held_by = (SELECT MIN(id) FROM payments WHERE state = 'paid') WHERE used_order IS NULL",
+        "held by a payment",
+    ),
+    (
         "UPDATE campaigns SET issued = issued - 1 WHERE issued > 0",
         "than were given out",
     ),

@@ -62,12 +62,15 @@ async fn refund(app: &TestApp, user: &User, order: &Value, games: &[&str]) -> An
         .await
 }
 
-async fn states(app: &TestApp, user: &User) -> Vec<String> {
+/// The states of somebody's coupons, sorted.
+pub(crate) async fn states(app: &TestApp, user: &User) -> Vec<String> {
     let page = app.get("/v1/coupons?limit=500", user).await.expect(200);
     let items = page["items"].as_array().unwrap().iter();
-    items
+    let mut states: Vec<_> = items
         .map(|item| item["state"].as_str().unwrap().to_owned())
-        .collect()
+        .collect();
+    states.sort();
+    states
 }
 
 async fn what_a_preview_says_is_what_is_paid(app: TestApp) -> TestApp {
@@ -128,9 +131,7 @@ async fn what_a_preview_says_is_what_is_paid(app: TestApp) -> TestApp {
         .map(|l| l["discount"]["minor"].as_i64().unwrap())
         .sum();
     assert_eq!(off, 366);
-    let mut left = states(&app, &ann).await;
-    left.sort();
-    assert_eq!(left, ["good", "used", "used"]);
+    assert_eq!(states(&app, &ann).await, ["good", "used", "used"]);
     let page = app.get("/v1/coupons?state=used", &ann).await.expect(200);
     assert!(
         page["items"]

@@ -1,10 +1,15 @@
 //! Buying by a provider rather than from the wallet.
 
+use std::time::Duration;
+
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
     app::{Answer, TestApp, User},
     both,
+    campaigns::coupon,
+    coupons::states,
     orders::{library, rule},
     payments::{books, come_back, korean, set_up, until},
     simulator::Simulator,
@@ -14,6 +19,8 @@ both!(
     an_order_is_paid_by_a_provider_and_goes_back_to_it,
     what_cannot_be_bought_any_more_is_paid_back,
     a_gift_is_paid_by_a_provider,
+    a_coupon_waits_for_the_payment_of_its_order,
+    a_coupon_outlives_payments_that_come_to_nothing,
 );
 
 async fn pay(app: &TestApp, user: &User, provider: &str, key: &str, order: Value) -> Answer {
@@ -219,6 +226,129 @@ async fn a_gift_is_paid_by_a_provider(mut app: TestApp) -> TestApp {
     let payment = until(&app, &ann, &id, "cancelled").await;
     assert_eq!(payment["failure"], "not_a_friend");
     assert_eq!(books(&simulator).await, (13_000, 10_000));
+    app.check_ledger().await;
+    app
+}
+
+async fn a_coupon_waits_for_the_payment_of_its_order(mut app: TestApp) -> TestApp {
+    let simulator = Simulator::start(&[]);
+    let ann = set_up(&mut app, &simulator).await;
+    let [moon, star] = games(&app).await;
+    let part = coupon(&app, &ann, |body| body["kind"] = json!("first_purchase")).await;
+    let other = coupon(&app, &ann, |body| body["kind"] = json!("first_purchase")).await;
+    let order = |games: &[&str], total: i64| json!({"games": games, "coupons": [part], "expected_total": total});
+    let payment = pay(
+        &app,
+        &ann,
+        "toss",
+        "buys-both",
+        order(&[&moon, &star], 6400),
+    )
+    .await;
+    let payment = payment.expect(201);
+    assert_eq!(payment["amount"]["minor"], 6400);
+    assert_eq!(states(&app, &ann).await, ["good", "held"]);
+    let held = app.get("/v1/coupons?state=held", &ann).await.expect(200);
+    assert_eq!(held["items"][0]["id"], part.as_str());
+
+    // It is for nothing else meanwhile, and a purchase that is about to be paid is the first.
+    let again = pay(&app, &ann, "kakao_pay", "once-more", order(&[&star], 4000)).await;
+    assert_eq!(rule(&again.expect(409)), "held");
+    let body = json!({"games": [star], "coupons": [part]});
+    let bought = app
+        .named("/v1/orders", &ann.access, "by-wallet", &body)
+        .await;
+    assert_eq!(rule(&bought.expect(409)), "held");
+    let seen = app.with_body(
+        Method::POST,
+        "/v1/orders/preview",
+        &ann,
+        json!({"games": [star]}),
+    );
+    let seen = seen.await.expect(200);
+    let reason = |id: &str| {
+        let spare = seen["spare"].as_array().unwrap();
+        let found = spare.iter().find(|coupon| coupon["id"] == id);
+        found.map(|coupon| coupon["reason"].clone())
+    };
+    assert_eq!(
+        (
+            seen["total"]["minor"].as_i64(),
+            reason(&part),
+            reason(&other)
+        ),
+        (Some(5000), Some(json!("held")), Some(json!("not_first")))
+    );
+
+    // Its campaign ends: what was agreed on counts.
+    let campaign = held["items"][0]["campaign"].as_str().unwrap();
+    app.service(Method::DELETE, &format!("/v1/campaigns/{campaign}"))
+        .await
+        .expect(200);
+    let id = agree(&app, &simulator, &payment).await;
+    let paid = until(&app, &ann, &id, "paid").await;
+    assert_eq!(states(&app, &ann).await, ["good", "used"]);
+    let path = format!("/v1/orders/{}", paid["order"].as_str().unwrap());
+    let bought = app.get(&path, &ann).await.expect(200);
+    assert_eq!(
+        (&bought["total"]["minor"], &bought["payment"]),
+        (&json!(6400), &json!(id))
+    );
+    assert_eq!(bought["coupons"][0]["discount"]["minor"], 1600);
+    app.check_ledger().await;
+
+    // What was paid goes back, game by game, and the coupon with the last, though it is over by now.
+    let path = format!("{path}/refund");
+    let lines = bought["lines"].as_array().unwrap();
+    let mut gone = 0;
+    for (line, (state, coupon)) in lines
+        .iter()
+        .zip([("partly_cancelled", "used"), ("cancelled", "over")])
+    {
+        let game = line["game"].as_str().unwrap();
+        app.named(&path, &ann.access, game, &json!({"games": [game]}))
+            .await
+            .expect(200);
+        gone += line["price"]["minor"].as_i64().unwrap();
+        let payment = until(&app, &ann, &id, state).await;
+        assert_eq!(payment["cancelled"]["minor"], gone);
+        assert_eq!(states(&app, &ann).await, ["good", coupon]);
+        app.check_ledger().await;
+    }
+    assert_eq!(books(&simulator).await, (6400, 6400));
+    assert_eq!(app.balance(&ann).await, 0);
+    app
+}
+
+async fn a_coupon_outlives_payments_that_come_to_nothing(mut app: TestApp) -> TestApp {
+    let simulator = Simulator::start(&[]);
+    let ann = set_up(&mut app, &simulator).await;
+    app.settings.payments.payment_lifetime = Duration::from_millis(1500);
+    app.restart().await;
+    let [moon, _] = games(&app).await;
+    let part = coupon(&app, &ann, |_| ()).await;
+    let order = json!({"games": [moon], "coupons": [part], "expected_total": 2400});
+    // Nobody pays in time; they give up; what they paid for is theirs by then, and paid back.
+    let payment = pay(&app, &ann, "toss", "never-paid", order.clone()).await;
+    let payment = payment.expect(201);
+    until(&app, &ann, payment["id"].as_str().unwrap(), "expired").await;
+    assert_eq!(states(&app, &ann).await, ["good"]);
+    app.settings.payments.payment_lifetime = Duration::from_mins(15);
+    app.restart().await;
+    let payment = pay(&app, &ann, "kakao_pay", "given-up", order.clone()).await;
+    let payment = payment.expect(201);
+    let back = simulator.pay(&payment["next"], false).await;
+    come_back(&app, &simulator, &back, 303).await;
+    until(&app, &ann, payment["id"].as_str().unwrap(), "failed").await;
+    assert_eq!(states(&app, &ann).await, ["good"]);
+    let plain = pay(&app, &ann, "toss", "without-it", json!({"games": [moon]})).await;
+    let payment = pay(&app, &ann, "kakao_pay", "too-late", order).await;
+    agree(&app, &simulator, &plain.expect(201)).await;
+    let id = agree(&app, &simulator, &payment.expect(201)).await;
+    let payment = until(&app, &ann, &id, "cancelled").await;
+    assert_eq!(payment["failure"], "already_owned");
+    assert_eq!(states(&app, &ann).await, ["good"]);
+    assert_eq!(books(&simulator).await, (5400, 2400));
     app.check_ledger().await;
     app
 }

@@ -7,7 +7,7 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::TcpListener,
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use tokio::time::sleep;
 
 use crate::{
     app::{Backend, PASSWORD, SERVICE_TOKEN, client, game},
+    campaigns::text,
     postgres,
     process::{Program, command},
     simulator::Simulator,
@@ -27,6 +28,8 @@ use crate::{
 
 const PEOPLE: usize = 6;
 const GAMES: usize = 40;
+/// How many everybody has; all but the first go together.
+const COUPONS: usize = 3;
 
 /// How long the books may take to become the same once nothing goes wrong any more.
 const SETTLES: Duration = Duration::from_mins(1);
@@ -55,6 +58,11 @@ struct Row {
     owned: i64,
     /// And those that should be.
     unreturned: i64,
+}
+
+#[derive(FromQueryResult)]
+struct Used {
+    order_id: String,
 }
 
 #[derive(FromQueryResult)]
@@ -127,6 +135,8 @@ async fn books_agree(backend: Backend) {
         people.push(shop.register(number).await);
     }
     let games = shop.games().await;
+    shop.give_coupons(&people).await;
+    let people: Vec<String> = people.into_iter().map(|(_, token)| token).collect();
     let kills = Cell::new(0);
     let players = join_all(people.iter().enumerate().map(|(number, token)| {
         let dice = StdRng::seed_from_u64(seed.wrapping_add(number as u64 + 1));
@@ -152,13 +162,16 @@ async fn books_agree(backend: Backend) {
     let paid = rows.iter().filter(|row| is_credited(row)).count();
     let cancelled: i64 = rows.iter().map(|row| row.cancelled).sum();
     let bought = rows.iter().filter(|row| row.order_id.is_some()).count();
+    let used: Vec<Used> = read(&database, "SELECT order_id FROM order_coupons").await;
+    let cheaper: BTreeSet<&str> = used.iter().map(|used| used.order_id.as_str()).collect();
     println!(
-        "{} payments, {paid} paid, {bought} of them for orders, {} kills: {said}",
+        "{} payments, {paid} paid, {bought} of them for orders, {} of those with coupons, {} kills: {said}",
         rows.len(),
+        cheaper.len(),
         kills.get()
     );
     assert!(
-        paid > 5 && bought > 2 && cancelled > 0 && kills.get() > 1,
+        paid > 5 && bought > 2 && !cheaper.is_empty() && cancelled > 0 && kills.get() > 1,
         "too little happened"
     );
     database.close().await.unwrap();
@@ -279,7 +292,8 @@ impl Shop {
         None
     }
 
-    async fn register(&self, number: usize) -> String {
+    /// Id and token of somebody new.
+    async fn register(&self, number: usize) -> (String, String) {
         let body = json!({
             "email": format!("{number}@example.org"), "name": format!("Player {number}"), "password": PASSWORD,
         });
@@ -294,7 +308,39 @@ impl Shop {
         self.insist(|client| client.put(&url).bearer_auth(&token).json(&body))
             .await
             .unwrap();
-        token
+        let id = answer["user"]["id"].as_str().unwrap().to_owned();
+        (id, token)
+    }
+
+    async fn give_coupons(&self, people: &[(String, String)]) {
+        let users: Vec<&str> = people.iter().map(|(id, _)| id.as_str()).collect();
+        for number in 0..COUPONS {
+            let url = format!("{}/v1/campaigns", self.url);
+            let campaign = text(|body| {
+                body["percent"] = json!(10 + 30 * number);
+                body["stackable"] = json!(number > 0);
+            });
+            let ask = |client: &reqwest::Client| {
+                client.post(&url).bearer_auth(SERVICE_TOKEN).json(&campaign)
+            };
+            let (_, campaign) = self.insist(ask).await.unwrap();
+            let url = format!("{url}/{}/coupons", campaign["id"].as_str().unwrap());
+            let body = json!({"users": users});
+            let ask =
+                |client: &reqwest::Client| client.post(&url).bearer_auth(SERVICE_TOKEN).json(&body);
+            let (_, granted) = self.insist(ask).await.unwrap();
+            assert_eq!(granted["issued"], users.len());
+        }
+    }
+
+    /// Ids of coupons that somebody may use now, as far as they know.
+    async fn coupons(&self, token: &str) -> Vec<String> {
+        let url = format!("{}/v1/coupons?state=good", self.url);
+        let ask = |client: &reqwest::Client| client.get(&url).bearer_auth(token);
+        let page = self.insist(ask).await.unwrap_or_default().1;
+        let items = page["items"].as_array().cloned().unwrap_or_default();
+        let id = |coupon: &Value| coupon["id"].as_str().unwrap().to_owned();
+        items.iter().map(id).collect()
     }
 
     /// Games to buy.
@@ -331,7 +377,9 @@ impl Shop {
             } else {
                 let first = dice.random_range(0..games.len() - 2);
                 let wanted = &games[first..first + dice.random_range(1..3)];
-                json!({"provider": provider, "order": {"games": wanted}})
+                let mut coupons = self.coupons(token).await;
+                coupons.truncate(dice.random_range(0..3));
+                json!({"provider": provider, "order": {"games": wanted, "coupons": coupons}})
             };
             let key = format!("payment-{number}");
             let Some(payment) = self.post(token, "/v1/payments", &key, &body).await else {

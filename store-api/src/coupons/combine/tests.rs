@@ -100,10 +100,12 @@ fn many_coupons_are_weighed_in_a_moment() {
     assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
 }
 
+/// How a set ranks, the least first, and its coupons in the order in which they are applied.
+type Ranked = (i64, usize, Vec<(i64, String)>, Vec<String>);
+
 /// The best of all sets, each applied as the rules say, step by step and without any shortcut.
 fn brute_force(prices: &[i64], coupons: &[Candidate]) -> (i64, Vec<String>) {
-    let mut all: Vec<(i64, usize, Vec<(i64, String)>, Vec<String>)> =
-        vec![(0, 0, Vec::new(), Vec::new())];
+    let mut all: Vec<Ranked> = vec![(0, 0, Vec::new(), Vec::new())];
     for set in 0..1_u32 << coupons.len() {
         let chosen = |place: &usize| set >> place & 1 == 1;
         let mut chosen: Vec<&Candidate> = (0..coupons.len())
