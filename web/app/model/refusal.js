@@ -9,7 +9,7 @@ import { isUnknown } from './request-keys.js';
 
 /** @type {Record<string, string>} */
 const WORDS = {
-  insufficient_funds: 'There is not enough money in your wallet. Redeem a gift card first.',
+  insufficient_funds: 'There is not enough money in your wallet. Charge it first.',
   price_changed: 'The price has changed meanwhile. Nothing was bought: look at the new total.',
   already_owned: 'One of these games is owned already.',
   not_sold_here: 'One of these games is not sold where you buy.',
@@ -25,6 +25,7 @@ const WORDS = {
   answered: 'This gift has had its answer.',
   expired: 'This gift has waited too long. Whoever gave it was paid back.',
   full: 'This list is full.',
+  too_many: 'Too many of your payments are neither paid nor given up.',
   self: 'This review is your own.',
 };
 

@@ -229,6 +229,16 @@ export class Shop extends Emitter {
     return after;
   }
 
+  /**
+   * Begins to pay by a provider.
+   * @param {string} provider
+   * @param {{ amount: number } | { order: { games: string[], expected_total: number, coupons: string[] } }} what
+   */
+  pay(provider, what) {
+    const payment = { provider, ...what };
+    return this.keys.run('payments', payment, (key) => this.api.pay(key, payment));
+  }
+
   /** @param {string} code */
   async redeem(code) {
     const redeemed = await this.api.redeem(code);

@@ -33,7 +33,7 @@
 /** @typedef {{ game: string, title: string, price: Money, discount?: Money, refunded_at?: number }} OrderLine */
 /** @typedef {{ id: string, name: string, discount: Money }} UsedCoupon */
 /** @typedef {{ country: string, total: Money, lines: OrderLine[], coupons: UsedCoupon[] }} Preview */
-/** @typedef {{ id: string, country: string, total: Money, lines: OrderLine[], coupons?: UsedCoupon[], at: number, gift_for?: string }} Order */
+/** @typedef {{ id: string, country: string, total: Money, lines: OrderLine[], coupons?: UsedCoupon[], at: number, gift_for?: string, payment?: string }} Order */
 /**
  * @typedef {{
  *   id: string, giver: string, recipient: string, games: { id: string, title: string }[], message?: string,
@@ -41,7 +41,14 @@
  * }} Gift
  */
 /** @typedef {{ id: string, topic: string, ts: number, data: Record<string, any>, read: boolean }} Notice */
-/** @typedef {{ country: string, balance: Money }} Wallet */
+/** @typedef {{ country: string, balance: Money, providers: string[] }} Wallet */
+/**
+ * @typedef {{
+ *   id: string, provider: string, purpose: 'top_up' | 'order', order?: string, amount: Money, cancelled: Money, cancelling: Money,
+ *   state: 'created' | 'ready' | 'approving' | 'paid' | 'partly_cancelled' | 'cancelled' | 'failed' | 'expired',
+ *   next?: { kind: string, url?: string, mobile_url?: string }, failure?: string, at: number, expires_at: number,
+ * }} Payment
+ */
 /** @typedef {{ id: string, cause: string, reference: string, amount: Money, balance: Money, at: number }} WalletEntry */
 /**
  * @template T
@@ -253,6 +260,23 @@ export class ShopApi {
    */
   walletHistory(cursor) {
     return this.api.call('GET', '/v1/wallet/history', { query: { cursor, limit: PAGE } });
+  }
+
+  /**
+   * @param {string} key
+   * @param {object} payment
+   * @returns {Promise<Payment>}
+   */
+  pay(key, payment) {
+    return this.api.call('POST', '/v1/payments', { key, body: payment });
+  }
+
+  /**
+   * @param {string} id
+   * @returns {Promise<Payment>}
+   */
+  payment(id) {
+    return this.api.call('GET', `/v1/payments/${part(id)}`);
   }
 
   /**

@@ -41,9 +41,22 @@ export function newsText({ topic, data }) {
       return `Your webhook at ${data.host} is disabled: it ${data.reason === 'gone' ? 'says that it is no more' : 'took nothing for days'}`;
     case 'coupon_received':
       return `A coupon for you: ${data.name}`;
+    case 'payment':
+      return paymentNews(data);
     default:
       return undefined;
   }
+}
+
+/**
+ * What became of a payment. That something was bought is news of its own.
+ * @param {ShopNotice['data']} payment
+ */
+function paymentNews({ purpose, state, amount, cancelled }) {
+  if (state === 'paid') return purpose === 'order' ? `You paid ${money(amount)}` : `${money(amount)} came into your wallet`;
+  if (state === 'partly_cancelled' || state === 'cancelled') return `${money(cancelled)} of a payment went back to you`;
+  if (state === 'failed' || state === 'expired') return `A payment of ${money(amount)} came to nothing`;
+  return undefined;
 }
 
 /**
@@ -66,6 +79,8 @@ export function newsLink({ topic, data }) {
       return shopRoute('library');
     case 'refund':
       return shopRoute('orders');
+    case 'payment':
+      return shopRoute('wallet');
     case 'price_dropped':
       return shopRoute('game', data.game.id);
     case 'friend_bought':

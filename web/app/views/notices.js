@@ -15,7 +15,7 @@ import { attempt } from './toast.js';
 /** @import { Session } from '../model/session.js' */
 
 /** @type {Record<string, string>} */
-const ICONS = { purchase: 'bag', refund: 'refresh', price_dropped: 'down', friend_bought: 'users', guest_book_entry: 'edit' };
+const ICONS = { purchase: 'bag', refund: 'refresh', price_dropped: 'down', friend_bought: 'users', guest_book_entry: 'edit', payment: 'wallet' };
 
 /** @param {Session} session */
 export function noticesPanel(session) {

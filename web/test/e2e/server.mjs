@@ -13,13 +13,17 @@ import { join } from 'node:path';
 const READY_MS = 20_000;
 
 export class Server {
-  /** Starts one; `FIRESIDE_BIN` names the binary. */
-  static async start() {
+  /**
+   * Starts one; `FIRESIDE_BIN` names the binary.
+   * @param {(url: string) => Record<string, string>} [settings] more of them, as variables
+   */
+  static async start(settings = () => ({})) {
     const binary = process.env.FIRESIDE_BIN;
     if (!binary) throw new Error('FIRESIDE_BIN must name the fireside binary, e.g. ../target/debug/fireside');
     const server = new Server();
     server.binary = binary;
     server.port = await freePort();
+    server.settings = settings(server.url);
     server.data = await mkdtemp(join(tmpdir(), 'fireside-e2e-'));
     await server.boot();
     return server;
@@ -38,6 +42,7 @@ export class Server {
         FIRESIDE_ADMIN_LISTEN: '127.0.0.1:0',
         FIRESIDE_MAIL_URL: `file:${join(this.data, 'mails')}`,
         FIRESIDE_MAIL_FROM: 'no-reply@example.org',
+        ...this.settings,
       },
     });
     for (const stream of [this.process.stdout, this.process.stderr]) {

@@ -1,5 +1,5 @@
 /**
- * Paying from the wallet: what it comes to, what is left, and what stands against it.
+ * Paying, from the wallet or by a provider: what it comes to, what is left, and what stands against it.
  *
  * @module
  */
@@ -10,6 +10,7 @@ import { minus, money, price, total } from '../../money.js';
 import { paymentText, ruleOf } from '../../model/refusal.js';
 import { shopRoute } from '../../route.js';
 import { openDialog } from '../dialog.js';
+import { goAndPay, providersOf } from './charge.js';
 
 /** @import { Money } from '../../money.js' */
 /** @import { GameCard, Preview } from '../../net/shop.js' */
@@ -45,7 +46,7 @@ export function bill(shop, items, preview) {
         left && !missing ? sumLine('Left after that', left) : null,
       ),
       missing
-        ? h('p', { class: 'form-notice' }, `You need ${money(missing)} more. `, h('a', { class: 'link', href: shopRoute('wallet') }, 'Redeem a gift card'))
+        ? h('p', { class: 'form-notice' }, `You need ${money(missing)} more. `, h('a', { class: 'link', href: shopRoute('wallet') }, providersOf(shop.wallet).length > 0 ? 'Charge your wallet' : 'Redeem a gift card'))
         : null,
     ),
   };
@@ -64,11 +65,13 @@ function sumLine(name, amount, style = '') {
  * @param {ShopContext} context
  * @param {Item[]} games
  */
-export function openCheckout({ shop, api }, games) {
+export function openCheckout(context, games) {
+  const { shop, api } = context;
   let items = games;
   const holder = h('div', null);
   const problem = h('p', { class: 'form-error', role: 'alert' });
   const pay = h('button', { class: 'button primary', type: 'button' });
+  const others = h('div', { class: 'form-actions' });
   let paying = false;
   /** @type {Preview | undefined} */
   let preview;
@@ -78,6 +81,8 @@ export function openCheckout({ shop, api }, games) {
     fill(holder, items.length > 0 ? view : h('p', null, 'There is nothing left to buy here.'));
     pay.textContent = paying ? 'Paying…' : sum.minor === 0 ? 'Get it' : `Pay ${money(sum)}`;
     pay.disabled = paying || missing !== undefined || items.length === 0;
+    const providers = sum.minor > 0 ? providersOf(shop.wallet) : [];
+    fill(others, providers.map(({ name, title }) => h('button', { class: 'button', type: 'button', disabled: paying, onclick: () => void payBy(name) }, `Pay by ${title}`)));
   };
   /** What each costs by now; what is not sold any more is left out. */
   const look = async () => {
@@ -90,7 +95,10 @@ export function openCheckout({ shop, api }, games) {
     preview = items.length > 0 ? await api.preview(ids()).catch(() => undefined) : undefined;
     draw();
   };
-  pay.addEventListener('click', async () => {
+  /**
+   * @param {(order: { games: string[], expected_total: number, coupons: string[] }) => Promise<void>} act
+   */
+  const attempt = async (act) => {
     problem.textContent = '';
     paying = true;
     const shown = bill(shop, items, preview).sum.minor;
@@ -99,9 +107,7 @@ export function openCheckout({ shop, api }, games) {
       await pricing;
       // Less than was shown is fine, more is not.
       const sum = Math.min(shown, bill(shop, items, preview).sum.minor);
-      await shop.buy(ids(), sum, (preview?.coupons ?? []).map((coupon) => coupon.id));
-      close();
-      location.hash = shopRoute('library');
+      await act({ games: ids(), expected_total: sum, coupons: (preview?.coupons ?? []).map((coupon) => coupon.id) });
       return;
     } catch (error) {
       problem.textContent = paymentText(error);
@@ -115,13 +121,22 @@ export function openCheckout({ shop, api }, games) {
       draw();
     }
     pay.focus();
-  });
+  };
+  const buy = () =>
+    attempt(async ({ games: wanted, expected_total: sum, coupons }) => {
+      await shop.buy(wanted, sum, coupons);
+      close();
+      location.hash = shopRoute('library');
+    });
+  /** @param {string} provider */
+  const payBy = (provider) => attempt((order) => goAndPay(context, provider, { order }));
+  pay.addEventListener('click', () => void buy());
   const offs = [shop.on('wallet', draw)];
   const leave = () => close();
   addEventListener('hashchange', leave);
   const { close } = openDialog(
     items.length === 1 ? `Buy ${items[0]?.title}` : 'Check out',
-    [holder, problem, h('div', { class: 'form-actions' }, h('button', { class: 'button', type: 'button', onclick: leave }, 'Cancel'), pay), h('p', { class: 'hint' }, icon('clock'), 'You can give a game back for some days, if you hardly played it.')],
+    [holder, problem, h('div', { class: 'form-actions' }, h('button', { class: 'button', type: 'button', onclick: leave }, 'Cancel'), pay), others, h('p', { class: 'hint' }, icon('clock'), 'You can give a game back for some days, if you hardly played it.')],
     {
       class: 'checkout',
       onclose: () => {

@@ -81,7 +81,7 @@ function openRefund({ shop }, order, done) {
   openForm(
     'Give back',
     [
-      h('p', null, 'It leaves your library, and what you paid comes back into your wallet.'),
+      h('p', null, `It leaves your library, and what you paid comes back ${order.payment ? 'from where you paid it' : 'into your wallet'}.`),
       h(
         'fieldset',
         { class: 'choice' },
@@ -101,7 +101,7 @@ function openRefund({ shop }, order, done) {
         } catch (error) {
           throw new Error(paymentText(error));
         }
-        toast('It is given back, and your wallet has the money.');
+        toast(order.payment ? 'It is given back, and your money is on its way.' : 'It is given back, and your wallet has the money.');
       },
     },
   );

@@ -1,5 +1,5 @@
 /**
- * The wallet: what is in it, gift cards, and what came and went.
+ * The wallet: what is in it, how it is charged, and what came and went.
  *
  * @module
  */
@@ -11,19 +11,28 @@ import { money, signed } from '../../money.js';
 import { refusalText } from '../../model/refusal.js';
 import { shopRoute } from '../../route.js';
 import { field } from '../dialog.js';
+import { chargeForm, paymentNotice } from './charge.js';
 import { pagedList } from './paged.js';
 
 /** @import { WalletEntry } from '../../net/shop.js' */
 /** @import { ShopContext, ShopPage } from './place.js' */
 
 /** @type {Record<string, string>} */
-const CAUSES = { gift_card: 'Gift card', purchase: 'Purchase', refund: 'Refund' };
+const CAUSES = {
+  gift_card: 'Gift card',
+  purchase: 'Purchase',
+  refund: 'Refund',
+  top_up: 'Payment',
+  payment_cancel: 'Payment given back',
+  payment_cancel_refused: 'Payment kept',
+};
 
 /**
  * @param {ShopContext} context
  * @returns {ShopPage}
  */
-export function walletPage({ shop, api, keep }) {
+export function walletPage(context) {
+  const { shop, api, keep } = context;
   const balance = h('p', { class: 'balance', role: 'status', 'aria-label': 'Balance' });
   const countries = new Intl.DisplayNames('en', { type: 'region' });
   const history = pagedList({
@@ -67,7 +76,7 @@ export function walletPage({ shop, api, keep }) {
   draw();
   return {
     title: 'Wallet',
-    view: h('div', { class: 'shop-page' }, balance, form, h('section', { 'aria-label': 'History' }, h('h2', null, 'What came and went'), history.view)),
+    view: h('div', { class: 'shop-page' }, balance, paymentNotice(context, () => history.reload()), chargeForm(context), form, h('section', { 'aria-label': 'History' }, h('h2', null, 'What came and went'), history.view)),
   };
 }
 
