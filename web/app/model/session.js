@@ -7,6 +7,7 @@
 
 import { Fireside } from '../../fireside.js';
 import { Emitter } from '../../fireside/emitter.js';
+import { ProfilesApi } from '../net/profiles.js';
 import { ShopApi } from '../net/shop.js';
 import { Conversation } from './conversation.js';
 import { People } from './people.js';
@@ -48,6 +49,7 @@ export class Session extends Emitter {
     this.rooms = new Rooms(this.people);
     this.rooms.me = account.id;
     this.shop = new Shop(new ShopApi(api));
+    this.profiles = new ProfilesApi(api);
     /** @type {Map<string, Conversation>} */
     this.conversations = new Map();
     /** Whether the first snapshot is in. */

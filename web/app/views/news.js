@@ -81,6 +81,8 @@ export function newsLink({ topic, data }) {
       return shopRoute('orders');
     case 'payment':
       return shopRoute('wallet');
+    case 'guest_book_entry':
+      return shopRoute('person');
     case 'price_dropped':
       return shopRoute('game', data.game.id);
     case 'friend_bought':

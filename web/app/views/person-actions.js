@@ -4,6 +4,7 @@
  * @module
  */
 
+import { shopRoute } from '../route.js';
 import { confirmAction } from './dialog.js';
 import { attempt } from './toast.js';
 
@@ -23,6 +24,7 @@ export function personActions(session, id, openChat) {
   const blocked = people.blocked.has(id);
   return [
     relation === 'friend' && { label: 'Message', icon: 'chat', run: () => openChat(id) },
+    { label: 'Profile', icon: 'user', run: () => (location.hash = shopRoute('person', id)) },
     relation === 'none' && !blocked && {
       label: 'Add friend',
       icon: 'userplus',

@@ -8,10 +8,12 @@ import { h, fill, unseen } from '../dom.js';
 import { icon } from '../icons.js';
 import { STATUS_WORDS, presenceLine } from '../format.js';
 import { setTheme, theme } from '../appearance.js';
+import { shopRoute } from '../route.js';
 import { openAccount } from './account.js';
 import { avatar, presenceDot } from './avatar.js';
 import { field, openForm } from './dialog.js';
 import { openMenu } from './menu.js';
+import { openPrivacy } from './privacy.js';
 import { openBlocked, openProfile } from './profile.js';
 import { openShortcuts } from './shortcuts.js';
 import { attempt } from './toast.js';
@@ -110,8 +112,10 @@ function openActivity(session) {
 function openSettings(session, anchor, signOut) {
   const now = theme();
   openMenu(anchor, 'Settings', [
-    { label: 'Edit profile…', icon: 'user', run: () => openProfile(session) },
+    { label: 'Your profile', icon: 'user', run: () => (location.hash = shopRoute('person')) },
+    { label: 'Edit profile…', icon: 'edit', run: () => openProfile(session) },
     { label: 'Account…', icon: 'gear', run: () => openAccount(session) },
+    { label: 'Privacy…', icon: 'shield', run: () => openPrivacy(session) },
     { label: 'Blocked people…', icon: 'block', run: () => openBlocked(session) },
     { label: 'Keyboard shortcuts', icon: 'keyboard', hint: '?', run: openShortcuts },
     '-',

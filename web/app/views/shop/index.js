@@ -15,6 +15,7 @@ import { giftsPage } from './gifts.js';
 import { libraryPage } from './library.js';
 import { cartPage, wishlistPage } from './lists.js';
 import { ordersPage } from './orders.js';
+import { personPage } from './person.js';
 import { walletPage } from './wallet.js';
 
 /** @import { ShopPlace } from '../../route.js' */
@@ -32,6 +33,7 @@ const PAGES = {
   gifts: giftsPage,
   orders: ordersPage,
   wallet: walletPage,
+  person: personPage,
 };
 
 /** @type {[string, string, string][]} */
