@@ -181,8 +181,10 @@ test('the cart is paid at once; a price that changed meanwhile is said, and noth
   await accessible(ana);
   await main().getByRole('button', { name: `Remove ${other.title}` }).click();
   await main().getByText('1 game, together').waitFor();
-  await keeper.setPrice(game, 150);
+  const priced = ana.page.waitForResponse('**/v1/orders/preview');
   await main().getByRole('button', { name: 'Check out' }).click();
+  await priced;
+  await keeper.setPrice(game, 150);
   const dialog = ana.page.getByRole('dialog');
   await dialog.getByRole('button', { name: `Pay ${dollars(game.price.minor)}` }).click();
   await dialog.getByRole('alert').getByText('The price has changed').waitFor();
