@@ -1,5 +1,5 @@
-//! What runs beside the requests: the relays of the outbox, the telling of what many are told, the
-//! sending of mails and webhooks, payments that wait, and the sweep of what has ended.
+//! What runs beside the requests: the giving out of what is claimed, the relays of the outbox, the telling of
+//! what many are told, the sending of mails and webhooks, payments that wait, and the sweep of what has ended.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use tokio::{
 };
 
 use crate::{
-    announcements, error::StoreError, mail::send_mails, outbox::EventTarget, payments, store::Store,
+    announcements, coupons::serve, error::StoreError, mail::send_mails, outbox::EventTarget,
+    payments, store::Store,
 };
 
 /// How often what has ended is swept away.
@@ -56,6 +57,9 @@ impl Store {
         }
         tasks.spawn(announcements::tell(self.clone(), stopped.clone()));
         tasks.spawn(send_mails(self.clone(), stopped.clone()));
+        if let Some(claims) = self.claims().open() {
+            tasks.spawn(serve(self.clone(), claims, stopped.clone()));
+        }
         tasks.spawn(payments::settle(self.clone(), stopped.clone()));
         #[cfg(feature = "http-client")]
         tasks.spawn(crate::webhooks::send_webhooks(

@@ -170,6 +170,10 @@ pub struct ServiceSettings {
     /// The store itself.
     #[command(flatten)]
     pub store: StoreSettings,
+    /// Redis, which stores on one database share the gate before drops in.
+    #[cfg(feature = "redis")]
+    #[command(flatten)]
+    pub redis: shared::redis::RedisSettings,
     /// Chat nodes that are told what changes, such as http://127.0.0.1:8110
     #[arg(long, value_delimiter = ',', value_name = "URL")]
     pub nodes: Vec<String>,
@@ -331,6 +335,8 @@ impl Settings for ServiceSettings {
         self.log.validate(report);
         self.token.validate(report);
         self.store.validate(report);
+        #[cfg(feature = "redis")]
+        self.redis.validate(report);
         let strong = self
             .service_token
             .as_ref()

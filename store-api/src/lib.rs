@@ -70,7 +70,8 @@ pub use catalogue::{
 pub use command::{Books, command};
 pub use config::{ServiceSettings, StoreSettings};
 pub use coupons::{
-    Campaign, CampaignText, Coupon, CouponState, Granted, Kind as CouponKind, Reason, TermsText,
+    Campaign, CampaignText, Claimed, Coupon, CouponDrop, CouponState, DropState, Granted,
+    Kind as CouponKind, Reason, TermsText,
 };
 pub use error::{LineFault, StoreError, Violation};
 pub use friends::{Blocked, Friend, FriendGraph, Relation};

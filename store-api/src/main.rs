@@ -8,6 +8,7 @@ use shared::{
     lifecycle::ExitReason,
     problem,
     program::{self, Program},
+    redis::{self, RedisLink},
     settings::Loader,
     telemetry,
 };
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
         token: settings.token,
         store: settings.store,
     };
-    command(&loader, books).unwrap_or_else(|| program::run(&loader, &[METRICS], run))
+    command(&loader, books)
+        .unwrap_or_else(|| program::run(&loader, &[METRICS, redis::METRICS], run))
 }
 
 async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<ExitReason> {
@@ -48,6 +50,12 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
         for node in &settings.nodes {
             targets.push(NodeSink::target(node, token.clone())?);
         }
+    }
+    if settings.redis.redis_url.is_some() {
+        let link = RedisLink::connect(&settings.redis).context("Redis")?;
+        // Without it this store judges by itself who comes first.
+        link.wait_up(settings.redis.redis_connect_timeout).await;
+        store.share_gates(link);
     }
     store.seed(settings.store.seed_games).await?;
     let background = store.start(targets);

@@ -85,6 +85,19 @@ pub const METRICS: &[Metric] = &[
         "Coupons given out: given (by name), code, drop",
     )
     .by(&["way"]),
+    Metric::counter(
+        "fireside_store_claims_total",
+        "Claims of drops: issued, held (told the same again), sold_out, not_open, over, unknown, refused (the token was taken back), failed, busy",
+    )
+    .by(&["result"]),
+    Metric::gauge(
+        "fireside_store_claims_waiting",
+        "Claims of drops that wait for the gate",
+    ),
+    Metric::counter(
+        "fireside_store_gate_failures_total",
+        "Questions that the shared gate of drops did not answer; the store judged by itself",
+    ),
     Metric::counter("fireside_store_coupons_used_total", "Coupons used on orders"),
     Metric::counter(
         "fireside_store_reads_total",

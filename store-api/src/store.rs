@@ -17,6 +17,7 @@ use crate::{
     accounts::{Hasher, MailCodes, Tokens},
     audit::Whence,
     config::StoreLimits,
+    coupons::{Claims, Gates},
     database::Database,
     entity::user,
     error::StoreError,
@@ -40,6 +41,8 @@ struct Inner {
     tokens: Tokens,
     outbox: Outbox,
     announced: Notify,
+    claims: Claims,
+    gates: Gates,
     limits: StoreLimits,
     card_codes: CardCodes,
     mail_codes: MailCodes,
@@ -71,6 +74,8 @@ impl Store {
             tokens: parts.tokens,
             outbox: Outbox::default(),
             announced: Notify::new(),
+            claims: Claims::default(),
+            gates: Gates::default(),
             limits: parts.limits,
             card_codes: parts.card_codes,
             mail_codes: parts.mail_codes,
@@ -118,6 +123,23 @@ impl Store {
 
     pub(crate) fn mail_codes(&self) -> &MailCodes {
         &self.0.mail_codes
+    }
+
+    /// Shares the gate before drops with the other stores at the same Redis. To be called before the store
+    /// is used.
+    #[cfg(feature = "redis")]
+    pub fn share_gates(&self, link: shared::redis::RedisLink) {
+        self.0
+            .gates
+            .share(Arc::new(crate::coupons::RedisGate::new(link)));
+    }
+
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.0.claims
+    }
+
+    pub(crate) fn gates(&self) -> &Gates {
+        &self.0.gates
     }
 
     /// What sends mail; none where none is sent.

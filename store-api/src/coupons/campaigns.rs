@@ -1,12 +1,13 @@
 //! Campaigns: made by those who run the store, or by a publisher for its own games.
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult, Value};
-use serde::Deserialize;
 use serde_json::json;
-use shared::id::{Timestamp, UserId};
-use ulid::Ulid;
+use shared::id::UserId;
 
-use super::{Terms, TermsText, stored_terms};
+use super::{
+    Terms,
+    campaign::{CAMPAIGN, Campaign, CampaignText, Row, campaign, find},
+};
 use crate::{
     audit::{By, Deed},
     catalogue::Keeper,
@@ -14,140 +15,11 @@ use crate::{
     paging::{Page, PageRequest},
     sql::{self, values},
     store::Store,
-    typed_code,
-    users::line,
 };
-
-/// The longest code, with what people put into it.
-pub(super) const MAX_CODE: usize = 64;
-/// The most coupons of a campaign.
-const MAX_QUANTITY: i64 = 1_000_000;
-
-/// A campaign that somebody wants.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct CampaignText {
-    /// What people call its coupons: 1 to 140 characters.
-    pub name: String,
-    /// Whose it is: a publisher, for its own games; none for the store's own.
-    pub publisher: Option<String>,
-    /// What a coupon takes off, and off what.
-    #[serde(flatten)]
-    pub terms: TermsText,
-    /// From when its coupons are good, in milliseconds since the epoch; now, if it is not said.
-    pub starts_at: Option<i64>,
-    /// Until when.
-    pub ends_at: i64,
-    /// Who enters this gets a coupon.
-    pub code: Option<String>,
-    /// From when people get coupons by themselves; when they are good, if it is not said.
-    pub opens_at: Option<i64>,
-    /// Until when; as long as they are good, if it is not said.
-    pub closes_at: Option<i64>,
-    /// How many coupons there are at the most.
-    pub quantity: Option<i64>,
-}
-
-/// A campaign.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Campaign {
-    /// Its id.
-    pub id: String,
-    /// What people call its coupons.
-    pub name: String,
-    /// Whose it is: a publisher's id; none for the store's own.
-    pub publisher: Option<String>,
-    /// What a coupon takes off, and off what.
-    pub terms: TermsText,
-    /// From when its coupons are good.
-    pub starts_at: Timestamp,
-    /// Until when.
-    pub ends_at: Timestamp,
-    /// Who enters this gets one; as it is compared.
-    pub code: Option<String>,
-    /// From when people get coupons by themselves.
-    pub opens_at: Timestamp,
-    /// Until when.
-    pub closes_at: Timestamp,
-    /// How many coupons there are at the most.
-    pub quantity: Option<i64>,
-    /// How many were given out.
-    pub issued: i64,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-#[derive(FromQueryResult)]
-struct Row {
-    id: String,
-    name: String,
-    publisher: Option<String>,
-    terms: String,
-    starts_at: i64,
-    ends_at: i64,
-    code: Option<String>,
-    opens_at: i64,
-    closes_at: i64,
-    quantity: Option<i64>,
-    issued: i64,
-    created_at: i64,
-}
 
 #[derive(FromQueryResult)]
 struct Count {
     count: i64,
-}
-
-const CAMPAIGN: &str = "SELECT id, name, publisher, terms, starts_at, ends_at, code, opens_at, \
-    closes_at, quantity, issued, created_at FROM campaigns";
-
-impl CampaignText {
-    /// Holds what is said to the rules that need no database.
-    fn check(self, now: Timestamp) -> Result<Campaign, StoreError> {
-        let name = line("name", &self.name)?;
-        if name.is_empty() {
-            return Err(Violation::new("name", "required", "1 to 140 characters").into());
-        }
-        Terms::parse(&self.terms)?;
-        let starts_at = self.starts_at.unwrap_or(now.as_millis());
-        let opens_at = self.opens_at.unwrap_or(starts_at);
-        let closes_at = self.closes_at.unwrap_or(self.ends_at);
-        let ordered = |from: i64, to: i64| 0 <= from && from < to;
-        if !ordered(starts_at, self.ends_at) || self.ends_at <= now.as_millis() {
-            let message = "after `starts_at`, and not over yet";
-            return Err(Violation::new("ends_at", "range", message).into());
-        }
-        if !ordered(opens_at, closes_at) || closes_at > self.ends_at {
-            let message = "after `opens_at`, and no later than `ends_at`";
-            return Err(Violation::new("closes_at", "range", message).into());
-        }
-        let quantity = self.quantity;
-        if quantity.is_some_and(|quantity| !(1..=MAX_QUANTITY).contains(&quantity)) {
-            return Err(Violation::new("quantity", "range", "from 1 to 1000000").into());
-        }
-        Ok(Campaign {
-            id: Ulid::new().to_string(),
-            name,
-            publisher: self.publisher,
-            terms: self.terms,
-            starts_at: Timestamp::from_millis(starts_at),
-            ends_at: Timestamp::from_millis(self.ends_at),
-            code: self.code.as_deref().map(code).transpose()?,
-            opens_at: Timestamp::from_millis(opens_at),
-            closes_at: Timestamp::from_millis(closes_at),
-            quantity,
-            issued: 0,
-            created_at: now,
-        })
-    }
-}
-
-/// A code as it is kept and compared.
-fn code(text: &str) -> Result<String, Violation> {
-    let plain = typed_code::plain(text, MAX_CODE);
-    let fits = (6..=32).contains(&plain.len()) && plain.bytes().all(|b| b.is_ascii_alphanumeric());
-    let message = "6 to 32 letters and digits, with hyphens where you like";
-    fits.then_some(plain)
-        .ok_or(Violation::new("code", "malformed", message))
 }
 
 impl Store {
@@ -167,8 +39,8 @@ impl Store {
             .map_err(|error| StoreError::Internal(format!("terms of a coupon: {error}")))?;
         let made = sql::execute(
             &tx,
-            "INSERT INTO campaigns (id, name, publisher, terms, starts_at, ends_at, code, opens_at, \
-             closes_at, quantity, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+            "INSERT INTO campaigns (id, name, publisher, terms, starts_at, ends_at, code, is_drop, \
+             opens_at, closes_at, quantity, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT (code) DO NOTHING",
             values![
                 campaign.id.as_str(),
@@ -178,6 +50,7 @@ impl Store {
                 campaign.starts_at.as_millis(),
                 campaign.ends_at.as_millis(),
                 campaign.code.clone(),
+                campaign.is_drop,
                 campaign.opens_at.as_millis(),
                 campaign.closes_at.as_millis(),
                 campaign.quantity,
@@ -348,17 +221,6 @@ async fn check_named(tx: &DatabaseTransaction, campaign: &Campaign) -> Result<()
     Ok(())
 }
 
-/// A campaign, by a column that tells one from all others.
-pub(super) async fn find(
-    db: &impl ConnectionTrait,
-    condition: &str,
-    value: &str,
-) -> Result<Option<Campaign>, StoreError> {
-    let text = format!("{CAMPAIGN} WHERE {condition}");
-    let row: Option<Row> = sql::one(db, &text, values![value]).await?;
-    row.map(campaign).transpose()
-}
-
 async fn count(
     db: &impl ConnectionTrait,
     from: &str,
@@ -367,21 +229,4 @@ async fn count(
     let text = format!("SELECT COUNT(*) AS count FROM {from}");
     let row: Option<Count> = sql::one(db, &text, values).await?;
     Ok(row.map_or(0, |row| row.count))
-}
-
-fn campaign(row: Row) -> Result<Campaign, StoreError> {
-    Ok(Campaign {
-        terms: stored_terms(&row.terms)?,
-        id: row.id,
-        name: row.name,
-        publisher: row.publisher,
-        starts_at: Timestamp::from_millis(row.starts_at),
-        ends_at: Timestamp::from_millis(row.ends_at),
-        code: row.code,
-        opens_at: Timestamp::from_millis(row.opens_at),
-        closes_at: Timestamp::from_millis(row.closes_at),
-        quantity: row.quantity,
-        issued: row.issued,
-        created_at: Timestamp::from_millis(row.created_at),
-    })
 }

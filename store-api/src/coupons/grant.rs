@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sea_orm::{DatabaseTransaction, FromQueryResult, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult, Value};
 use serde_json::json;
-use shared::id::UserId;
+use shared::id::{Timestamp, UserId};
 use ulid::Ulid;
 
 use super::{
     Campaign, Coupon,
-    campaigns::{MAX_CODE, find},
+    campaign::{MAX_CODE, find},
 };
 use crate::{
     audit::{By, Deed},
@@ -48,6 +48,7 @@ pub(super) enum Place {
 struct Stock {
     quantity: Option<i64>,
     issued: i64,
+    ends_at: i64,
 }
 
 #[derive(FromQueryResult)]
@@ -79,7 +80,7 @@ impl Store {
         if lock_users(&tx, &people).await?.len() < people.len() {
             return Err(Violation::new("users", "unknown", "somebody of them is nobody").into());
         }
-        let places = self.grant(&tx, &campaign.id, &people).await?;
+        let places = self.grant(&tx, &campaign.id, &people, self.now()).await?;
         if places.contains(&Place::SoldOut) {
             return Err(refusal("users", "sold_out", "there are not as many left"));
         }
@@ -131,7 +132,10 @@ impl Store {
             return Ok(coupon);
         }
         self.check_open("code", &campaign)?;
-        let place = self.grant(&tx, &campaign.id, &[me]).await?.pop();
+        let place = self
+            .grant(&tx, &campaign.id, &[me], self.now())
+            .await?
+            .pop();
         let Some(Place::New(coupon) | Place::Held(coupon)) = place else {
             return Err(sold_out("code"));
         };
@@ -165,19 +169,25 @@ impl Store {
         tx: &DatabaseTransaction,
         campaign: &str,
         people: &[&UserId],
+        at: Timestamp,
     ) -> Result<Vec<Place>, StoreError> {
         let stock: Option<Stock> = sql::one(
             tx,
-            "UPDATE campaigns SET issued = issued WHERE id = ? RETURNING quantity, issued",
+            "UPDATE campaigns SET issued = issued WHERE id = ? RETURNING quantity, issued, ends_at",
             values![campaign],
         )
         .await?;
         let stock = stock.ok_or(StoreError::NotFound)?;
-        let mut left = stock
-            .quantity
-            .map_or(i64::MAX, |quantity| quantity - stock.issued);
+        if people.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut left = match stock.quantity {
+            // Ended since whoever asks looked at it.
+            _ if stock.ends_at <= at.as_millis() => 0,
+            Some(quantity) => quantity - stock.issued,
+            None => i64::MAX,
+        };
         let mut held = holders(tx, campaign, people).await?;
-        let now = self.now().as_millis();
         let mut rows = Vec::new();
         let mut places = Vec::with_capacity(people.len());
         for person in people {
@@ -186,7 +196,12 @@ impl Store {
             } else if left > 0 {
                 left -= 1;
                 let coupon = Ulid::new().to_string();
-                rows.push(values![coupon.as_str(), campaign, person.as_str(), now]);
+                rows.push(values![
+                    coupon.as_str(),
+                    campaign,
+                    person.as_str(),
+                    at.as_millis()
+                ]);
                 held.insert(person.to_string(), coupon.clone());
                 Place::New(coupon)
             } else {
@@ -213,7 +228,7 @@ impl Store {
 
 /// Who of these people has which coupon of a campaign.
 pub(super) async fn holders(
-    tx: &DatabaseTransaction,
+    db: &impl ConnectionTrait,
     campaign: &str,
     people: &[&UserId],
 ) -> Result<HashMap<String, String>, StoreError> {
@@ -223,7 +238,7 @@ pub(super) async fn holders(
     );
     let mut values = values![campaign];
     values.extend(people.iter().map(|person| Value::from(person.as_str())));
-    let rows: Vec<Holder> = sql::all(tx, &text, values).await?;
+    let rows: Vec<Holder> = sql::all(db, &text, values).await?;
     Ok(rows.into_iter().map(|row| (row.user_id, row.id)).collect())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A campaign ([`Campaign`]) says what its coupons take off (`terms`, by the kinds of the registry in
 //! `kind`), from when until when, and how people come by them: an operator or the publisher gives them
-//! out, or a code does (`grant`). Of one campaign a person has one coupon. It is used on one order, and
+//! out, a code does (`grant`), or whoever comes first gets one (`drops`). Of one campaign a person has one coupon. It is used on one order, and
 //! good again once everything of that order was given back. `checkout` says which of somebody's coupons
 //! an order may use, `combine` what they come to and which are best together; `hold` keeps them for an
 //! order that a provider is still to be paid for.
@@ -17,19 +17,25 @@ use crate::{
     store::Store,
 };
 
-pub use campaigns::{Campaign, CampaignText};
+pub use campaign::{Campaign, CampaignText};
 pub use checkout::Reason;
 pub(crate) use checkout::{Basket, Choice, choose, give_back, use_up};
 pub(crate) use combine::{Combination, LineOff, Used};
+#[cfg(feature = "redis")]
+pub(crate) use drops::RedisGate;
+pub use drops::{Claimed, CouponDrop, DropState};
+pub(crate) use drops::{Claims, Gates, serve};
 pub use grant::Granted;
 pub(crate) use hold::{hold, release};
 pub use kind::Kind;
 pub use terms::TermsText;
 pub(crate) use terms::{Terms, Ware};
 
+mod campaign;
 mod campaigns;
 mod checkout;
 mod combine;
+mod drops;
 mod grant;
 mod hold;
 mod kind;

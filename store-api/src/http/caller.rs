@@ -74,6 +74,30 @@ impl FromRequest for Person {
     }
 }
 
+/// Somebody whose token verified; whether it was taken back since is not looked at. Only for handlers that
+/// do so themselves before anything happens.
+pub(super) struct Claimant(pub(super) Claims);
+
+impl FromRequest for Claimant {
+    type Error = Refusal;
+    type Future = std::future::Ready<Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let claimant = || -> Result<Self, Refusal> {
+            let http = state(request)?;
+            let token = bearer_token(request.headers())?;
+            let verifier = http.store.tokens().verifier();
+            let claims = verifier.verify_at(token, http.store.now())?;
+            if claims.is_service() {
+                return Err(TokenError::WrongScope.into());
+            }
+            http.limits.of_user(request, &claims.sub)?;
+            Ok(Self(claims))
+        };
+        std::future::ready(claimant())
+    }
+}
+
 /// Anybody: a person, or somebody who is not logged in.
 pub(super) struct Visitor(pub(super) Option<Person>);
 

@@ -78,7 +78,10 @@ pub(super) struct CampaignRequest {
     /// Who enters this gets one: 6 to 32 letters and digits.
     #[schema(example = "AUTUMN-10")]
     code: Option<String>,
-    /// From when people get one by the code; `starts_at`, when it is left out.
+    /// Whether whoever comes first gets one: then `quantity` says how many.
+    #[schema(default = false)]
+    drop: Option<bool>,
+    /// From when people get one by the code or the drop; `starts_at`, when it is left out.
     opens_at: Option<i64>,
     /// Until when; `ends_at`, when it is left out.
     closes_at: Option<i64>,
@@ -107,6 +110,8 @@ pub(super) struct CampaignBody {
     /// Who enters this gets one; as codes are compared: capitals, no hyphens, 1 for I and L, 0 for O.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
+    /// Whether whoever comes first gets one.
+    drop: bool,
     /// From when people get one by themselves.
     opens_at: i64,
     /// Until when.
@@ -236,6 +241,7 @@ impl From<Campaign> for CampaignBody {
             starts_at: campaign.starts_at.as_millis(),
             ends_at: campaign.ends_at.as_millis(),
             code: campaign.code,
+            drop: campaign.is_drop,
             opens_at: campaign.opens_at.as_millis(),
             closes_at: campaign.closes_at.as_millis(),
             quantity: campaign.quantity,

@@ -15,6 +15,7 @@ mod caller;
 mod campaigns;
 mod catalogue;
 mod coupons;
+mod drops;
 mod email;
 mod friends;
 mod gifts;

@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use shared::openapi::Schemes;
 
 use super::{
-    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, audit, auth, campaigns, catalogue, coupons, email,
+    BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, audit, auth, campaigns, catalogue, coupons, drops, email,
     friends, gifts, guest_book, internal, me, notices, operators, orders, payments, privacy,
     publishers, recovery, reviews, shelf, users, visits, wallet, webhooks,
 };
@@ -80,6 +80,8 @@ shared::routes! {
     "/v1/gifts/{id}/decline" => put gifts::decline;
     "/v1/coupons" => get coupons::coupons;
     "/v1/coupons/redeem" => post coupons::redeem;
+    "/v1/drops" => get drops::drops;
+    "/v1/drops/{id}/claim" => post drops::claim;
     "/v1/campaigns" => get campaigns::campaigns, post campaigns::make;
     "/v1/campaigns/{id}" => delete campaigns::end;
     "/v1/campaigns/{id}/coupons" up to GAME_LIMIT => post campaigns::grant;

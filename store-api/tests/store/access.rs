@@ -274,6 +274,13 @@ fn table() -> Vec<Row> {
             Some(json!({"code": "WRONG-ONE"})),
             people(404),
         ),
+        ("GET", "/v1/drops", None, people(200)),
+        (
+            "POST",
+            "/v1/drops/{campaign}/claim",
+            None,
+            [401, 404, 404, 404, 404, 401],
+        ),
         // A player keeps no campaigns, and sees none.
         ("GET", "/v1/campaigns", None, [401, 200, 200, 200, 200, 200]),
         (
@@ -545,6 +552,7 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
                 .replace("/payments/{id}", "/payments/{payment}")
                 .replace("/webhooks/{provider}", "/webhooks/toss")
                 .replace("/campaigns/{id}", "/campaigns/{campaign}")
+                .replace("/drops/{id}", "/drops/{campaign}")
                 .replace("{user_id}", "{user}")
                 .replace("/webhooks/{id}", "/webhooks/{webhook}")
                 .replace("/deliveries/{delivery}", "/deliveries/x")

@@ -15,10 +15,11 @@ use reqwest::{Method, StatusCode, header::HeaderMap};
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
 use serde_json::{Value, json};
 use shared::{
-    auth::{SigningKey, TokenIssuer},
+    auth::{Claims, SigningKey, TokenIssuer, TokenVerifier},
     id::{Timestamp, UserId},
     network::Network,
     problem,
+    redis::RedisLink,
     settings::{Loader, Secret, Settings, Sources},
     telemetry,
 };
@@ -50,6 +51,8 @@ pub struct TestApp {
     pub settings: StoreSettings,
     pub trusted_proxies: Vec<Network>,
     pub nodes: Vec<Node>,
+    /// Where the gate before drops is shared; none: not at all.
+    pub redis: Option<RedisLink>,
     backend: Backend,
     pub data_dir: TempDir,
     clock: Arc<AtomicI64>,
@@ -158,6 +161,7 @@ impl TestApp {
             settings,
             trusted_proxies: Vec::new(),
             nodes: vec![Node::start()],
+            redis: None,
             backend,
             data_dir: tempfile::tempdir().unwrap(),
             clock: Arc::new(AtomicI64::new(0)),
@@ -181,6 +185,9 @@ impl TestApp {
         )
         .await
         .unwrap();
+        if let Some(link) = &self.redis {
+            store.share_gates(link.clone());
+        }
         let targets = self
             .nodes
             .iter()
@@ -227,6 +234,7 @@ impl TestApp {
             settings: self.settings.clone(),
             trusted_proxies: Vec::new(),
             nodes: self.nodes.clone(),
+            redis: self.redis.clone(),
             backend: Backend::Sqlite, // whose database nobody drops
             data_dir: tempfile::tempdir().unwrap(),
             clock: self.clock.clone(),
@@ -268,6 +276,17 @@ impl TestApp {
             .issue_service(&name, Duration::from_mins(1))
             .unwrap()
             .token
+    }
+
+    /// What a token of somebody says.
+    pub fn claims(id: &str) -> Claims {
+        let issuer = TokenIssuer::new(&key(), ISSUER, Duration::from_mins(10));
+        let token = issuer
+            .issue(&UserId::parse(id).unwrap(), "Claimer")
+            .unwrap();
+        TokenVerifier::of_key(&key(), ISSUER)
+            .verify(&token.token)
+            .unwrap()
     }
 
     /// Lets time pass.

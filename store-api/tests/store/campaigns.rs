@@ -130,6 +130,7 @@ async fn a_campaign_is_held_to_its_rules(app: TestApp) -> TestApp {
             "malformed",
         ),
         (|body, _| body["quantity"] = json!(0), "quantity", "range"),
+        (|body, _| body["drop"] = json!(true), "quantity", "required"),
     ];
     for (change, field, expected) in rules {
         let body = text(|body| change(body, now));

@@ -16,6 +16,8 @@ mod campaigns;
 mod catalogue;
 mod coupons;
 mod documents;
+mod drops;
+mod drops_killed;
 mod emails;
 mod erasure;
 mod events;

@@ -40,6 +40,7 @@ const LISTS: &[&str] = &[
     "/v1/webhooks/{webhook}/deliveries",
     "/v1/coupons",
     "/v1/campaigns",
+    "/v1/drops",
 ];
 
 /// How often each list reads, the least of three times: the store has other things to do as well.
@@ -97,7 +98,12 @@ async fn grow(app: &TestApp, reader: &User, friend: &User, mine: &str, number: u
                 .expect(204);
         }
     }
-    coupon(app, reader, |campaign| campaign["publisher"] = json!(mine)).await;
+    coupon(app, reader, |campaign| {
+        campaign["publisher"] = json!(mine);
+        campaign["drop"] = json!(true);
+        campaign["quantity"] = json!(2);
+    })
+    .await;
     for person in [reader, friend] {
         app.buy(person, &format!("order-number-{number}"), &[&game])
             .await

@@ -1,0 +1,392 @@
+//! Claims of drops, in batches: first before the gate, then in the database.
+//!
+//! Bound: [`WAITING`] claims before the gate, and as many before the database; one more is `busy`. Gauge:
+//! `fireside_store_claims_waiting`.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use sea_orm::{DatabaseTransaction, FromQueryResult, Value};
+use shared::{
+    auth,
+    id::{Timestamp, UserId},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    super::{
+        Campaign, Coupon,
+        campaign::find,
+        grant::{Place, count_issued, holders},
+    },
+    gate::{Entry, GateDrop},
+    outcome::{Lost, Won, count},
+};
+use crate::{
+    error::StoreError,
+    sql,
+    store::{Store, lock_users},
+};
+
+/// How many claims wait for a step.
+const WAITING: usize = 16_384;
+/// How many go on together.
+const BATCH: usize = 512;
+/// How long what is known of a campaign is good.
+const FRESH: Duration = Duration::from_secs(1);
+/// How many campaigns are known.
+const KNOWN: usize = 1000;
+
+/// What somebody gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// The coupon.
+    pub coupon: Coupon,
+    /// Whether they had it already.
+    pub held: bool,
+}
+
+/// Where claims come in.
+pub(crate) struct Claims {
+    sender: mpsc::Sender<Claim>,
+    receivers: Mutex<Option<Receivers>>,
+}
+
+/// Where they come out; for [`serve`].
+pub(crate) struct Receivers(mpsc::Receiver<Claim>);
+
+/// Somebody wants a coupon.
+struct Claim {
+    drop: String,
+    person: UserId,
+    /// The token's name, and when it was issued.
+    token: (String, Timestamp),
+    answer: oneshot::Sender<Result<Won, Lost>>,
+}
+
+/// Somebody who goes on to the database.
+struct Passed {
+    claim: Claim,
+    campaign: Campaign,
+    /// Whether they may get a coupon; else they are only told if they have one.
+    open: bool,
+}
+
+#[derive(FromQueryResult)]
+struct Revoked {
+    subject: String,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        Self {
+            sender,
+            receivers: Mutex::new(Some(Receivers(receiver))),
+        }
+    }
+}
+
+impl Claims {
+    /// For whoever serves them; once.
+    pub(crate) fn open(&self) -> Option<Receivers> {
+        self.receivers.lock().take()
+    }
+}
+
+impl Store {
+    /// A coupon of a drop for whoever has this token, which verified; whether it still holds is seen here. Who
+    /// has one gets the same again, also when the drop is over. Answered after it stands in the database.
+    pub async fn claim(&self, token: &auth::Claims, drop: &str) -> Result<Claimed, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let claim = Claim {
+            drop: drop.to_owned(),
+            person: token.sub.clone(),
+            token: (token.jti.clone(), token.issued_at()),
+            answer,
+        };
+        if self.claims().sender.try_send(claim).is_err() {
+            count(&["busy"]);
+            return Err(StoreError::Busy);
+        }
+        // Nobody answers when the store stops.
+        let answer = answered.await.map_err(|_| StoreError::Busy)?;
+        match answer {
+            Ok(Won::New(coupon)) => Ok(Claimed {
+                coupon: *coupon,
+                held: false,
+            }),
+            Ok(Won::Held(coupon)) => {
+                let db = self.database().reader();
+                let coupon = self.coupon(db, &token.sub, &coupon).await?;
+                Ok(Claimed { coupon, held: true })
+            }
+            Err(lost) => Err(lost.into()),
+        }
+    }
+}
+
+/// Serves claims until the store stops; those that are in are answered.
+pub(crate) async fn serve(store: Store, receivers: Receivers, stop: watch::Receiver<bool>) {
+    let (pass, passed) = mpsc::channel(WAITING);
+    tokio::join!(
+        before_the_gate(&store, receivers.0, pass, stop),
+        in_the_database(&store, passed)
+    );
+}
+
+async fn before_the_gate(
+    store: &Store,
+    mut claims: mpsc::Receiver<Claim>,
+    pass: mpsc::Sender<Passed>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut known = Known::default();
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        tokio::select! {
+            _ = claims.recv_many(&mut batch, BATCH) => {}
+            // What comes later finds nobody.
+            _ = stop.wait_for(|stop| *stop), if !claims.is_closed() => claims.close(),
+        }
+        if batch.is_empty() && claims.is_closed() && claims.is_empty() {
+            return;
+        }
+        metrics::gauge!("fireside_store_claims_waiting").set(claims.len() as f64);
+        for (drop, claims) in by(batch.drain(..), |claim| claim.drop.clone()) {
+            let campaign = match known.campaign(store, &drop).await {
+                Ok(campaign) => campaign,
+                Err(error) => {
+                    refuse(claims, &Lost::of(error));
+                    continue;
+                }
+            };
+            let Some(campaign) = campaign else {
+                refuse(claims, &Lost::NotFound);
+                continue;
+            };
+            let now = store.now();
+            let over = now >= campaign.closes_at || now >= campaign.ends_at;
+            let let_in = if now < campaign.opens_at && !over {
+                refuse(claims, &Lost::NotOpen);
+                continue;
+            } else if over {
+                claims
+            } else {
+                match enter(store, &campaign, claims).await {
+                    Some(let_in) => let_in,
+                    None => continue,
+                }
+            };
+            for claim in let_in {
+                let passed = Passed {
+                    claim,
+                    campaign: campaign.clone(),
+                    open: !over,
+                };
+                // Waits for the database, which has ended only if it panicked.
+                if pass.send(passed).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Those whom the gate lets in; the others are answered.
+async fn enter(store: &Store, campaign: &Campaign, claims: Vec<Claim>) -> Option<Vec<Claim>> {
+    let people: Vec<&str> = claims.iter().map(|claim| claim.person.as_str()).collect();
+    let drop = gate_drop(campaign);
+    let entries = match store.gates().enter(store, &drop, &people).await {
+        Ok(entries) => entries,
+        Err(error) => {
+            refuse(claims, &Lost::of(error));
+            return None;
+        }
+    };
+    let (mut let_in, mut others) = (Vec::new(), Vec::new());
+    for (claim, entry) in claims.into_iter().zip(entries) {
+        match entry {
+            Entry::In => let_in.push(claim),
+            Entry::Full => others.push(claim),
+        }
+    }
+    refuse(others, &Lost::SoldOut);
+    Some(let_in)
+}
+
+async fn in_the_database(store: &Store, mut passed: mpsc::Receiver<Passed>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while passed.recv_many(&mut batch, BATCH).await > 0 {
+        for ((_, open), batch) in by(batch.drain(..), |p| (p.claim.drop.clone(), p.open)) {
+            let campaign = batch[0].campaign.clone();
+            let claims: Vec<Claim> = batch.into_iter().map(|passed| passed.claim).collect();
+            settle(store, &campaign, claims, open).await;
+        }
+    }
+}
+
+/// Gives people their coupons, answers them, and tells the gate.
+async fn settle(store: &Store, campaign: &Campaign, claims: Vec<Claim>, open: bool) {
+    let outcome = if open {
+        give(store, campaign, &claims).await
+    } else {
+        look(store, campaign, &claims).await
+    };
+    let answers = match outcome {
+        Ok(answers) => answers,
+        // The gate keeps their places: what became of the commit nobody knows.
+        Err(error) => return refuse(claims, &Lost::of(error)),
+    };
+    let (mut have, mut lack) = (Vec::new(), Vec::new());
+    let (mut issued, mut words, mut full) = (0, Vec::new(), false);
+    for (claim, answer) in claims.into_iter().zip(answers) {
+        words.push(match &answer {
+            Ok(Won::New(_)) => "issued",
+            Ok(Won::Held(_)) => "held",
+            Err(lost) => lost.word(),
+        });
+        issued += usize::from(matches!(answer, Ok(Won::New(_))));
+        full |= matches!(answer, Err(Lost::SoldOut));
+        if answer.is_ok() {
+            have.push(claim.person);
+        } else {
+            lack.push(claim.person);
+        }
+        let _ = claim.answer.send(answer);
+    }
+    count(&words);
+    count_issued("drop", issued);
+    if !open {
+        return;
+    }
+    let drop = gate_drop(campaign);
+    let have: Vec<&str> = have.iter().map(UserId::as_str).collect();
+    let lack: Vec<&str> = lack.iter().map(UserId::as_str).collect();
+    store.gates().told(&drop, &have, &lack).await;
+    if full && let Err(error) = store.gates().mend(store, &drop).await {
+        tracing::warn!(%error, "telling the gate of a drop who has a coupon");
+    }
+}
+
+/// Gives coupons, in one transaction: to each claim an answer.
+async fn give(
+    store: &Store,
+    campaign: &Campaign,
+    claims: &[Claim],
+) -> Result<Vec<Result<Won, Lost>>, StoreError> {
+    let people: Vec<&UserId> = claims.iter().map(|claim| &claim.person).collect();
+    let tx = store.database().begin().await?;
+    let users = lock_users(&tx, &people).await?;
+    let since: HashMap<&str, i64> = users
+        .iter()
+        .map(|user| (user.id.as_str(), user.tokens_not_before))
+        .collect();
+    let revoked = revoked(&tx, claims).await?;
+    let holds = |claim: &Claim| {
+        let (name, issued_at) = &claim.token;
+        let since = since.get(claim.person.as_str());
+        since.is_some_and(|since| *since <= issued_at.as_millis()) && !revoked.contains(name)
+    };
+    let good: Vec<&UserId> = claims
+        .iter()
+        .filter(|c| holds(c))
+        .map(|c| &c.person)
+        .collect();
+    let now = store.now();
+    let places = store.grant(&tx, &campaign.id, &good, now).await?;
+    store.database().commit(tx).await?;
+    let mut places = places.into_iter();
+    let answer = |claim: &Claim| {
+        if !holds(claim) {
+            return Err(Lost::Unauthenticated);
+        }
+        match places.next() {
+            Some(Place::New(id)) => Ok(Won::New(Box::new(campaign.coupon(id, now)))),
+            Some(Place::Held(id)) => Ok(Won::Held(id)),
+            _ => Err(Lost::SoldOut),
+        }
+    };
+    Ok(claims.iter().map(answer).collect())
+}
+
+/// Who has a coupon of a drop that is over.
+async fn look(
+    store: &Store,
+    campaign: &Campaign,
+    claims: &[Claim],
+) -> Result<Vec<Result<Won, Lost>>, StoreError> {
+    let people: Vec<&UserId> = claims.iter().map(|claim| &claim.person).collect();
+    let held = holders(store.database().reader(), &campaign.id, &people).await?;
+    let answer = |claim: &Claim| match held.get(claim.person.as_str()) {
+        Some(id) => Ok(Won::Held(id.clone())),
+        None => Err(Lost::Over),
+    };
+    Ok(claims.iter().map(answer).collect())
+}
+
+/// Which of the claims' tokens were taken back one by one.
+async fn revoked(
+    tx: &DatabaseTransaction,
+    claims: &[Claim],
+) -> Result<HashSet<String>, StoreError> {
+    let text = format!(
+        "SELECT subject FROM revocations WHERE kind = 'jti' AND subject IN {}",
+        sql::list(claims.len())
+    );
+    let names = claims
+        .iter()
+        .map(|claim| Value::from(claim.token.0.as_str()));
+    let rows: Vec<Revoked> = sql::all(tx, &text, names.collect()).await?;
+    Ok(rows.into_iter().map(|row| row.subject).collect())
+}
+
+/// Campaigns as they were lately.
+#[derive(Default)]
+struct Known(HashMap<String, (Instant, Option<Campaign>)>);
+
+impl Known {
+    /// A campaign that is a drop.
+    async fn campaign(&mut self, store: &Store, id: &str) -> Result<Option<Campaign>, StoreError> {
+        if let Some((at, campaign)) = self.0.get(id)
+            && at.elapsed() < FRESH
+        {
+            return Ok(campaign.clone());
+        }
+        let found = find(store.database().reader(), "id = ?", id).await?;
+        let found = found.filter(|campaign| campaign.is_drop);
+        if self.0.len() >= KNOWN {
+            self.0.clear();
+        }
+        self.0
+            .insert(id.to_owned(), (Instant::now(), found.clone()));
+        Ok(found)
+    }
+}
+
+fn gate_drop(campaign: &Campaign) -> GateDrop {
+    GateDrop {
+        id: campaign.id.clone(),
+        places: campaign.quantity.unwrap_or_default().unsigned_abs(),
+        closes_at: campaign.closes_at.as_millis(),
+    }
+}
+
+/// Things in their order, by what `key` says of them.
+fn by<T, K: Ord>(things: impl Iterator<Item = T>, key: impl Fn(&T) -> K) -> BTreeMap<K, Vec<T>> {
+    let mut groups: BTreeMap<K, Vec<T>> = BTreeMap::new();
+    for thing in things {
+        groups.entry(key(&thing)).or_default().push(thing);
+    }
+    groups
+}
+
+fn refuse(claims: Vec<Claim>, lost: &Lost) {
+    count(&vec![lost.word(); claims.len()]);
+    for claim in claims {
+        let _ = claim.answer.send(Err(lost.clone()));
+    }
+}

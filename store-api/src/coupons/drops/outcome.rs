@@ -1,0 +1,81 @@
+//! What claims come to.
+
+use std::collections::BTreeMap;
+
+use sea_orm::DbErr;
+
+use super::super::{
+    Coupon,
+    grant::{refusal, sold_out},
+};
+use crate::error::StoreError;
+
+/// A coupon: all of it where it is new, else its name.
+pub(super) enum Won {
+    New(Box<Coupon>),
+    Held(String),
+}
+
+/// Why there is none; one reason for many people.
+#[derive(Debug, Clone)]
+pub(super) enum Lost {
+    NotFound,
+    NotOpen,
+    Over,
+    SoldOut,
+    Unauthenticated,
+    Busy,
+    Unavailable(String),
+    Failed(String),
+}
+
+impl Lost {
+    pub(super) fn of(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(error) => Self::Unavailable(error.to_string()),
+            StoreError::Unwritable(why) => Self::Unavailable(why),
+            StoreError::Busy => Self::Busy,
+            // A name that no database can hold is nobody's.
+            StoreError::NotFound | StoreError::Invalid(_) => Self::NotFound,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::NotFound => "unknown",
+            Self::NotOpen => "not_open",
+            Self::Over => "over",
+            Self::SoldOut => "sold_out",
+            Self::Unauthenticated => "refused",
+            Self::Busy => "busy",
+            Self::Unavailable(_) | Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl From<Lost> for StoreError {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::NotFound => Self::NotFound,
+            Lost::NotOpen => refusal("id", "not_open", "this has not begun yet"),
+            Lost::Over => refusal("id", "over", "this is over"),
+            Lost::SoldOut => sold_out("id"),
+            Lost::Unauthenticated => Self::Unauthenticated("the token was taken back"),
+            Lost::Busy => Self::Busy,
+            Lost::Unavailable(why) => Self::Unavailable(DbErr::Custom(why)),
+            Lost::Failed(why) => Self::Internal(why),
+        }
+    }
+}
+
+/// Counts what claims came to.
+pub(super) fn count(results: &[&'static str]) {
+    let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for result in results {
+        *sums.entry(result).or_default() += 1;
+    }
+    for (result, sum) in sums {
+        metrics::counter!("fireside_store_claims_total", "result" => result).increment(sum);
+    }
+}
