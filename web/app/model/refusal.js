@@ -26,6 +26,11 @@ const WORDS = {
   expired: 'This gift has waited too long. Whoever gave it was paid back.',
   full: 'This list is full.',
   too_many: 'Too many of your payments are neither paid nor given up.',
+  used: 'One of these coupons was used meanwhile. Look at the new total.',
+  held: 'One of these coupons waits for another payment. Look at the new total.',
+  not_open: 'This has not begun yet.',
+  over: 'This is over.',
+  sold_out: 'There are none left.',
   self: 'This review is your own.',
 };
 

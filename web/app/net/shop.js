@@ -32,6 +32,19 @@
  */
 /** @typedef {{ game: string, title: string, price: Money, discount?: Money, refunded_at?: number }} OrderLine */
 /** @typedef {{ id: string, name: string, discount: Money }} UsedCoupon */
+/**
+ * @typedef {{
+ *   kind: string, percent?: number, cap?: number, amount?: number, currency?: string, country?: string, minimum?: number,
+ *   games?: string[], categories?: string[], publishers?: string[], at_least?: number, stackable?: boolean,
+ * }} CouponTerms amounts are whole minor units of `currency`
+ */
+/** @typedef {CouponTerms & { id: string, campaign: string, name: string, ends_at: number, state: 'good' | 'held' | 'used' | 'over' }} Coupon */
+/**
+ * @typedef {CouponTerms & {
+ *   id: string, name: string, opens_at: number, closes_at: number, quantity: number, left: number,
+ *   state: 'soon' | 'open' | 'sold_out' | 'over', mine?: string,
+ * }} CouponDrop
+ */
 /** @typedef {{ country: string, total: Money, lines: OrderLine[], coupons: UsedCoupon[] }} Preview */
 /** @typedef {{ id: string, country: string, total: Money, lines: OrderLine[], coupons?: UsedCoupon[], at: number, gift_for?: string, payment?: string }} Order */
 /**
@@ -247,6 +260,36 @@ export class ShopApi {
   /** @param {string} upTo */
   readNotices(upTo) {
     return this.api.call('PUT', '/v1/notices/read', { body: { up_to: upTo } });
+  }
+
+  /**
+   * @param {string} [cursor]
+   * @returns {Promise<Page<Coupon>>}
+   */
+  coupons(cursor) {
+    return this.api.call('GET', '/v1/coupons', { query: { cursor, limit: PAGE } });
+  }
+
+  /**
+   * @param {string} code
+   * @returns {Promise<Coupon>}
+   */
+  redeemCoupon(code) {
+    return this.api.call('POST', '/v1/coupons/redeem', { body: { code } });
+  }
+
+  /** @returns {Promise<CouponDrop[]>} */
+  drops() {
+    return this.api.all('/v1/drops');
+  }
+
+  /**
+   * A coupon of a drop, if there is one left.
+   * @param {string} drop
+   * @returns {Promise<{ coupon: Coupon, held: boolean }>}
+   */
+  claim(drop) {
+    return this.api.call('POST', `/v1/drops/${part(drop)}/claim`);
   }
 
   /** @returns {Promise<Wallet>} */

@@ -87,6 +87,8 @@ export function newsLink({ topic, data }) {
       return shopRoute('game', data.game.id);
     case 'friend_bought':
       return data.games.length === 1 ? shopRoute('game', data.games[0].id) : shopRoute('wishlist');
+    case 'coupon_received':
+      return shopRoute('coupons');
     default:
       return topic.startsWith('gift_') ? shopRoute('gifts') : undefined;
   }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { couponText, nextChange } from '../../app/model/coupon.js';
 import { minus, money, percentOff, price, signed, total } from '../../app/money.js';
 import { paymentText, refusalText, ruleOf } from '../../app/model/refusal.js';
 import { RequestKeys } from '../../app/model/request-keys.js';
@@ -153,4 +154,27 @@ test('gifts that wait between two are found on either side', () => {
     sent: { items: [gift('1', 'me', 'bo', 'waiting', 1)] },
   };
   assert.deepEqual(shop.waitingWith('bo').map(({ id }) => id), ['1', '3']);
+});
+
+test('a coupon says what it takes off, and off what', () => {
+  const usDollars = { currency: 'USD' };
+  for (const [terms, words] of [
+    [{ kind: 'percent', percent: 20 }, '20% off'],
+    [{ kind: 'percent', percent: 50, cap: 150, ...usDollars }, '50% off, up to $1.50'],
+    [{ kind: 'fixed', amount: 5000, currency: 'KRW', minimum: 20000 }, '₩5,000 off, from ₩20,000 on'],
+    [{ kind: 'bundle', percent: 30, games: ['a', 'b'] }, '30% off, 2 games bought together'],
+    [{ kind: 'category', percent: 10, categories: ['puzzle', 'racing'], at_least: 3 }, '10% off, 3 games or more of puzzle and racing'],
+    [{ kind: 'percent', percent: 10, games: ['a'], publishers: ['p'] }, '10% off, one game, games of some publishers'],
+    [{ kind: 'first_purchase', percent: 100 }, '100% off, your first purchase'],
+  ]) {
+    assert.equal(couponText(terms), words);
+  }
+});
+
+test('drops are looked at again when the clock changes one of them', () => {
+  const drop = (opens, closes) => ({ opens_at: opens, closes_at: closes });
+  assert.equal(nextChange([], 5), undefined);
+  assert.equal(nextChange([drop(1, 4)], 5), undefined);
+  assert.equal(nextChange([drop(1, 9), drop(7, 20)], 5), 7);
+  assert.equal(nextChange([drop(1, 9), drop(7, 20)], 7), 9);
 });

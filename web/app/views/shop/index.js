@@ -9,6 +9,7 @@ import { icon } from '../../icons.js';
 import { money } from '../../money.js';
 import { shopRoute } from '../../route.js';
 import { browsePage } from './browse.js';
+import { couponsPage } from './coupons.js';
 import { frontPage } from './front.js';
 import { gamePage } from './game.js';
 import { giftsPage } from './gifts.js';
@@ -32,6 +33,7 @@ const PAGES = {
   library: libraryPage,
   gifts: giftsPage,
   orders: ordersPage,
+  coupons: couponsPage,
   wallet: walletPage,
   person: personPage,
 };
@@ -44,6 +46,7 @@ const SECTIONS = [
   ['cart', 'Cart', 'cart'],
   ['gifts', 'Gifts', 'gift'],
   ['orders', 'Orders', 'clock'],
+  ['coupons', 'Coupons', 'ticket'],
   ['wallet', 'Wallet', 'wallet'],
 ];
 
