@@ -10,6 +10,7 @@ const clockTime = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: 
 const fullTime = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'short' });
 const shortDay = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 const longDay = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
+const mediumDay = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: 'short' });
 
 /** What stands for a message whose words the server can no longer read. */
@@ -21,6 +22,8 @@ const DAY_MS = 86_400_000;
 export const timeOf = (ts) => clockTime.format(ts);
 /** @param {number} ts */
 export const fullTimeOf = (ts) => fullTime.format(ts);
+/** @param {number} ts a day past or to come */
+export const dateOf = (ts) => mediumDay.format(ts);
 
 /** @param {number} ts a number that is the same for two times of one local day */
 export function dayOf(ts) {

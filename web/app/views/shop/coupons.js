@@ -5,7 +5,7 @@
  */
 
 import { fill, h, reconcile } from '../../dom.js';
-import { fullTimeOf, shortWhen } from '../../format.js';
+import { dateOf, fullTimeOf } from '../../format.js';
 import { icon } from '../../icons.js';
 import { couponText, nextChange } from '../../model/coupon.js';
 import { refusalText } from '../../model/refusal.js';
@@ -113,7 +113,7 @@ function dropRow(drop, claim) {
 
 /** @param {Coupon} coupon */
 function couponRow(coupon) {
-  const until = coupon.state === 'good' ? `${STATES.good} until ${shortWhen(coupon.ends_at)}` : STATES[coupon.state];
+  const until = coupon.state === 'good' ? `${STATES.good} until ${dateOf(coupon.ends_at)}` : STATES[coupon.state];
   return h('li', null, card(coupon.name, [couponText(coupon)], h('p', { class: 'quiet', title: fullTimeOf(coupon.ends_at) }, until)));
 }
 
