@@ -23,7 +23,7 @@ pub(super) struct EntryRequest {
 
 /// What somebody wrote.
 #[derive(Serialize, ToSchema)]
-pub(super) struct EntryBody {
+pub(super) struct GuestBookEntryBody {
     /// Its name.
     id: String,
     /// Who wrote it.
@@ -42,7 +42,7 @@ pub(super) struct EntryBody {
 #[derive(Serialize, ToSchema)]
 pub(super) struct EntriesPage {
     /// The newest first.
-    items: Vec<EntryBody>,
+    items: Vec<GuestBookEntryBody>,
     /// For the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
@@ -62,7 +62,11 @@ pub(super) async fn read(
         .guest_book(person.id(), &owner, &query.request()?)
         .await?;
     Ok(HttpResponse::Ok().json(EntriesPage {
-        items: page.items.into_iter().map(EntryBody::from).collect(),
+        items: page
+            .items
+            .into_iter()
+            .map(GuestBookEntryBody::from)
+            .collect(),
         next: page.next,
     }))
 }
@@ -72,7 +76,7 @@ pub(super) async fn read(
 /// Whether the owner blocks the caller does not show.
 #[utoipa::path(post, path = "/v1/users/{id}/guest-book", operation_id = "write_in_guest_book", tag = "guest book", security(("bearer" = [])), request_body = EntryRequest,
     params(("id" = String, Path), ("Idempotency-Key" = String, Header, description = "names the request: 8 to 128 visible characters")), responses(
-    (status = 201, body = EntryBody), (status = 400, body = Problem), (status = 401, body = Problem),
+    (status = 201, body = GuestBookEntryBody), (status = 400, body = Problem), (status = 401, body = Problem),
     (status = 403, body = Problem, description = "the owner does not let the caller write"), (status = 404, body = Problem),
     (status = 409, body = Problem, description = "`too_many`: ten entries of one author in a day, or `reused`")))]
 pub(super) async fn write(
@@ -85,7 +89,11 @@ pub(super) async fn write(
     let entry = store
         .write_in_guest_book(person.id(), &key.0, &owner, &body.text)
         .await?;
-    Ok(answered(StatusCode::CREATED, entry, EntryBody::from))
+    Ok(answered(
+        StatusCode::CREATED,
+        entry,
+        GuestBookEntryBody::from,
+    ))
 }
 
 /// Deletes an entry: any in the caller's own guest book, the caller's own in others. One that is not
@@ -138,7 +146,7 @@ async fn set_hidden(
     Ok(HttpResponse::NoContent().finish())
 }
 
-impl From<GuestBookEntry> for EntryBody {
+impl From<GuestBookEntry> for GuestBookEntryBody {
     fn from(entry: GuestBookEntry) -> Self {
         Self {
             id: entry.id,

@@ -43,7 +43,7 @@ pub(super) struct CountryChange {
 
 /// Money that came or went.
 #[derive(Serialize, ToSchema)]
-pub(super) struct EntryBody {
+pub(super) struct WalletEntryBody {
     /// The transfer.
     id: String,
     /// Why: `gift_card`, `purchase` (gifts are one too), `refund`, `top_up`, `payment_cancel` or
@@ -64,7 +64,7 @@ pub(super) struct EntryBody {
 #[derive(Serialize, ToSchema)]
 pub(super) struct HistoryPage {
     /// The newest first.
-    items: Vec<EntryBody>,
+    items: Vec<WalletEntryBody>,
     /// For the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
@@ -141,7 +141,7 @@ pub(super) async fn move_to(
 pub(super) async fn history(store: Store, person: Person, query: web::Query<PageQuery>) -> Answer {
     let page = store.wallet_history(person.id(), &query.request()?).await?;
     Ok(HttpResponse::Ok().json(HistoryPage {
-        items: page.items.into_iter().map(EntryBody::from).collect(),
+        items: page.items.into_iter().map(WalletEntryBody::from).collect(),
         next: page.next,
     }))
 }
@@ -209,7 +209,7 @@ impl WalletBody {
     }
 }
 
-impl From<WalletEntry> for EntryBody {
+impl From<WalletEntry> for WalletEntryBody {
     fn from(entry: WalletEntry) -> Self {
         Self {
             id: entry.id,
