@@ -8,8 +8,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use utoipa::Modify;
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
+
+use crate::problem::PROBLEM_JSON;
 
 /// Declares the routes of a service. The module it stands in gets
 ///
@@ -103,6 +106,72 @@ impl Modify for Schemes {
                 .bearer_format("JWT")
                 .description(Some(description));
             components.add_security_scheme(name, SecurityScheme::Http(scheme.build()));
+        }
+    }
+}
+
+/// What operations answer besides what they say themselves, for `modifiers(&Refusals)`: it follows from
+/// what they take and of whom. And problems are problem JSON.
+pub struct Refusals;
+
+impl Modify for Refusals {
+    fn modify(&self, document: &mut OpenApi) {
+        for item in document.paths.paths.values_mut() {
+            let operations = [
+                &mut item.get,
+                &mut item.put,
+                &mut item.post,
+                &mut item.delete,
+                &mut item.patch,
+            ];
+            operations.into_iter().flatten().for_each(complete);
+        }
+    }
+}
+
+/// Adds the refusals that an operation does not name.
+fn complete(operation: &mut Operation) {
+    let takes = |place: &ParameterIn| {
+        let mut parameters = operation.parameters.iter().flatten();
+        parameters.any(|parameter| parameter.parameter_in == *place)
+    };
+    let body = operation.request_body.is_some();
+    let mut refusals = vec![
+        (429, "too many requests"),
+        (503, "busy, or a part of the service is out of reach"),
+    ];
+    if body || takes(&ParameterIn::Query) || takes(&ParameterIn::Header) {
+        refusals.push((400, "the request breaks a rule"));
+    }
+    if body {
+        refusals.push((413, "the body is too large"));
+        refusals.push((415, "the body is of another type"));
+    }
+    if takes(&ParameterIn::Path) {
+        refusals.push((
+            404,
+            "there is no such thing, or none that the caller may know of",
+        ));
+    }
+    if operation.security.is_some() {
+        refusals.push((401, "no token, or one that does not hold"));
+        refusals.push((403, "this is not for the caller"));
+    }
+    let responses = &mut operation.responses.responses;
+    for (status, description) in refusals {
+        let refusal = || {
+            let content = Content::new(Some(Ref::from_schema_name("Problem")));
+            let response = ResponseBuilder::new().description(description);
+            response.content("application/json", content).into()
+        };
+        responses.entry(status.to_string()).or_insert_with(refusal);
+    }
+    for (status, response) in responses {
+        if let RefOr::T(response) = response
+            && status.starts_with(['4', '5'])
+            && let Some(content) = response.content.shift_remove("application/json")
+        {
+            response.content.insert(PROBLEM_JSON.to_owned(), content);
         }
     }
 }
@@ -248,6 +317,30 @@ mod tests {
         let document: Value = call_and_read_body_json(&app, get).await;
         assert_eq!(document["info"]["title"], "Things");
         assert_eq!(faults(&openapi(), MOUNTED), Vec::<String>::new());
+    }
+
+    #[test]
+    fn refusals_follow_from_what_is_taken() {
+        let mut document = openapi();
+        let item = document.paths.paths.get_mut("/things").unwrap();
+        item.get.as_mut().unwrap().security = Some(Vec::new());
+        Refusals.modify(&mut document);
+        let document = serde_json::to_value(&document).unwrap();
+        let statuses = |path: &str, method: &str| -> Vec<String> {
+            let responses = &document["paths"][path][method]["responses"];
+            responses.as_object().unwrap().keys().cloned().collect()
+        };
+        assert_eq!(
+            statuses("/things", "get"),
+            ["200", "401", "403", "429", "503"]
+        );
+        assert_eq!(
+            statuses("/things", "post"),
+            ["201", "400", "413", "415", "429", "503"]
+        );
+        let refusal = &document["paths"]["/things"]["post"]["responses"]["429"];
+        let schema = &refusal["content"][PROBLEM_JSON]["schema"];
+        assert_eq!(schema["$ref"], "#/components/schemas/Problem");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Every route, once: where it is mounted and that it is documented.
 
-use shared::openapi::Schemes;
+use shared::openapi::{Refusals, Schemes};
 
 use super::{BODY_LIMIT, messages, presence, rooms, search, server_api};
 
@@ -17,7 +17,7 @@ shared::routes! {
                 Live events come over the WebSocket at /v1/ws.",
             license(name = "Apache-2.0", identifier = "Apache-2.0")
         ),
-        modifiers(&Schemes)
+        modifiers(&Schemes, &Refusals)
     );
     "/v1/rooms" => get rooms::list, post rooms::create;
     "/v1/rooms/{id}" => get rooms::get;

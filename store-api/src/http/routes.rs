@@ -1,7 +1,7 @@
 //! Every route of the store, once: where it is mounted and that it is documented.
 
 use actix_web::{HttpResponse, web};
-use shared::openapi::Schemes;
+use shared::openapi::{Refusals, Schemes};
 
 use super::{
     BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, audit, auth, campaigns, catalogue, coupons, drops, email,
@@ -19,7 +19,7 @@ shared::routes! {
             description = "Accounts, users, friends and the shop.",
             license(name = "Apache-2.0", identifier = "Apache-2.0")
         ),
-        modifiers(&Schemes)
+        modifiers(&Schemes, &Refusals)
     );
     "/v1/auth/register" => post auth::register;
     "/v1/auth/login" => post auth::login;
