@@ -124,7 +124,7 @@ part_deploy() {
   cargo build --release --locked --workspace --bins
   ON=()
   one compared/deploy deploy --runs "$RUNS"
-  one compared/loss deploy --runs "$FEW" --kill --people 15000 --pace-ms "${PACE_MS:-60000}"
+  one compared/loss deploy --runs "$FEW" --kill --people 15000 --doors 2 --pace-ms "${PACE_MS:-60000}"
 }
 part_handshakes() { one handshakes handshakes --runs "$FEW"; }
 

@@ -1,4 +1,4 @@
-//! What people feel when nodes are deployed, or one is lost: real nodes behind a balancer, and people who talk
+//! What people feel when nodes are deployed, or one is lost: real nodes behind balancers, and people who talk
 //! meanwhile.
 
 mod street;
@@ -16,7 +16,7 @@ use crate::{
     swarm::Fault,
 };
 
-/// Nodes behind a balancer are deployed one after the other, or the first is killed (`--kill`), while everybody talks in
+/// Nodes behind balancers are deployed one after the other, or the first is killed (`--kill`), while everybody talks in
 /// rooms whose members are on all nodes.
 ///
 /// An interruption is from the end of a client's socket to its session on the next. Clients come back at once,
@@ -34,6 +34,9 @@ pub struct Deploy {
     /// How many nodes
     #[arg(long, default_value_t = 3)]
     nodes: usize,
+    /// How many balancers; people are spread over them, and a process has two sockets for each of its people
+    #[arg(long, default_value_t = 1)]
+    doors: usize,
     /// How many people, with a device each; a share of them is on each node
     #[arg(long, default_value_t = 300)]
     people: usize,

@@ -1,4 +1,4 @@
-//! Nodes behind a balancer, and people who talk in rooms and come back whenever their socket is closed.
+//! Nodes behind balancers, and people who talk in rooms and come back whenever their socket is closed.
 
 use std::{
     sync::{
@@ -36,10 +36,10 @@ const AT_REST: Duration = Duration::from_secs(2);
 /// How many sends of one may be under way.
 const WINDOW: usize = 4;
 
-/// Nodes, a balancer, and people.
+/// Nodes, balancers, and people.
 pub(super) struct Street {
     cluster: Cluster,
-    door: Program,
+    doors: Vec<Program>,
     recorder: Recorder,
     crowd: Arc<Crowd>,
     living: JoinSet<Result<Device, Fault>>,
@@ -73,11 +73,15 @@ impl Street {
             ..ClusterPlan::default()
         };
         let cluster = Cluster::start(&cluster).await.map_err(fault)?;
-        let mut door = cluster.balancer().map_err(fault)?;
-        door.start().await.map_err(fault)?;
+        let mut doors = Vec::new();
+        for _ in 0..plan.doors.max(1) {
+            let mut door = cluster.balancer().map_err(fault)?;
+            door.start().await.map_err(fault)?;
+            doors.push(door);
+        }
         let mut street = Self {
             cluster,
-            door,
+            doors,
             recorder: Recorder::in_memory(),
             crowd: Arc::default(),
             living: JoinSet::new(),
@@ -107,7 +111,8 @@ impl Street {
             let room = RoomId::parse(id).map_err(fault)?;
             for (m, token) in tokens.iter().enumerate() {
                 let name = format!("{}", n * neighbours + m);
-                let connector = Connector::new(self.door.address()).token(token);
+                let door = &self.doors[(n * neighbours + m) % self.doors.len()];
+                let connector = Connector::new(door.address()).token(token);
                 let resident = Resident {
                     device: Device::new(&name, connector, self.recorder.clone()),
                     room: room.clone(),
@@ -151,11 +156,10 @@ impl Street {
         }
         program.start().await.map_err(fault)?;
         self.until_fit(self.cluster.nodes().len()).await?;
-        let moved = || self.door.metric("fireside_lb_relocations_total");
-        let mut before = moved().await;
+        let mut before = self.moved().await;
         loop {
             sleep(AT_REST).await;
-            let now = moved().await;
+            let now = self.moved().await;
             if now == before {
                 break;
             }
@@ -209,7 +213,7 @@ impl Street {
             looked.map_err(fault)??;
         }
         for (n, (token, room)) in self.rooms.iter().enumerate() {
-            let connector = Connector::new(self.door.address()).token(token);
+            let connector = Connector::new(self.doors[0].address()).token(token);
             let name = format!("reader-{n}");
             let mut reader = Device::new(&name, connector, Recorder::in_memory());
             reader.reconnect(PATIENCE).await.map_err(fault)?;
@@ -219,19 +223,31 @@ impl Street {
         self.recorder.lines().map_err(fault)
     }
 
-    /// Waits until the balancer has just so many nodes that are fit.
+    /// Waits until every balancer has just so many nodes that are fit.
     async fn until_fit(&mut self, nodes: usize) -> Result<(), Fault> {
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            let live = self.door.live().await.unwrap_or_default();
-            let fit = live["nodes"].as_array().map_or(0, |nodes| {
-                nodes.iter().filter(|node| node["state"] == "fit").count()
-            });
-            if fit == nodes {
-                return Ok(());
+        for door in 0..self.doors.len() {
+            loop {
+                let live = self.doors[door].live().await.unwrap_or_default();
+                let fit = live["nodes"].as_array().map_or(0, |nodes| {
+                    nodes.iter().filter(|node| node["state"] == "fit").count()
+                });
+                if fit == nodes {
+                    break;
+                }
+                self.wait(deadline, "nodes that are fit").await?;
             }
-            self.wait(deadline, "nodes that are fit").await?;
         }
+        Ok(())
+    }
+
+    /// How many people the balancers have had moved.
+    async fn moved(&self) -> Vec<Option<f64>> {
+        let mut moved = Vec::new();
+        for door in &self.doors {
+            moved.push(door.metric("fireside_lb_relocations_total").await);
+        }
+        moved
     }
 
     /// A moment; a fault when it was the last, or somebody has given up.
