@@ -30,9 +30,8 @@ pub(crate) async fn hold(
     Ok(())
 }
 
-/// Lets the coupons of a payment be used: it is paid, or comes to nothing.
-pub(crate) async fn release(tx: &DatabaseTransaction, payment: &str) -> Result<(), StoreError> {
+/// Lets the coupons of a payment be used: it is paid, or comes to nothing. Answers how many it held.
+pub(crate) async fn release(tx: &DatabaseTransaction, payment: &str) -> Result<u64, StoreError> {
     let text = "UPDATE coupons SET held_by = NULL WHERE held_by = ?";
-    sql::execute(tx, text, values![payment]).await?;
-    Ok(())
+    Ok(sql::execute(tx, text, values![payment]).await?)
 }

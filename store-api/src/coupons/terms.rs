@@ -196,7 +196,8 @@ impl TermsText {
             "publishers",
             "at most 50",
         );
-        let together = self.kind != Kind::Bundle.word() || self.games.len() != 1;
+        let games: BTreeSet<&String> = self.games.iter().collect();
+        let together = self.kind != Kind::Bundle.word() || games.len() != 1;
         require(together, "games", "a bundle is of two games or more");
         let known = |word: &String| CATEGORIES.contains(&word.as_str());
         if !self.categories.iter().all(known) {
@@ -275,12 +276,14 @@ mod tests {
             ..percent()
         };
         assert_eq!(rules(&mixed), [("currency", "mismatch")]);
-        let alone = TermsText {
-            kind: "bundle".to_owned(),
-            games: vec!["one".to_owned()],
-            ..percent()
-        };
-        assert_eq!(rules(&alone), [("games", "range")]);
+        for games in [1, 2] {
+            let alone = TermsText {
+                kind: "bundle".to_owned(),
+                games: vec!["one".to_owned(); games],
+                ..percent()
+            };
+            assert_eq!(rules(&alone), [("games", "range")]);
+        }
     }
 
     #[test]

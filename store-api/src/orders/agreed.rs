@@ -28,6 +28,9 @@ pub(crate) struct Agreed {
     pub(super) coupons: Option<Combination>,
     /// The friend whom it is for, if it is a gift.
     recipient: Option<String>,
+    /// Its coupons are held no more: the provider told too late that it was paid.
+    #[serde(skip)]
+    pub(super) released: bool,
     /// The giver's words.
     message: Option<String>,
 }
@@ -36,6 +39,12 @@ impl Agreed {
     /// The friend whom it is for, if it is a gift.
     pub(crate) fn recipient(&self) -> Result<Option<UserId>, StoreError> {
         self.recipient.as_deref().map(stored_id).transpose()
+    }
+
+    /// So many of its coupons were still held when it was paid. Where those are not all, they are judged anew.
+    pub(crate) fn released_but(&mut self, held: u64) {
+        let agreed = self.coupons.as_ref().map_or(0, |c| c.used.len() as u64);
+        self.released = held < agreed;
     }
 
     /// The coupons it is bought with, if there are any.
@@ -89,6 +98,7 @@ impl Store {
             prices: prices.collect(),
             coupons: Some(priced.combination).filter(|combination| !combination.used.is_empty()),
             recipient: order.gift_for.map(|user| user.to_string()),
+            released: false,
             message,
         };
         Ok((agreed, order.total))
@@ -102,10 +112,11 @@ impl Store {
         me: &UserId,
         agreed: &Agreed,
     ) -> Result<(String, News), StoreError> {
+        let coupons = agreed.coupons().into_iter().flat_map(|c| &c.used);
         let purchase = Purchase {
             games: Some(agreed.prices.keys().cloned().collect()),
             expected_total: None,
-            coupons: Vec::new(),
+            coupons: coupons.map(|used| used.id.clone()).collect(),
         };
         let country = Country::parse(&agreed.country)?;
         let Some(recipient) = agreed.recipient()? else {

@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 use shared::id::UserId;
 use ulid::Ulid;
 
-use super::{GameRow, Order, OrderLine, Parties, Purchase, UsedCoupon, refusal};
+use super::{Agreed, GameRow, Order, OrderLine, Parties, Purchase, UsedCoupon, refusal};
 use crate::{
     catalogue::EFFECTIVE_PRICE,
     coupons::{Basket, Choice, Combination, LineOff, Reason, Used, Ware, choose},
@@ -110,7 +110,7 @@ impl Store {
     ) -> Result<(Priced, Vec<Spare>), StoreError> {
         let offers = self.offers(db, parties, purchase).await?;
         let lines = self.lines_of(&offers, parties)?;
-        if let Some(agreed) = parties.agreed {
+        if let Some(agreed) = parties.agreed.filter(|agreed| !agreed.released) {
             // They were judged then, and held since.
             let combination = agreed.coupons().cloned();
             let combination = combination.unwrap_or_else(|| Combination::none(lines.len()));
@@ -123,6 +123,12 @@ impl Store {
             now: self.now(),
         };
         let chosen = choose(db, parties.payer, basket, choice).await?;
+        let agreed = parties.agreed.and_then(Agreed::coupons);
+        if agreed.is_some_and(|agreed| *agreed != chosen.combination) {
+            // Somebody paid for other coupons than these have become.
+            let message = "these coupons come to something else by now";
+            return Err(refusal("coupons", "price_changed", message));
+        }
         let spare = chosen.others.into_iter().map(|(coupon, reason)| Spare {
             id: coupon.id,
             name: coupon.name,

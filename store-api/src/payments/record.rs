@@ -222,10 +222,13 @@ impl Store {
             hold(tx, &Account::Leaving, amount.currency()).await?;
         }
         row.failure = None;
-        coupons::release(tx, &row.id).await?;
+        let held = coupons::release(tx, &row.id).await?;
         post(tx, now, Cause::TopUp, &row.id, &legs).await?;
         match agreed {
-            Some(agreed) if !gone => return self.fulfil(tx, row, &agreed, now).await,
+            Some(mut agreed) if !gone => {
+                agreed.released_but(held);
+                return self.fulfil(tx, row, &agreed, now).await;
+            }
             _ if gone => {
                 // Nobody is there to spend it.
                 row.failure = Some("withdrawn".to_owned());

@@ -21,6 +21,7 @@ both!(
     a_gift_is_paid_by_a_provider,
     a_coupon_waits_for_the_payment_of_its_order,
     a_coupon_outlives_payments_that_come_to_nothing,
+    a_coupon_that_was_let_go_is_judged_anew_when_its_payment_comes_after_all,
 );
 
 async fn pay(app: &TestApp, user: &User, provider: &str, key: &str, order: Value) -> Answer {
@@ -349,6 +350,53 @@ async fn a_coupon_outlives_payments_that_come_to_nothing(mut app: TestApp) -> Te
     assert_eq!(payment["failure"], "already_owned");
     assert_eq!(states(&app, &ann).await, ["good"]);
     assert_eq!(books(&simulator).await, (5400, 2400));
+    app.check_ledger().await;
+    app
+}
+
+async fn a_coupon_that_was_let_go_is_judged_anew_when_its_payment_comes_after_all(
+    mut app: TestApp,
+) -> TestApp {
+    let simulator = Simulator::start(&[]);
+    let ann = set_up(&mut app, &simulator).await;
+    let [moon, star] = games(&app).await;
+    for (game, total, ends, outcome) in
+        [(moon, 2400, false, "paid"), (star, 4000, true, "cancelled")]
+    {
+        let part = coupon(&app, &ann, |_| ()).await;
+        let order = json!({"games": [game], "coupons": [part], "expected_total": total});
+        let name = format!("comes-out-{outcome}");
+        let payment = pay(&app, &ann, "toss", &name, order).await.expect(201);
+        let id = payment["id"].as_str().unwrap();
+        let back = simulator.pay(&payment["next"], true).await;
+        let back = url::Url::parse(&format!("http://play.example.org{back}")).unwrap();
+        let named = |name: &str| {
+            let mut named = back.query_pairs().filter(|(key, _)| key == name);
+            named.next().unwrap().1.into_owned()
+        };
+        let key = named("paymentKey");
+        // The store asked for the money, heard nothing for so long that it gave up, and still looks now and then.
+        let lapsed = format!(
+            "UPDATE payments SET state = 'expired', provider_key = '{key}', proof = '{key}' WHERE id = '{id}'"
+        );
+        app.write(&[&lapsed, "UPDATE coupons SET held_by = NULL"])
+            .await;
+        if ends {
+            let good = app.get("/v1/coupons?state=good", &ann).await.expect(200);
+            let campaign = good["items"][0]["campaign"].as_str().unwrap();
+            app.service(Method::DELETE, &format!("/v1/campaigns/{campaign}"))
+                .await
+                .expect(200);
+        }
+        simulator.confirm(&key, &named("orderId"), total).await;
+        let due = format!("UPDATE payments SET check_at = 1 WHERE id = '{id}'");
+        app.write(&[&due]).await;
+        let payment = until(&app, &ann, id, outcome).await;
+        let failure = payment.get("failure").and_then(Value::as_str);
+        assert_eq!(failure, ends.then_some("over"));
+    }
+    assert_eq!(states(&app, &ann).await, ["over", "used"]);
+    assert_eq!(books(&simulator).await, (6400, 4000));
     app.check_ledger().await;
     app
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use reqwest::{StatusCode, header::LOCATION, redirect::Policy};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::settings::Secret;
 use store_api::PaymentSettings;
 
@@ -89,6 +89,17 @@ impl Simulator {
         assert_eq!(status, 302, "{next}");
         let to = url::Url::parse(&to.unwrap()).unwrap();
         format!("{}?{}", to.path(), to.query().unwrap())
+    }
+
+    /// Has Toss take the money, as the store asks it to.
+    pub async fn confirm(&self, key: &str, order: &str, amount: i64) {
+        let body = json!({"paymentKey": key, "orderId": order, "amount": amount});
+        let asked = self
+            .browser
+            .post(format!("{}/v1/payments/confirm", self.url))
+            .basic_auth("toss-secret", Some(""));
+        let answer = asked.json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{answer:?}");
     }
 
     /// What was taken and paid back.
