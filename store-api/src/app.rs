@@ -12,6 +12,7 @@ use shared::{
 use crate::{
     accounts::{Hasher, MailCodes, Tokens},
     config::StoreSettings,
+    coupons::Passes,
     database::Database,
     error::StoreError,
     mail::{MailError, Mailer},
@@ -72,6 +73,7 @@ impl Store {
             tokens,
             card_codes: CardCodes::new(key.derive("gift cards")),
             mail_codes: MailCodes::new(key.derive("mail codes")),
+            passes: Passes::new(&key.derive("drop passes")),
             mailer,
             payments: settings.payments.open(key.derive("payment returns"))?,
             webhooks: settings.webhooks.open(key.derive("webhooks"))?,

@@ -1,4 +1,4 @@
-//! What runs beside the requests: the giving out of what is claimed, the relays of the outbox, the telling of
+//! What runs beside the requests: the giving out of what is claimed, the queues before that, the relays of the outbox, the telling of
 //! what many are told, the sending of mails and webhooks, payments that wait, and the sweep of what has ended.
 
 use std::time::Duration;
@@ -11,8 +11,13 @@ use tokio::{
 };
 
 use crate::{
-    announcements, coupons::serve, error::StoreError, mail::send_mails, outbox::EventTarget,
-    payments, store::Store,
+    announcements,
+    coupons::{enlist_all, go_round, serve},
+    error::StoreError,
+    mail::send_mails,
+    outbox::{EventTarget, deliver_whispers},
+    payments,
+    store::Store,
 };
 
 /// How often what has ended is swept away.
@@ -52,6 +57,10 @@ impl Store {
     pub fn start(&self, targets: Vec<EventTarget>) -> Background {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        let sinks = targets.iter().map(|target| target.sink.clone()).collect();
+        if let Some(whispers) = self.outbox().whispers().open() {
+            tasks.spawn(deliver_whispers(whispers, sinks, stopped.clone()));
+        }
         for relay in self.outbox().open(targets, self.database()) {
             tasks.spawn(relay.run(stopped.clone()));
         }
@@ -60,6 +69,10 @@ impl Store {
         if let Some(claims) = self.claims().open() {
             tasks.spawn(serve(self.clone(), claims, stopped.clone()));
         }
+        if let Some(joins) = self.joins().open() {
+            tasks.spawn(enlist_all(self.clone(), joins, stopped.clone()));
+        }
+        tasks.spawn(go_round(self.clone(), stopped.clone()));
         tasks.spawn(payments::settle(self.clone(), stopped.clone()));
         #[cfg(feature = "http-client")]
         tasks.spawn(crate::webhooks::send_webhooks(

@@ -70,6 +70,12 @@ pub struct StoreSettings {
     /// How long a gift waits for an answer; then its giver is paid back
     #[arg(long, value_parser = duration, default_value = "30d")]
     pub gift_lifetime: Duration,
+    /// Who waits in the queue before a drop and does not ask for so long does not wait any more
+    #[arg(long, value_parser = duration, default_value = "1m")]
+    pub queue_timeout: Duration,
+    /// How long the pass is good that a queue gives to whose turn it is
+    #[arg(long, value_parser = duration, default_value = "2m")]
+    pub queue_pass_lifetime: Duration,
     /// How long it is kept who did what
     #[arg(long, value_parser = duration, default_value = "365d")]
     pub audit_keep: Duration,
@@ -137,6 +143,10 @@ pub(crate) struct StoreLimits {
     pub(crate) refund_play_time: Duration,
     /// How long a gift waits.
     pub(crate) gift_lifetime: Duration,
+    /// Who does not ask for so long does not wait any more.
+    pub(crate) queue_timeout: Duration,
+    /// How long a pass is good.
+    pub(crate) queue_pass_lifetime: Duration,
     /// How long a mail is tried.
     pub(crate) mail_lifetime: Duration,
     /// How long it is kept who did what.
@@ -212,6 +222,8 @@ impl StoreSettings {
             refund_window: self.refund_window,
             refund_play_time: self.refund_play_time,
             gift_lifetime: self.gift_lifetime,
+            queue_timeout: self.queue_timeout,
+            queue_pass_lifetime: self.queue_pass_lifetime,
             mail_lifetime: self.mail.mail_lifetime,
             audit_keep: self.audit_keep,
             email_code_lifetime: self.mail.email_code_lifetime,
@@ -289,6 +301,12 @@ impl Settings for StoreSettings {
             "gift_lifetime",
             "at least 1s",
         );
+        for (setting, span) in [
+            ("queue_timeout", self.queue_timeout),
+            ("queue_pass_lifetime", self.queue_pass_lifetime),
+        ] {
+            report.require(span >= Duration::from_secs(1), setting, "at least 1s");
+        }
         report.require(self.seed_games <= MAX_GAMES, "seed_games", "at most 1000");
         report.require(self.max_logins > 0, "max_logins", "at least 1");
         report.require(

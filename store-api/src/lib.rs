@@ -71,7 +71,7 @@ pub use command::{Books, command};
 pub use config::{ServiceSettings, StoreSettings};
 pub use coupons::{
     Campaign, CampaignText, Claimed, Coupon, CouponDrop, CouponState, DropState, Granted,
-    Kind as CouponKind, Reason, TermsText,
+    Kind as CouponKind, QueuePlace, QueueState, Reason, TermsText,
 };
 pub use error::{LineFault, StoreError, Violation};
 pub use friends::{Blocked, Friend, FriendGraph, Relation};

@@ -87,7 +87,7 @@ pub const METRICS: &[Metric] = &[
     .by(&["way"]),
     Metric::counter(
         "fireside_store_claims_total",
-        "Claims of drops: issued, held (told the same again), sold_out, not_open, over, unknown, refused (the token was taken back), failed, busy",
+        "Claims of drops: issued, held (told the same again), sold_out, no_pass, not_open, over, unknown, refused (the token was taken back), failed, busy",
     )
     .by(&["result"]),
     Metric::gauge(
@@ -97,6 +97,32 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "fireside_store_gate_failures_total",
         "Questions that the shared gate of drops did not answer; the store judged by itself",
+    ),
+    Metric::counter(
+        "fireside_store_queue_joins_total",
+        "People who came to queues before drops: joined, again (they had a ticket), failed, busy",
+    )
+    .by(&["result"]),
+    Metric::gauge(
+        "fireside_store_queue_joins_waiting",
+        "People who wait for a ticket",
+    ),
+    Metric::counter(
+        "fireside_store_queue_admitted_total",
+        "People whose turn it was at drops",
+    ),
+    Metric::counter(
+        "fireside_store_queue_gone_total",
+        "Tickets taken away: left, unseen (nobody asked for too long), lapsed (the pass was good for its while)",
+    )
+    .by(&["reason"]),
+    Metric::counter(
+        "fireside_store_queue_ranks_total",
+        "People told how many are ahead of them, without being asked",
+    ),
+    Metric::counter(
+        "fireside_store_line_failures_total",
+        "Questions that the shared line before drops did not answer; the database did",
     ),
     Metric::counter("fireside_store_coupons_used_total", "Coupons used on orders"),
     Metric::counter(

@@ -19,6 +19,9 @@ use crate::{
 /// How long a notice is kept, in milliseconds: 90 days.
 const KEPT: i64 = 90 * 24 * 60 * 60 * 1000;
 
+/// The topic of what people are told of their place in a queue: only at once, to whoever is there; it is not kept.
+pub(crate) const QUEUE_RANK: &str = "queue_rank";
+
 /// What a notice is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Topic {
@@ -48,6 +51,8 @@ pub(crate) enum Topic {
     WebhookDisabled,
     /// The reader was given a coupon.
     CouponReceived,
+    /// It is the reader's turn at a drop.
+    QueueAdmitted,
 }
 
 impl Topic {
@@ -66,6 +71,7 @@ impl Topic {
             Self::Payment => "payment",
             Self::WebhookDisabled => "webhook_disabled",
             Self::CouponReceived => "coupon_received",
+            Self::QueueAdmitted => "queue_admitted",
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     accounts::{Hasher, MailCodes, Tokens},
     audit::Whence,
     config::StoreLimits,
-    coupons::{Claims, Gates},
+    coupons::{Claims, Gates, Joins, Lines, Passes},
     database::Database,
     entity::user,
     error::StoreError,
@@ -43,6 +43,9 @@ struct Inner {
     announced: Notify,
     claims: Claims,
     gates: Gates,
+    joins: Joins,
+    lines: Lines,
+    passes: Passes,
     limits: StoreLimits,
     card_codes: CardCodes,
     mail_codes: MailCodes,
@@ -59,6 +62,7 @@ pub(crate) struct StoreParts {
     pub(crate) tokens: Tokens,
     pub(crate) card_codes: CardCodes,
     pub(crate) mail_codes: MailCodes,
+    pub(crate) passes: Passes,
     pub(crate) mailer: Option<Mailer>,
     pub(crate) payments: Payments,
     pub(crate) webhooks: Webhooks,
@@ -76,6 +80,9 @@ impl Store {
             announced: Notify::new(),
             claims: Claims::default(),
             gates: Gates::default(),
+            joins: Joins::default(),
+            lines: Lines::default(),
+            passes: parts.passes,
             limits: parts.limits,
             card_codes: parts.card_codes,
             mail_codes: parts.mail_codes,
@@ -125,10 +132,12 @@ impl Store {
         &self.0.mail_codes
     }
 
-    /// Shares the gate before drops with the other stores at the same Redis. To be called before the store
+    /// Shares the gate and the line before drops with the other stores at the same Redis. To be called before the store
     /// is used.
     #[cfg(feature = "redis")]
     pub fn share_gates(&self, link: shared::redis::RedisLink) {
+        let line = crate::coupons::RedisLine::new(link.clone());
+        self.0.lines.share(Arc::new(line));
         self.0
             .gates
             .share(Arc::new(crate::coupons::RedisGate::new(link)));
@@ -136,6 +145,19 @@ impl Store {
 
     pub(crate) fn claims(&self) -> &Claims {
         &self.0.claims
+    }
+
+    /// Where tickets of queues are given out.
+    pub(crate) fn joins(&self) -> &Joins {
+        &self.0.joins
+    }
+
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.0.lines
+    }
+
+    pub(crate) fn passes(&self) -> &Passes {
+        &self.0.passes
     }
 
     pub(crate) fn gates(&self) -> &Gates {

@@ -17,7 +17,7 @@ use shared::{
 use super::{Body, answer, headers::text};
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-const HEADERS: &str = "authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, x-request-id";
+const HEADERS: &str = "authorization, content-type, drop-pass, idempotency-key, if-match, if-none-match, traceparent, x-request-id";
 const EXPOSED: &str = "etag, location, ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, x-request-id";
 
 /// Whether the page a request comes from may do anything here.

@@ -17,6 +17,8 @@ use crate::{
 pub(super) const MAX_CODE: usize = 64;
 /// The most coupons of a campaign.
 const MAX_QUANTITY: i64 = 1_000_000;
+/// The most people that are admitted to a drop in a minute.
+const MAX_RATE: i64 = 60_000;
 
 /// A campaign that somebody wants.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -43,6 +45,8 @@ pub struct CampaignText {
     pub closes_at: Option<i64>,
     /// How many coupons there are at the most.
     pub quantity: Option<i64>,
+    /// How many people a minute are admitted to the drop; without it there is no queue.
+    pub queue_rate: Option<i64>,
 }
 
 /// A campaign.
@@ -70,6 +74,8 @@ pub struct Campaign {
     pub closes_at: Timestamp,
     /// How many coupons there are at the most.
     pub quantity: Option<i64>,
+    /// How many people a minute are admitted to the drop, if it has a queue.
+    pub queue_rate: Option<i64>,
     /// How many were given out.
     pub issued: i64,
     /// When it was made.
@@ -89,12 +95,13 @@ pub(super) struct Row {
     opens_at: i64,
     closes_at: i64,
     quantity: Option<i64>,
+    queue_rate: Option<i64>,
     issued: i64,
     created_at: i64,
 }
 
 pub(super) const CAMPAIGN: &str = "SELECT id, name, publisher, terms, starts_at, ends_at, code, is_drop, \
-    opens_at, closes_at, quantity, issued, created_at FROM campaigns";
+    opens_at, closes_at, quantity, queue_rate, issued, created_at FROM campaigns";
 
 impl CampaignText {
     /// Holds what is said to the rules that need no database.
@@ -120,6 +127,17 @@ impl CampaignText {
         if quantity.is_some_and(|quantity| !(1..=MAX_QUANTITY).contains(&quantity)) {
             return Err(Violation::new("quantity", "range", "from 1 to 1000000").into());
         }
+        if self.queue_rate.is_some() && !self.drop {
+            let message = "people queue for drops";
+            return Err(Violation::new("queue_rate", "not_a_drop", message).into());
+        }
+        if self
+            .queue_rate
+            .is_some_and(|rate| !(1..=MAX_RATE).contains(&rate))
+        {
+            let message = "from 1 to 60000 people a minute";
+            return Err(Violation::new("queue_rate", "range", message).into());
+        }
         if self.drop {
             if quantity.is_none() {
                 let message = "a drop is of so many";
@@ -142,6 +160,7 @@ impl CampaignText {
             opens_at: Timestamp::from_millis(opens_at),
             closes_at: Timestamp::from_millis(closes_at),
             quantity,
+            queue_rate: self.queue_rate,
             issued: 0,
             created_at: now,
         })
@@ -204,6 +223,7 @@ pub(super) fn campaign(row: Row) -> Result<Campaign, StoreError> {
         opens_at: Timestamp::from_millis(row.opens_at),
         closes_at: Timestamp::from_millis(row.closes_at),
         quantity: row.quantity,
+        queue_rate: row.queue_rate,
         issued: row.issued,
         created_at: Timestamp::from_millis(row.created_at),
     })

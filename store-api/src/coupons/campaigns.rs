@@ -40,7 +40,8 @@ impl Store {
         let made = sql::execute(
             &tx,
             "INSERT INTO campaigns (id, name, publisher, terms, starts_at, ends_at, code, is_drop, \
-             opens_at, closes_at, quantity, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+             opens_at, closes_at, quantity, queue_rate, created_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT (code) DO NOTHING",
             values![
                 campaign.id.as_str(),
@@ -54,6 +55,7 @@ impl Store {
                 campaign.opens_at.as_millis(),
                 campaign.closes_at.as_millis(),
                 campaign.quantity,
+                campaign.queue_rate,
                 campaign.created_at.as_millis()
             ],
         );
@@ -63,6 +65,11 @@ impl Store {
                 message,
                 violations: vec![Violation::new("code", "taken", message)],
             });
+        }
+        if campaign.queue_rate.is_some() {
+            let insert = "INSERT INTO drop_queues (campaign, settled_at) VALUES (?, ?)";
+            let values = values![campaign.id.as_str(), campaign.opens_at.as_millis()];
+            sql::execute(&tx, insert, values).await?;
         }
         let details = json!({
             "campaign": campaign.id, "name": campaign.name, "publisher": campaign.publisher,

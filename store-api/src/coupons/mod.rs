@@ -21,10 +21,10 @@ pub use campaign::{Campaign, CampaignText};
 pub use checkout::Reason;
 pub(crate) use checkout::{Basket, Choice, choose, give_back, use_up};
 pub(crate) use combine::{Combination, LineOff, Used};
+pub use drops::{Claimed, CouponDrop, DropState, QueuePlace, QueueState};
+pub(crate) use drops::{Claims, Gates, Joins, Lines, Passes, enlist_all, go_round, serve};
 #[cfg(feature = "redis")]
-pub(crate) use drops::RedisGate;
-pub use drops::{Claimed, CouponDrop, DropState};
-pub(crate) use drops::{Claims, Gates, serve};
+pub(crate) use drops::{RedisGate, RedisLine};
 pub use grant::Granted;
 pub(crate) use hold::{hold, release};
 pub use kind::Kind;

@@ -88,6 +88,9 @@ pub(super) struct CampaignRequest {
     /// How many there are at the most, up to 1000000; as many as there is need of, when it is left out.
     #[schema(example = 500)]
     quantity: Option<i64>,
+    /// Before the drop there is a queue, from which so many people a minute are admitted, up to 60000.
+    #[schema(example = 600)]
+    queue_rate: Option<i64>,
 }
 
 /// A campaign.
@@ -119,6 +122,9 @@ pub(super) struct CampaignBody {
     /// How many there are at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     quantity: Option<i64>,
+    /// How many people a minute are admitted to the drop, if it has a queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_rate: Option<i64>,
     /// How many were given out.
     issued: i64,
     /// When it was made.
@@ -245,6 +251,7 @@ impl From<Campaign> for CampaignBody {
             opens_at: campaign.opens_at.as_millis(),
             closes_at: campaign.closes_at.as_millis(),
             quantity: campaign.quantity,
+            queue_rate: campaign.queue_rate,
             issued: campaign.issued,
             created_at: campaign.created_at.as_millis(),
         }

@@ -1,6 +1,6 @@
 //! Drops: coupons for whoever comes first.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use shared::problem::Problem;
 use utoipa::ToSchema;
@@ -41,6 +41,11 @@ pub(super) struct DropBody {
     /// How many are left.
     #[schema(example = 120)]
     left: i64,
+    /// How many people a minute are admitted from the queue before it; there is none when it is left out, else a claim
+    /// needs a pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 600)]
+    queue_rate: Option<i64>,
     /// `soon`, `open`, `sold_out` or `over`.
     #[schema(example = "open")]
     state: &'static str,
@@ -85,12 +90,21 @@ pub(super) async fn drops(store: Store, person: Person, query: web::Query<PageQu
 ///
 /// A place is kept for some seconds for somebody whose request a server took and did not finish; so now and then one
 /// is left after somebody was told `sold_out`.
-#[utoipa::path(post, path = "/v1/drops/{id}/claim", tag = "coupons", security(("bearer" = [])), params(("id" = String, Path)), responses(
+#[utoipa::path(post, path = "/v1/drops/{id}/claim", tag = "coupons", security(("bearer" = [])),
+    params(("id" = String, Path), ("Drop-Pass" = Option<String>, Header, description = "the pass of the queue, if the drop has one")), responses(
     (status = 200, body = ClaimBody), (status = 401, body = Problem), (status = 404, body = Problem, description = "no such drop"),
-    (status = 409, body = Problem, description = "`not_open`, `over`, or `sold_out`"), (status = 429, body = Problem),
+    (status = 409, body = Problem, description = "`not_open`, `over`, or `sold_out`; of `Drop-Pass`: `no_pass`, `wrong_pass`, `pass_expired`"), (status = 429, body = Problem),
     (status = 503, body = Problem, description = "try again: nobody knows yet")))]
-pub(super) async fn claim(store: Store, claimant: Claimant, id: web::Path<String>) -> Answer {
-    let claimed = store.claim(&claimant.0, &id).await?;
+pub(super) async fn claim(
+    store: Store,
+    claimant: Claimant,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Answer {
+    let pass = request.headers().get("drop-pass");
+    // What is no text is no pass either.
+    let pass = pass.map(|pass| pass.to_str().unwrap_or_default());
+    let claimed = store.claim(&claimant.0, &id, pass).await?;
     Ok(HttpResponse::Ok().json(ClaimBody {
         coupon: CouponBody::of(claimed.coupon, &store),
         held: claimed.held,
@@ -104,6 +118,7 @@ impl DropBody {
         Self {
             quantity: campaign.quantity.unwrap_or_default(),
             left: campaign.left().unwrap_or_default(),
+            queue_rate: campaign.queue_rate,
             id: campaign.id,
             name: campaign.name,
             publisher: campaign.publisher,

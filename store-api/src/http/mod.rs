@@ -31,6 +31,7 @@ mod orders;
 mod payments;
 mod privacy;
 mod publishers;
+mod queues;
 mod recovery;
 mod refusal;
 mod reviews;

@@ -6,7 +6,7 @@ use shared::openapi::{Refusals, Schemes};
 use super::{
     BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, audit, auth, campaigns, catalogue, coupons, drops, email,
     friends, gifts, guest_book, internal, me, notices, operators, orders, payments, privacy,
-    publishers, recovery, reviews, shelf, users, visits, wallet, webhooks,
+    publishers, queues, recovery, reviews, shelf, users, visits, wallet, webhooks,
 };
 use crate::store::Store;
 
@@ -82,6 +82,7 @@ shared::routes! {
     "/v1/coupons/redeem" => post coupons::redeem;
     "/v1/drops" => get drops::drops;
     "/v1/drops/{id}/claim" => post drops::claim;
+    "/v1/drops/{id}/queue" => get queues::place, put queues::join, delete queues::leave;
     "/v1/campaigns" => get campaigns::campaigns, post campaigns::make;
     "/v1/campaigns/{id}" => delete campaigns::end;
     "/v1/campaigns/{id}/coupons" up to GAME_LIMIT => post campaigns::grant;

@@ -21,6 +21,7 @@ mod m0015_webhooks;
 mod m0016_coupons;
 mod m0017_paid_orders;
 mod m0018_held_coupons;
+mod m0019_drop_queues;
 
 /// Any number would do, as long as every store on one database uses the same.
 const MIGRATION_LOCK: i64 = 0x4669_7265_0001;
@@ -66,6 +67,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0016_coupons::Migration),
             Box::new(m0017_paid_orders::Migration),
             Box::new(m0018_held_coupons::Migration),
+            Box::new(m0019_drop_queues::Migration),
         ]
     }
 }

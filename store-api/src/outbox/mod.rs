@@ -29,10 +29,12 @@ use crate::{database::Database, entity::outbox, error::StoreError};
 #[cfg(feature = "http-client")]
 pub use node::NodeSink;
 pub(crate) use relay::Relay;
+pub(crate) use whispers::{Whispers, deliver_whispers};
 
 #[cfg(feature = "http-client")]
 mod node;
 mod relay;
+mod whispers;
 
 /// How long an event waits for a target that does not take it.
 pub(crate) const RETENTION: Duration = Duration::from_hours(1);
@@ -74,6 +76,7 @@ impl EventTarget {
 #[derive(Default)]
 pub(crate) struct Outbox {
     targets: OnceLock<Vec<(String, Arc<Notify>)>>,
+    whispers: Whispers,
 }
 
 impl Outbox {
@@ -90,6 +93,11 @@ impl Outbox {
             Ok(()) => relays,
             Err(_) => Vec::new(),
         }
+    }
+
+    /// What is said beside the table.
+    pub(crate) fn whispers(&self) -> &Whispers {
+        &self.whispers
     }
 
     fn targets(&self) -> &[(String, Arc<Notify>)] {

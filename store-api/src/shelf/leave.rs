@@ -29,6 +29,7 @@ pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<
         "DELETE FROM gift_card_attempts WHERE user_id = ?",
         // What was used is in the books.
         "DELETE FROM coupons WHERE user_id = ? AND used_order IS NULL",
+        "DELETE FROM drop_tickets WHERE user_id = ?",
         // What a gift said; that it was given is in the books.
         "UPDATE gifts SET message = NULL WHERE giver = ?",
         "DELETE FROM play_sessions WHERE user_id = ?",

@@ -209,6 +209,11 @@ const PARTS: &[Part] = &[
         from: "coupons WHERE user_id = ? ORDER BY id",
     },
     Part {
+        name: "drop_tickets",
+        columns: &["campaign", "number", "joined_at", "admitted_until"],
+        from: "drop_tickets WHERE user_id = ? ORDER BY campaign",
+    },
+    Part {
         name: "order_coupons",
         columns: &["order_id", "coupon", "name", "discount"],
         from: "order_coupons WHERE order_id IN (SELECT id FROM orders WHERE buyer = ?) ORDER BY order_id, coupon",

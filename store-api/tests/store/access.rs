@@ -281,6 +281,9 @@ fn table() -> Vec<Row> {
             None,
             [401, 404, 404, 404, 404, 401],
         ),
+        ("PUT", "/v1/drops/{campaign}/queue", None, people(404)),
+        ("GET", "/v1/drops/{campaign}/queue", None, people(404)),
+        ("DELETE", "/v1/drops/{campaign}/queue", None, people(404)),
         // A player keeps no campaigns, and sees none.
         ("GET", "/v1/campaigns", None, [401, 200, 200, 200, 200, 200]),
         (

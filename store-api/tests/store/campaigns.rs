@@ -131,6 +131,20 @@ async fn a_campaign_is_held_to_its_rules(app: TestApp) -> TestApp {
         ),
         (|body, _| body["quantity"] = json!(0), "quantity", "range"),
         (|body, _| body["drop"] = json!(true), "quantity", "required"),
+        (
+            |body, _| body["queue_rate"] = json!(5),
+            "queue_rate",
+            "not_a_drop",
+        ),
+        (
+            |body, _| {
+                body["drop"] = json!(true);
+                body["quantity"] = json!(5);
+                body["queue_rate"] = json!(0);
+            },
+            "queue_rate",
+            "range",
+        ),
     ];
     for (change, field, expected) in rules {
         let body = text(|body| change(body, now));

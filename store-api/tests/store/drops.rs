@@ -214,7 +214,9 @@ async fn a_rush_of_thousands_goes_in_batches(mut app: TestApp) -> TestApp {
     // Those who get one, and then everybody again.
     for expected in ["first", "again"] {
         let began = Instant::now();
-        let claims = tokens.iter().map(|token| app.store().claim(token, &drop));
+        let claims = tokens
+            .iter()
+            .map(|token| app.store().claim(token, &drop, None));
         let outcomes = join_all(claims).await;
         let rate = PEOPLE as f64 / began.elapsed().as_secs_f64();
         println!("{PEOPLE} claims of {COUPONS} coupons, {expected}: {rate:.0} a second");
@@ -231,7 +233,7 @@ async fn a_rush_of_thousands_goes_in_batches(mut app: TestApp) -> TestApp {
     app
 }
 
-async fn link(server: &RedisServer) -> RedisLink {
+pub(crate) async fn link(server: &RedisServer) -> RedisLink {
     let settings = RedisSettings {
         redis_url: Some(Secret::new(server.url().to_owned())),
         redis_timeout: Duration::from_millis(200),

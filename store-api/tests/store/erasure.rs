@@ -9,7 +9,7 @@ use shared::id::UserId;
 use crate::{
     app::{PASSWORD, TestApp, User},
     both,
-    campaigns::coupon,
+    campaigns::{campaign, coupon},
     orders::give,
     smtp::MailServer,
 };
@@ -24,6 +24,7 @@ const NOT_ABOUT_PEOPLE: &[&str] = &[
     "access_tokens",
     "announcements",
     "campaigns",
+    "drop_queues",
     "game_media",
     "game_prices",
     "game_sales",
@@ -47,6 +48,7 @@ const PARTS: &[(&str, &str)] = &[
     ("blocks", "blocks"),
     ("codes", "codes"),
     ("coupons", "coupons"),
+    ("drop_tickets", "drop_tickets"),
     ("follows", "follows"),
     ("friends", "relations"),
     ("gift_cards", "gift_cards"),
@@ -141,6 +143,15 @@ async fn everything_is_exported_and_only_books_are_left(mut app: TestApp) -> Tes
     put(format!("/v1/blocks/{}", cat.id)).await;
     put(format!("/v1/lists/wishlist/{moon}")).await;
     put(format!("/v1/follows/{publisher}")).await;
+    let drop = campaign(&app, |body| {
+        body["drop"] = json!(true);
+        body["quantity"] = json!(1);
+        body["queue_rate"] = json!(1);
+    })
+    .await;
+    app.put(&format!("/v1/drops/{drop}/queue"), &ann)
+        .await
+        .expect(200);
     let used = coupon(&app, &ann, |_| ()).await;
     coupon(&app, &ann, |_| ()).await;
     let cheaper = json!({"games": [star], "coupons": [used]});

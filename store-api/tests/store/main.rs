@@ -36,6 +36,8 @@ mod privacy;
 mod process;
 mod process_mail;
 mod process_webhooks;
+mod queues;
+mod queues_killed;
 mod reads;
 mod receiver;
 mod recovery;

@@ -62,6 +62,8 @@ pub(crate) struct Receivers(mpsc::Receiver<Claim>);
 struct Claim {
     drop: String,
     person: UserId,
+    /// What a drop with a queue asks for.
+    pass: Option<String>,
     /// The token's name, and when it was issued.
     token: (String, Timestamp),
     answer: oneshot::Sender<Result<Won, Lost>>,
@@ -71,8 +73,8 @@ struct Claim {
 struct Passed {
     claim: Claim,
     campaign: Campaign,
-    /// Whether they may get a coupon; else they are only told if they have one.
-    open: bool,
+    /// Why they get no coupon unless they have one; nothing if they may get one.
+    refused: Option<Lost>,
 }
 
 #[derive(FromQueryResult)]
@@ -99,12 +101,18 @@ impl Claims {
 
 impl Store {
     /// A coupon of a drop for whoever has this token, which verified; whether it still holds is seen here. Who
-    /// has one gets the same again, also when the drop is over. Answered after it stands in the database.
-    pub async fn claim(&self, token: &auth::Claims, drop: &str) -> Result<Claimed, StoreError> {
+    /// has one gets the same again, also when the drop is over, and without a pass. Answered after it stands in the database.
+    pub async fn claim(
+        &self,
+        token: &auth::Claims,
+        drop: &str,
+        pass: Option<&str>,
+    ) -> Result<Claimed, StoreError> {
         let (answer, answered) = oneshot::channel();
         let claim = Claim {
             drop: drop.to_owned(),
             person: token.sub.clone(),
+            pass: pass.map(str::to_owned),
             token: (token.jti.clone(), token.issued_at()),
             answer,
         };
@@ -170,22 +178,32 @@ async fn before_the_gate(
             };
             let now = store.now();
             let over = now >= campaign.closes_at || now >= campaign.ends_at;
-            let let_in = if now < campaign.opens_at && !over {
+            if now < campaign.opens_at && !over {
                 refuse(claims, &Lost::NotOpen);
                 continue;
-            } else if over {
-                claims
-            } else {
-                match enter(store, &campaign, claims).await {
-                    Some(let_in) => let_in,
-                    None => continue,
+            }
+            let (mut may, mut passed) = (Vec::new(), Vec::new());
+            for claim in claims {
+                let refused = if over {
+                    Some(Lost::Over)
+                } else {
+                    no_pass(store, &campaign, &claim, now)
+                };
+                match refused {
+                    Some(why) => passed.push((claim, Some(why))),
+                    None => may.push(claim),
                 }
-            };
-            for claim in let_in {
+            }
+            if !may.is_empty()
+                && let Some(let_in) = enter(store, &campaign, may).await
+            {
+                passed.extend(let_in.into_iter().map(|claim| (claim, None)));
+            }
+            for (claim, refused) in passed {
                 let passed = Passed {
                     claim,
                     campaign: campaign.clone(),
-                    open: !over,
+                    refused,
                 };
                 // Waits for the database, which has ended only if it panicked.
                 if pass.send(passed).await.is_err() {
@@ -194,6 +212,14 @@ async fn before_the_gate(
             }
         }
     }
+}
+
+/// Why a claim shows no pass that its drop asks for.
+fn no_pass(store: &Store, campaign: &Campaign, claim: &Claim, now: Timestamp) -> Option<Lost> {
+    campaign.queue_rate?;
+    let pass = claim.pass.as_deref();
+    let checked = store.passes().check(pass, &campaign.id, &claim.person, now);
+    checked.err().map(Lost::NoPass)
 }
 
 /// Those whom the gate lets in; the others are answered.
@@ -221,20 +247,27 @@ async fn enter(store: &Store, campaign: &Campaign, claims: Vec<Claim>) -> Option
 async fn in_the_database(store: &Store, mut passed: mpsc::Receiver<Passed>) {
     let mut batch = Vec::with_capacity(BATCH);
     while passed.recv_many(&mut batch, BATCH).await > 0 {
-        for ((_, open), batch) in by(batch.drain(..), |p| (p.claim.drop.clone(), p.open)) {
+        let may = |passed: &Passed| (passed.claim.drop.clone(), passed.refused.is_none());
+        for batch in by(batch.drain(..), may).into_values() {
             let campaign = batch[0].campaign.clone();
-            let claims: Vec<Claim> = batch.into_iter().map(|passed| passed.claim).collect();
-            settle(store, &campaign, claims, open).await;
+            let (claims, refused) = batch.into_iter().map(|p| (p.claim, p.refused)).unzip();
+            settle(store, &campaign, claims, refused).await;
         }
     }
 }
 
 /// Gives people their coupons, answers them, and tells the gate.
-async fn settle(store: &Store, campaign: &Campaign, claims: Vec<Claim>, open: bool) {
+async fn settle(
+    store: &Store,
+    campaign: &Campaign,
+    claims: Vec<Claim>,
+    refused: Vec<Option<Lost>>,
+) {
+    let open = refused.iter().all(Option::is_none);
     let outcome = if open {
         give(store, campaign, &claims).await
     } else {
-        look(store, campaign, &claims).await
+        look(store, campaign, &claims, refused).await
     };
     let answers = match outcome {
         Ok(answers) => answers,
@@ -313,19 +346,20 @@ async fn give(
     Ok(claims.iter().map(answer).collect())
 }
 
-/// Who has a coupon of a drop that is over.
+/// Who of those that get none now has a coupon from before.
 async fn look(
     store: &Store,
     campaign: &Campaign,
     claims: &[Claim],
+    refused: Vec<Option<Lost>>,
 ) -> Result<Vec<Result<Won, Lost>>, StoreError> {
     let people: Vec<&UserId> = claims.iter().map(|claim| &claim.person).collect();
     let held = holders(store.database().reader(), &campaign.id, &people).await?;
-    let answer = |claim: &Claim| match held.get(claim.person.as_str()) {
+    let answer = |(claim, refused): (&Claim, Option<Lost>)| match held.get(claim.person.as_str()) {
         Some(id) => Ok(Won::Held(id.clone())),
-        None => Err(Lost::Over),
+        None => Err(refused.unwrap_or(Lost::Over)),
     };
-    Ok(claims.iter().map(answer).collect())
+    Ok(claims.iter().zip(refused).map(answer).collect())
 }
 
 /// Which of the claims' tokens were taken back one by one.
@@ -376,7 +410,10 @@ fn gate_drop(campaign: &Campaign) -> GateDrop {
 }
 
 /// Things in their order, by what `key` says of them.
-fn by<T, K: Ord>(things: impl Iterator<Item = T>, key: impl Fn(&T) -> K) -> BTreeMap<K, Vec<T>> {
+pub(super) fn by<T, K: Ord>(
+    things: impl Iterator<Item = T>,
+    key: impl Fn(&T) -> K,
+) -> BTreeMap<K, Vec<T>> {
     let mut groups: BTreeMap<K, Vec<T>> = BTreeMap::new();
     for thing in things {
         groups.entry(key(&thing)).or_default().push(thing);

@@ -4,6 +4,8 @@
 //! coupons; everybody else is told that there are no more, and never reaches the database. Who is let in
 //! gets their coupon in a transaction with all who were let in with them, and is told of it after its commit. So what
 //! was told is in the database, and the database alone says how many there are: the gate may forget all.
+//!
+//! Before a drop there may be a queue (`queue`), whose pass a claim has to show then.
 
 use sea_orm::FromQueryResult;
 use shared::id::{Timestamp, UserId};
@@ -24,11 +26,16 @@ pub(crate) use claims::{Claims, serve};
 #[cfg(feature = "redis")]
 pub(crate) use gate::RedisGate;
 pub(crate) use gates::Gates;
+#[cfg(feature = "redis")]
+pub(crate) use queue::RedisLine;
+pub(crate) use queue::{Joins, Lines, Passes, enlist_all, go_round};
+pub use queue::{QueuePlace, QueueState};
 
 mod claims;
 mod gate;
 mod gates;
 mod outcome;
+mod queue;
 
 /// A drop, as somebody sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use super::super::{
     Coupon,
     grant::{refusal, sold_out},
 };
+use super::queue::NoPass;
 use crate::error::StoreError;
 
 /// A coupon: all of it where it is new, else its name.
@@ -23,6 +24,7 @@ pub(super) enum Lost {
     NotOpen,
     Over,
     SoldOut,
+    NoPass(NoPass),
     Unauthenticated,
     Busy,
     Unavailable(String),
@@ -47,6 +49,7 @@ impl Lost {
             Self::NotOpen => "not_open",
             Self::Over => "over",
             Self::SoldOut => "sold_out",
+            Self::NoPass(_) => "no_pass",
             Self::Unauthenticated => "refused",
             Self::Busy => "busy",
             Self::Unavailable(_) | Self::Failed(_) => "failed",
@@ -61,6 +64,14 @@ impl From<Lost> for StoreError {
             Lost::NotOpen => refusal("id", "not_open", "this has not begun yet"),
             Lost::Over => refusal("id", "over", "this is over"),
             Lost::SoldOut => sold_out("id"),
+            Lost::NoPass(why) => {
+                let (rule, message) = match why {
+                    NoPass::Missing => ("no_pass", "this drop has a queue, which gives a pass"),
+                    NoPass::Wrong => ("wrong_pass", "this is no pass of yours for this drop"),
+                    NoPass::Expired => ("pass_expired", "this pass is over: wait for another"),
+                };
+                refusal("Drop-Pass", rule, message)
+            }
             Lost::Unauthenticated => Self::Unauthenticated("the token was taken back"),
             Lost::Busy => Self::Busy,
             Lost::Unavailable(why) => Self::Unavailable(DbErr::Custom(why)),
