@@ -6,7 +6,7 @@
 
 import { money } from '../money.js';
 
-/** @import { CouponTerms, CouponDrop } from '../net/shop.js' */
+/** @import { CouponTerms, CouponDrop, QueuePlace } from '../net/shop.js' */
 
 /**
  * What a coupon takes off, and off what.
@@ -35,6 +35,16 @@ function wares({ kind, games = [], categories = [], publishers = [], at_least: a
 /** @param {string} currency */
 function exponentOf(currency) {
   return new Intl.NumberFormat('en', { style: 'currency', currency }).resolvedOptions().maximumFractionDigits ?? 2;
+}
+
+/**
+ * Where somebody stands who waits.
+ * @param {QueuePlace} place
+ */
+export function placeText({ ahead = 0, wait = 0 }) {
+  const before = ahead === 0 ? 'You are next' : `${ahead} ${ahead === 1 ? 'person is' : 'people are'} ahead of you`;
+  const minutes = Math.ceil(wait / 60_000);
+  return wait < 60_000 ? `${before}, less than a minute` : `${before}, about ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}`;
 }
 
 /**

@@ -31,6 +31,9 @@ const WORDS = {
   not_open: 'This has not begun yet.',
   over: 'This is over.',
   sold_out: 'There are none left.',
+  no_pass: 'There is a queue: wait for your turn.',
+  wrong_pass: 'That was the turn of somebody else. Wait for yours.',
+  pass_expired: 'Your turn is over. Wait in the queue again.',
   self: 'This review is your own.',
 };
 

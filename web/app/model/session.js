@@ -263,7 +263,7 @@ export class Session extends Emitter {
     client.on('notice', (notice) => {
       if (!this.news.first(notice.id)) return;
       this.shop.heard(notice);
-      this.emit('news', notice);
+      if (notice.topic !== 'queue_rank') this.emit('news', notice);
     });
     client.on('outgoing', (message) => {
       this.unsent.update(message);

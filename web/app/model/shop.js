@@ -11,7 +11,7 @@ import { RequestKeys } from './request-keys.js';
 /** @import { ShopNotice } from '../../fireside/types.js' */
 /** @import { Gift, Marked, Notice, Order, Owned, ShopApi, Wallet } from '../net/shop.js' */
 
-/** @typedef {{ shelf: undefined, wallet: undefined, gifts: undefined, notices: undefined }} ShopEvents */
+/** @typedef {{ shelf: undefined, wallet: undefined, gifts: undefined, notices: undefined, queue: string }} ShopEvents `queue`: something changed for the person in the queue before this drop */
 /** @typedef {{ items: Gift[], next?: string | null }} GiftList */
 
 /** @extends {Emitter<ShopEvents>} */
@@ -157,6 +157,9 @@ export class Shop extends Emitter {
    * @param {ShopNotice} notice
    */
   heard(notice) {
+    if (notice.topic === 'queue_rank' || notice.topic === 'queue_admitted') this.emit('queue', String(notice.data.drop));
+    // What is not kept is not among the news.
+    if (notice.topic === 'queue_rank') return;
     if (!this.notices.some((known) => known.id === notice.id)) {
       this.notices = [{ ...notice, read: false }, ...this.notices];
       this.unread += 1;

@@ -23,7 +23,7 @@ export class Api {
   /**
    * @param {Parameters<typeof call>[0]} method
    * @param {string} path
-   * @param {{ body?: object, query?: Record<string, string | number | undefined>, key?: string }} [options]
+   * @param {{ body?: object, query?: Record<string, string | number | undefined>, key?: string, pass?: string }} [options]
    */
   async call(method, path, options = {}) {
     const token = await this.auth.token({ refresh: false });

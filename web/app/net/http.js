@@ -35,10 +35,10 @@ function sentence(text) {
 /**
  * @param {'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} method
  * @param {string} path
- * @param {{ body?: object, query?: Record<string, string | number | undefined>, token?: string, key?: string }} [options] `key`: the name of a request that is to be done once
+ * @param {{ body?: object, query?: Record<string, string | number | undefined>, token?: string, key?: string, pass?: string }} [options] `key`: the name of a request that is to be done once; `pass`: what the queue before a drop gave
  * @returns {Promise<any>}
  */
-export async function call(method, path, { body, query, token, key } = {}) {
+export async function call(method, path, { body, query, token, key, pass } = {}) {
   const url = new URL(path, location.origin);
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value !== undefined && value !== '') url.searchParams.set(name, String(value));
@@ -48,6 +48,7 @@ export async function call(method, path, { body, query, token, key } = {}) {
   if (body) headers['content-type'] = 'application/json';
   if (token) headers.authorization = `Bearer ${token}`;
   if (key) headers['idempotency-key'] = key;
+  if (pass) headers['drop-pass'] = pass;
   let response;
   let answer;
   try {

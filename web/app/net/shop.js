@@ -42,8 +42,14 @@
 /**
  * @typedef {CouponTerms & {
  *   id: string, name: string, opens_at: number, closes_at: number, quantity: number, left: number,
- *   state: 'soon' | 'open' | 'sold_out' | 'over', mine?: string,
+ *   state: 'soon' | 'open' | 'sold_out' | 'over', mine?: string, queue_rate?: number,
  * }} CouponDrop
+ */
+/**
+ * @typedef {{
+ *   number: number, state: 'waiting' | 'admitted', ahead?: number, wait?: number, timeout?: number,
+ *   pass?: string, pass_expires_at?: number,
+ * }} QueuePlace times in milliseconds
  */
 /** @typedef {{ country: string, total: Money, lines: OrderLine[], coupons: UsedCoupon[] }} Preview */
 /** @typedef {{ id: string, country: string, total: Money, lines: OrderLine[], coupons?: UsedCoupon[], at: number, gift_for?: string, payment?: string }} Order */
@@ -286,10 +292,33 @@ export class ShopApi {
   /**
    * A coupon of a drop, if there is one left.
    * @param {string} drop
+   * @param {string} [pass] what the queue before it gave
    * @returns {Promise<{ coupon: Coupon, held: boolean }>}
    */
-  claim(drop) {
-    return this.api.call('POST', `/v1/drops/${part(drop)}/claim`);
+  claim(drop, pass) {
+    return this.api.call('POST', `/v1/drops/${part(drop)}/claim`, { pass });
+  }
+
+  /**
+   * A place in the queue before a drop; the same again for who has one.
+   * @param {string} drop
+   * @returns {Promise<QueuePlace>}
+   */
+  joinQueue(drop) {
+    return this.api.call('PUT', `/v1/drops/${part(drop)}/queue`);
+  }
+
+  /**
+   * @param {string} drop
+   * @returns {Promise<QueuePlace>}
+   */
+  queuePlace(drop) {
+    return this.api.call('GET', `/v1/drops/${part(drop)}/queue`);
+  }
+
+  /** @param {string} drop */
+  leaveQueue(drop) {
+    return this.api.call('DELETE', `/v1/drops/${part(drop)}/queue`);
   }
 
   /** @returns {Promise<Wallet>} */

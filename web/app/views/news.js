@@ -41,6 +41,8 @@ export function newsText({ topic, data }) {
       return `Your webhook at ${data.host} is disabled: it ${data.reason === 'gone' ? 'says that it is no more' : 'took nothing for days'}`;
     case 'coupon_received':
       return `A coupon for you: ${data.name}`;
+    case 'queue_admitted':
+      return `It is your turn: ${data.name}`;
     case 'payment':
       return paymentNews(data);
     default:
@@ -88,6 +90,7 @@ export function newsLink({ topic, data }) {
     case 'friend_bought':
       return data.games.length === 1 ? shopRoute('game', data.games[0].id) : shopRoute('wishlist');
     case 'coupon_received':
+    case 'queue_admitted':
       return shopRoute('coupons');
     default:
       return topic.startsWith('gift_') ? shopRoute('gifts') : undefined;

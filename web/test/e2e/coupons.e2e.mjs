@@ -36,6 +36,8 @@ const campaign = (terms) => keeper.ask('POST', '/v1/campaigns', { ends_at: Date.
 
 async function openCoupons(person) {
   await person.page.goto(`${server.url}/#/shop/coupons`);
+  // Whoever is there already would see what was there when they came.
+  await person.page.reload();
   await main(person).getByRole('heading', { name: 'Coupons', exact: true }).waitFor();
 }
 
@@ -68,6 +70,26 @@ test('a drop that is to open opens while one looks at it', async () => {
   await owl.getByText(/^Opens /u).waitFor();
   await owl.getByRole('button', { name: 'Get Night owl' }).click();
   await mine(bo).getByRole('article', { name: 'Night owl' }).getByText('$1.00 off').waitFor();
+});
+
+test('who waits in the queue before a drop sees their place, live, and comes in by a pass', async () => {
+  await campaign({ name: 'Long line', kind: 'percent', percent: 30, drop: true, quantity: 5, queue_rate: 20, opens_at: Date.now() + 8_000 });
+  await openCoupons(ana);
+  await openCoupons(bo);
+  const [anas, bos] = [ana, bo].map((person) => drops(person).getByRole('group', { name: 'Queue for Long line' }));
+  await anas.getByRole('button', { name: 'Wait in the queue: Long line' }).click();
+  await anas.getByText(/^You are next/u).waitFor();
+  await bos.getByRole('button', { name: 'Wait in the queue: Long line' }).click();
+  await bos.getByText(/^1 person is ahead of you/u).waitFor();
+  await accessible(bo);
+  // Nobody touches the page: it is told.
+  await anas.getByText('It is your turn').waitFor();
+  await bos.getByText(/^You are next/u).waitFor();
+  await anas.getByRole('button', { name: 'Get: Long line' }).click();
+  await mine(ana).getByRole('article', { name: 'Long line' }).waitFor();
+  await bos.getByText('It is your turn').waitFor();
+  await bos.getByRole('button', { name: 'Get: Long line' }).click();
+  await mine(bo).getByRole('article', { name: 'Long line' }).waitFor();
 });
 
 test('a code gives a coupon, which makes a purchase cheaper and is used then', async () => {

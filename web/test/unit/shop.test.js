@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { couponText, nextChange } from '../../app/model/coupon.js';
+import { couponText, nextChange, placeText } from '../../app/model/coupon.js';
 import { minus, money, percentOff, price, signed, total } from '../../app/money.js';
 import { paymentText, refusalText, ruleOf } from '../../app/model/refusal.js';
 import { RequestKeys } from '../../app/model/request-keys.js';
@@ -37,6 +37,22 @@ test('addresses of the shop are read as they are written', () => {
   }
   assert.equal(shopRoute('games', undefined, { q: '', sort: undefined }), '#/shop/games');
   assert.deepEqual(parseRoute('#/shop/game/%E0%A4%A'), {});
+});
+
+test('a place in a queue is said in words', () => {
+  assert.equal(placeText({ number: 1, state: 'waiting', ahead: 0, wait: 0 }), 'You are next, less than a minute');
+  assert.equal(placeText({ number: 2, state: 'waiting', ahead: 1, wait: 60_000 }), '1 person is ahead of you, about 1 minute');
+  assert.equal(placeText({ number: 9, state: 'waiting', ahead: 8, wait: 61_000 }), '8 people are ahead of you, about 2 minutes');
+});
+
+test('what is told of a queue is passed on, and is no news to be kept', () => {
+  const shop = new Shop({}, new RequestKeys({ getItem: () => null, setItem() {} }));
+  const heard = [];
+  shop.on('queue', (drop) => heard.push(drop));
+  shop.heard({ id: '01A', topic: 'queue_rank', ts: 1, data: { drop: 'autumn', ahead: 3 } });
+  assert.deepEqual([heard, shop.notices, shop.unread], [['autumn'], [], 0]);
+  shop.heard({ id: '01B', topic: 'queue_admitted', ts: 1, data: { drop: 'autumn' } });
+  assert.deepEqual([heard, shop.notices.length, shop.unread], [['autumn', 'autumn'], 1, 1]);
 });
 
 const refused = (rule) => new ApiError(409, { detail: 'no', errors: [{ field: 'games', rule, message: 'said by the server' }] });

@@ -13,6 +13,7 @@ import { ApiError } from '../../net/http.js';
 import { field } from '../dialog.js';
 import { toast } from '../toast.js';
 import { pagedList } from './paged.js';
+import { queueView } from './queue.js';
 
 /** @import { Coupon, CouponDrop } from '../../net/shop.js' */
 /** @import { ShopContext, ShopPage } from './place.js' */
@@ -54,7 +55,8 @@ export function couponsPage(context) {
  * @param {ShopContext} context
  * @param {() => void} got called when the person has one more
  */
-function dropsSection({ api, keep, left }, got) {
+function dropsSection(context, got) {
+  const { api, keep, left } = context;
   const list = h('ul', { class: 'plain-list gifts', 'aria-label': 'First come, first served' });
   const section = h('section', { class: 'shelf', 'aria-label': 'First come, first served', hidden: true }, h('h2', null, 'First come, first served'), list);
   /** @type {CouponDrop[]} */
@@ -67,16 +69,19 @@ function dropsSection({ api, keep, left }, got) {
     section.hidden = drops.length === 0;
     reconcile(list, drops, {
       key: (drop) => `${drop.id} ${drop.state} ${drop.left} ${drop.mine ?? ''}`,
-      create: (drop) => dropRow(drop, () => claim(drop)),
+      create: (drop) => dropRow(context, drop, (pass) => claim(drop, pass)),
     });
     clearTimeout(timer);
     const next = nextChange(drops, Date.now());
     if (next !== undefined) timer = setTimeout(() => void read().catch(() => undefined), Math.min(next - Date.now(), LONGEST));
   };
-  /** @param {CouponDrop} drop */
-  const claim = async (drop) => {
+  /**
+   * @param {CouponDrop} drop
+   * @param {string} [pass]
+   */
+  const claim = async (drop, pass) => {
     try {
-      await api.claim(drop.id);
+      await api.claim(drop.id, pass);
       toast(`You have it: ${drop.name}`);
       got();
     } catch (error) {
@@ -90,10 +95,11 @@ function dropsSection({ api, keep, left }, got) {
 }
 
 /**
+ * @param {ShopContext} context
  * @param {CouponDrop} drop
- * @param {() => Promise<void>} claim
+ * @param {(pass?: string) => Promise<void>} claim
  */
-function dropRow(drop, claim) {
+function dropRow(context, drop, claim) {
   const button = h('button', { class: 'button primary', type: 'button', 'aria-label': `Get ${drop.name}` }, 'Get');
   button.addEventListener('click', async () => {
     button.disabled = true;
@@ -103,6 +109,7 @@ function dropRow(drop, claim) {
   const say = (/** @type {string} */ words) => h('p', { class: 'quiet' }, words);
   const doing = () => {
     if (drop.mine) return say('You have it');
+    if (drop.queue_rate !== undefined && (drop.state === 'open' || drop.state === 'soon')) return queueView(context, drop, claim);
     if (drop.state === 'open') return button;
     if (drop.state === 'soon') return say(`Opens ${fullTimeOf(drop.opens_at)}`);
     return say(drop.state === 'sold_out' ? 'None left' : 'Over');
