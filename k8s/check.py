@@ -3,13 +3,16 @@
 
 - every overlay renders, and is valid by the schemas of the Kubernetes versions we support;
 - what refers to something finds it: Services their pods, probes their ports, pods their settings;
-- a setting that a pod is given is one that its program knows;
+- a setting that a pod is given is one that its program knows, and all of them together are taken by it;
 - a metric that an alert, the dashboard or an autoscaler reads is one that docs/operations.md lists;
 - policies (checkov), the Dockerfile (hadolint, checkov), the alerts (promtool, with tests of each).
 """
 
 import argparse
+import base64
+import concurrent.futures
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -26,6 +29,15 @@ PROGRAMS = ["chat-lb", "chat-node", "store-api"]
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 # Objects of operators, which are in no schema of Kubernetes itself.
 OPERATORS = {"PodMonitor", "PrometheusRule"}
+# What a Secret that is not in the repository might say. Nobody listens there.
+SECRETS = {
+    "service-token": "only-for-this-check-and-long-enough",
+    "redis-url": "redis://127.0.0.1:1",
+    "mongodb-uri": "mongodb://127.0.0.1:1",
+    "database-url": "postgres://fireside:none@127.0.0.1:1/fireside",
+}
+# What a program ends with whose settings are refused, and how many seconds it has to say so.
+REFUSED, REFUSES_WITHIN = 2, 5
 # Policies we do not follow, and why.
 NOT_FOLLOWED = {
     "CKV_K8S_11": "a CPU limit stops a node that has work to do in the middle of it",
@@ -98,6 +110,8 @@ def refer(overlay, things):
             of = spec["scaleTargetRef"]
             if (of["kind"], of["name"]) not in named:
                 fail(f"{overlay}: {name(thing)} scales what is not there")
+            elif "replicas" in named[of["kind"], of["name"]]["spec"]:
+                fail(f"{overlay}: {name(thing)} scales what every deploy sets back to a number")
         elif thing["kind"] == "NetworkPolicy":
             labels = spec["podSelector"].get("matchLabels", {})
             if not selected(labels):
@@ -158,6 +172,67 @@ def settings(overlay, things, programs):
             for variable in sorted(v for v in given if v.startswith("FIRESIDE_")):
                 if variable not in known:
                     fail(f"{overlay}: {container['name']} knows no {variable}")
+
+
+def given(container, things):
+    """The variables of a container, as its pod would have them; what is elsewhere is at addresses where nobody is."""
+    values = {}
+    for source in container.get("envFrom", []):
+        config = source["configMapRef"]["name"]
+        values |= next(t["data"] for t in things if t["kind"] == "ConfigMap" and t["metadata"]["name"] == config)
+    own = {key: value for t in things if t["kind"] == "Secret" for key, value in t.get("data", {}).items()}
+    for variable in container.get("env", []):
+        source = variable.get("valueFrom", {})
+        if "secretKeyRef" in source:
+            key = source["secretKeyRef"]["key"]
+            value = SECRETS.get(key) or base64.b64decode(own.get(key, "")).decode()
+        elif "fieldRef" in source:
+            value = "10.0.0.1"
+        else:
+            value = re.sub(r"\$\((\w+)\)", lambda name: values[name[1]], variable["value"])
+        values[variable["name"]] = value
+    return values
+
+
+def refusal(container, things, programs, scratch):
+    """What a program says that refuses the settings of its pod, or nothing."""
+    here = {"/keys": scratch, "/tls": scratch, "/data": scratch / "data"}
+    values = given(container, things)
+    for variable, value in values.items():
+        for path, instead in here.items():
+            if value.startswith(path):
+                values[variable] = value.replace(path, str(instead), 1)
+    values |= {"FIRESIDE_LISTEN": "127.0.0.1:0", "FIRESIDE_ADMIN_LISTEN": "127.0.0.1:0"}
+    command = [programs / container["name"], *container.get("args", [])]
+    options = {"capture_output": True, "text": True, "check": False, "timeout": REFUSES_WITHIN}
+    try:
+        done = subprocess.run(command, env={"PATH": os.environ["PATH"], **values}, **options)
+    except subprocess.TimeoutExpired:
+        return None
+    return done.stderr if done.returncode == REFUSED else None
+
+
+def taken(overlay, things, programs, scratch):
+    """No program refuses the settings of its pod. Those that take them wait for what is not there: all at once."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        asked = [
+            (name(thing), pool.submit(refusal, container, things, programs, scratch))
+            for thing in things
+            if thing["kind"] in WORKLOADS
+            for container in containers(thing)
+            if container["name"] in PROGRAMS
+        ]
+    for whose, answer in asked:
+        if answer.result():
+            fail(f"{overlay}: {whose} refuses its settings:\n{answer.result()}")
+
+
+def keys(scratch):
+    """A key to sign with, and a certificate, where pods have theirs."""
+    key, certificate = scratch / "tls.key", scratch / "tls.crt"
+    run("a key", "openssl", "genpkey", "-algorithm", "ed25519", "-out", scratch / "jwt.pem")
+    request = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=fireside"]
+    run("a certificate", *request, "-keyout", key, "-out", certificate)
 
 
 def scaled_by(things):
@@ -221,6 +296,7 @@ def main():
 
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
+        keys(scratch)
         files, scaled = [], set()
         for overlay in OVERLAYS:
             text = run(overlay, options.kubectl, "kustomize", HERE / "overlays" / overlay)
@@ -230,6 +306,7 @@ def main():
             refer(overlay, things)
             secrets(overlay, things, listed | own)
             settings(overlay, things, programs)
+            taken(overlay, things, options.programs, scratch)
             scaled |= scaled_by(things)
             files.append(scratch / f"{overlay}.yaml")
             files[-1].write_text(text)

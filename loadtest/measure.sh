@@ -39,11 +39,12 @@ declare -A ABOUT=(
   [pinning]="workers on CPUs of their own beside workers that roam, in turns (not among the default parts)"
   [versus]="two builds in turns, SERVER and OTHER (not among the default parts)"
   [deploy]="a rolling deploy, and a node killed with 5,000 people on it (not among the default parts)"
+  [store]="the store on PostgreSQL and Redis, by wrk: catalogue, purchases, drops, queues; needs all three (not among the default parts)"
   [nodes]="two nodes beside one, and a node that was killed (not among the default parts)"
 )
 
 if [ "${1:-}" = list ] || [ "${1:-}" = --help ]; then
-  for part in "${PARTS[@]}" instructions pinning versus door deploy nodes; do printf '%-12s %s\n' "$part" "${ABOUT[$part]}"; done
+  for part in "${PARTS[@]}" instructions pinning versus door deploy nodes store; do printf '%-12s %s\n' "$part" "${ABOUT[$part]}"; done
   exit 0
 fi
 
@@ -102,14 +103,20 @@ part_versus() {
   one compared/versus-send send --runs "$RUNS" --seconds 6
   one compared/versus-idle idle --runs "$FEW" --seconds 5
 }
-# What a second node costs: rooms whose members are on different nodes, beside the same rooms on one
-# node. FIRESIDE_STAND_IN should name a MongoDB stand-in fast enough to measure anything but itself.
+# What more nodes cost, on all CPUs. FIRESIDE_STAND_IN should name a MongoDB stand-in fast enough to measure anything but
+# itself, and FIRESIDE_STAND_IN_OPTIONS says how it is to run (docs/performance.md).
 part_nodes() {
   cargo build --release --locked --workspace --bins
-  ON=(--server "${NODE:-target/release/chat-node}" --server-cpu "${SERVER_CPU:-0}" --load-cpu "${LOAD_CPU:-1}")
+  ON=(--server "${NODE:-target/release/chat-node}")
   for nodes in 1 2; do
     one "nodes-$nodes-latency" latency --runs "$RUNS" --nodes "$nodes" --members 2 --rooms 100 --rate "${RATE:-500}"
-    one "nodes-$nodes-send" send --runs "$RUNS" --nodes "$nodes" --members 2 --seconds 6
+  done
+  # Each room has one who speaks; and then two nodes that speak in the same rooms.
+  one nodes-2-send send --runs "$RUNS" --nodes 2 --rooms 1000 --members 3 --speakers 1 --window 8
+  one nodes-2-contest send --runs "$RUNS" --nodes 2 --members 2
+  # All is said on the first node; the others have a member of each room, or two, or three.
+  for members in 3 6 9; do
+    one "nodes-3-of-$members" send --runs "$RUNS" --nodes 3 --rooms 1000 --members "$members" --speakers 1 --window 8
   done
   one nodes-1-comeback comeback --runs "$FEW" --nodes 1
 }
@@ -125,6 +132,10 @@ part_deploy() {
   ON=()
   one compared/deploy deploy --runs "$RUNS"
   one compared/loss deploy --runs "$FEW" --kill --people 15000 --doors 2 --pace-ms "${PACE_MS:-60000}"
+}
+part_store() {
+  loadtest/store/measure.py --server "${STORE:-target/release/store-api}" --runs "$FEW" \
+    --store-cpu "${SERVER_CPU:-0}" --load-cpu "${LOAD_CPU:-1}" --out "$OUT/compared/store.json" | tee -a "$OUT/tables.txt"
 }
 part_handshakes() { one handshakes handshakes --runs "$FEW"; }
 

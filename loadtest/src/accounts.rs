@@ -72,12 +72,13 @@ impl Answer {
 }
 
 /// What a chat node answers; everything else is for the store. One server answers both.
-const CHAT: [&str; 5] = [
+const CHAT: [&str; 6] = [
     "/v1/rooms",
     "/v1/search",
     "/v1/presence",
     "/v1/server",
     "/v1/openapi.json",
+    "/v1/reference",
 ];
 
 /// REST of one server, or of one chat that is several.
@@ -133,7 +134,7 @@ impl Rest {
     }
 
     /// Where a request goes.
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         let Nodes { origins, next } = &*self.nodes;
         let chat = CHAT.iter().any(|prefix| {
             path.strip_prefix(prefix)

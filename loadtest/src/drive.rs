@@ -1,6 +1,12 @@
 //! N senders against a server, with their sockets dropped now and then, and the record of it.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
@@ -54,9 +60,11 @@ pub async fn record(plan: &Plan, recorder: &Recorder) -> anyhow::Result<()> {
     }
     let rooms = open_rooms(plan, &accounts).await?;
     let mut senders = JoinSet::new();
+    let talking = Arc::new(AtomicUsize::new(accounts.len()));
     for (n, account) in accounts.iter().enumerate() {
         let device = Device::new(&account.name, connector(plan, account, n), recorder.clone());
-        senders.spawn(send_all(device, plan.clone(), rooms.clone()));
+        let sender = send_all(device, plan.clone(), rooms.clone(), Arc::clone(&talking));
+        senders.spawn(sender);
     }
     let mut devices = Vec::new();
     while let Some(device) = senders.join_next().await {
@@ -119,8 +127,15 @@ async fn open_rooms(plan: &Plan, accounts: &[Account]) -> anyhow::Result<Vec<Roo
     Ok(rooms)
 }
 
-async fn send_all(mut device: Device, plan: Plan, rooms: Vec<RoomId>) -> anyhow::Result<Device> {
+/// Sends it all, and then listens for as long as others are `talking`: whoever did not would be taken for dead.
+async fn send_all(
+    mut device: Device,
+    plan: Plan,
+    rooms: Vec<RoomId>,
+    talking: Arc<AtomicUsize>,
+) -> anyhow::Result<Device> {
     const PATIENCE: Duration = Duration::from_mins(1);
+    const LOOK: Duration = Duration::from_millis(100);
     device.reconnect(PATIENCE).await?;
     for n in 0..plan.messages {
         if plan.drop_every > 0 && n % plan.drop_every == plan.drop_every - 1 {
@@ -154,5 +169,13 @@ async fn send_all(mut device: Device, plan: Plan, rooms: Vec<RoomId>) -> anyhow:
         }
     }
     device.settle(PATIENCE).await?;
+    talking.fetch_sub(1, Ordering::AcqRel);
+    while talking.load(Ordering::Acquire) > 0 {
+        if !device.on_line() {
+            device.reconnect(PATIENCE).await?;
+        }
+        // A socket that is lost here is opened again.
+        let _ = device.step(Instant::now() + LOOK).await;
+    }
     Ok(device)
 }

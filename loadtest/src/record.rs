@@ -259,6 +259,16 @@ impl Recorder {
     }
 }
 
+/// Writes a record that was kept in memory.
+pub fn write(path: &Path, lines: &[Line]) -> io::Result<()> {
+    let mut file = io::BufWriter::new(File::create(path)?);
+    for line in lines {
+        serde_json::to_writer(&mut file, line)?;
+        file.write_all(b"\n")?;
+    }
+    file.flush()
+}
+
 /// Reads a record back.
 pub fn read(path: &Path) -> io::Result<Vec<Line>> {
     let mut lines = Vec::new();

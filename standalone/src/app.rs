@@ -44,6 +44,7 @@ pub(crate) async fn run(
             rate_limits: settings.store.rate_limits(),
             service_token: settings.node.service_token.clone(),
             trusted_proxies: settings.node.connections.trusted_proxies.clone(),
+            catalogue_kept: settings.store.catalogue_kept,
         },
     );
     let address = node

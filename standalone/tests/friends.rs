@@ -80,6 +80,7 @@ impl Fixture {
             rate_limits: self.settings.rate_limits(),
             service_token: Some(Secret::new(SERVICE_TOKEN.to_owned())),
             trusted_proxies: Vec::new(),
+            catalogue_kept: self.settings.catalogue_kept,
         };
         let routes = Routes::new(self.store.clone(), options);
         let server = HttpServer::new(move || {

@@ -6,8 +6,9 @@
 //! thousand people takes no longer than one that concerns nobody.
 //!
 //! Queue: the table, a row for each change of a price and each purchase, told in the order of their
-//! making. Nothing is dropped; the pages leave the database to requests for half of the time. Gauge:
-//! `fireside_store_announcements_pending`.
+//! making. Nothing is dropped; the pages leave the database to requests for half of the time. While a page rests,
+//! purchases come together, and however many those are, their page takes the same few statements: so it keeps up with
+//! them. Gauge: `fireside_store_announcements_pending`.
 
 use std::time::Duration;
 
@@ -28,6 +29,11 @@ use crate::{
 
 /// How many people a page reaches at most.
 pub(crate) const PAGE: usize = 200;
+/// How many announcements are told together at most.
+const TOGETHER: i64 = 200;
+/// How many friends those who bought something may have in all, to be told of together; whoever has more is told of
+/// alone.
+const FRIENDS: i64 = 5000;
 /// How often to look without having been woken: another process may have died before it was done.
 const POLL: Duration = Duration::from_secs(10);
 /// The pause after a page that failed.
@@ -44,7 +50,7 @@ pub(crate) enum Announcement {
 }
 
 /// How far the telling of an announcement is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Progress {
     /// Everybody up to this one has been told.
     pub(crate) told_up_to: String,
@@ -57,20 +63,25 @@ pub(crate) struct Progress {
 pub(crate) struct Told {
     /// Who is told what.
     pub(crate) news: Vec<News>,
-    /// The last of whom the page looked at; none once there is nobody left.
+    /// How many announcements nobody is left for, of those that were to be told together.
+    pub(crate) done: usize,
+    /// The last whom the page told of the announcement after those; none where there is no such one.
     pub(crate) up_to: Option<String>,
 }
 
 #[derive(FromQueryResult)]
-struct First {
-    id: String,
+struct Waiting {
+    #[expect(dead_code, reason = "that there is one is the answer")]
+    one: i32,
 }
 
 #[derive(FromQueryResult)]
 struct Row {
+    id: String,
     what: String,
     told_up_to: String,
     created_at: i64,
+    friends: i64,
 }
 
 #[derive(FromQueryResult)]
@@ -79,24 +90,23 @@ struct Count {
 }
 
 impl Told {
-    /// A page of these people; the last one unless it is full.
+    /// A page of these people; the last one of an announcement unless it is full.
     pub(crate) fn page(news: Vec<News>, looked_at: &[String]) -> Self {
         let full = looked_at.len() >= PAGE;
         let up_to = looked_at.last().filter(|_| full).cloned();
-        Self { news, up_to }
+        Self {
+            news,
+            done: usize::from(up_to.is_none()),
+            up_to,
+        }
     }
 }
 
-impl Announcement {
-    async fn page(
-        &self,
-        store: &Store,
-        tx: &DatabaseTransaction,
-        progress: &Progress,
-    ) -> Result<Told, StoreError> {
-        match self {
-            Self::PriceDrop(drop) => store.wishers_to_tell(tx, drop, progress).await,
-            Self::Bought(bought) => store.friends_to_tell(tx, bought, progress).await,
+impl Row {
+    fn progress(&self) -> Progress {
+        Progress {
+            told_up_to: self.told_up_to.clone(),
+            since: self.created_at,
         }
     }
 }
@@ -126,52 +136,83 @@ impl Store {
         Ok(())
     }
 
-    /// Tells the next page of the first announcement; whether there was one.
+    /// Tells the next page of the first announcement, and of those that follow where they can be told together; whether
+    /// there was one.
     async fn tell_page(&self) -> Result<bool, StoreError> {
-        let first: Option<First> = sql::one(
+        // SQLite has one writer: it is not held up by looking.
+        let waiting: Option<Waiting> = sql::one(
             self.database().reader(),
-            "SELECT id FROM announcements ORDER BY id LIMIT 1",
+            "SELECT 1 AS one FROM announcements LIMIT 1",
             Vec::new(),
         )
         .await?;
-        let Some(First { id }) = first else {
+        if waiting.is_none() {
             return Ok(false);
-        };
-        let tx = self.database().begin().await?;
-        // Locked: of several processes one tells a page, and the next from where that one ended.
-        let lock = "UPDATE announcements SET told_up_to = told_up_to WHERE id = ?";
-        if sql::execute(&tx, lock, values![id.as_str()]).await? == 0 {
-            return Ok(true);
         }
-        let row: Option<Row> = sql::one(
-            &tx,
-            "SELECT what, told_up_to, created_at FROM announcements WHERE id = ?",
-            values![id.as_str()],
-        )
-        .await?;
-        let Some(row) = row else { return Ok(true) };
-        let progress = Progress {
-            told_up_to: row.told_up_to,
-            since: row.created_at,
-        };
-        let told = match serde_json::from_str::<Announcement>(&row.what) {
-            Ok(what) => what.page(self, &tx, &progress).await?,
-            // Of another version of the store: it must not hold up the others.
-            Err(error) => {
-                tracing::error!(%id, %error, "an announcement cannot be read and is dropped");
-                Told::default()
-            }
-        };
-        if let Some(up_to) = &told.up_to {
+        let tx = self.database().begin().await?;
+        let rows = self.first_announcements(&tx).await?;
+        let told = self.next_page(&tx, &rows).await?;
+        let (done, rest) = rows.split_at(told.done);
+        if !done.is_empty() {
+            let delete = format!(
+                "DELETE FROM announcements WHERE id IN {}",
+                sql::list(done.len())
+            );
+            let ids = done.iter().map(|row| row.id.as_str().into());
+            sql::execute(&tx, &delete, ids.collect()).await?;
+        }
+        if let (Some(up_to), Some(row)) = (told.up_to, rest.first()) {
             let update = "UPDATE announcements SET told_up_to = ? WHERE id = ?";
-            sql::execute(&tx, update, values![up_to.as_str(), id]).await?;
-        } else {
-            let delete = "DELETE FROM announcements WHERE id = ?";
-            sql::execute(&tx, delete, values![id]).await?;
+            sql::execute(&tx, update, values![up_to, row.id.as_str()]).await?;
         }
         self.tell(&tx, told.news).await?;
         self.commit(tx).await?;
         Ok(true)
+    }
+
+    /// The first of what is to be told. Of several processes one has them, and another goes on where that one ended.
+    async fn first_announcements(&self, tx: &DatabaseTransaction) -> Result<Vec<Row>, StoreError> {
+        // In the order of their names for all, so that no two wait for each other.
+        let lock = if self.database().is_shared() {
+            " FOR UPDATE OF a"
+        } else {
+            ""
+        };
+        let text = format!(
+            "SELECT a.id, a.what, a.told_up_to, a.created_at, \
+             (SELECT COUNT(*) FROM relations r WHERE r.owner = a.actor) AS friends \
+             FROM announcements a ORDER BY a.id LIMIT ?{lock}"
+        );
+        Ok(sql::all(tx, &text, values![TOGETHER]).await?)
+    }
+
+    /// What the next page of these announcements comes to: purchases together, as many as come first and have not too
+    /// many friends to look at, or else the first one alone.
+    async fn next_page(&self, tx: &DatabaseTransaction, rows: &[Row]) -> Result<Told, StoreError> {
+        let mut purchases = Vec::new();
+        let mut friends = 0;
+        for row in rows {
+            match serde_json::from_str::<Announcement>(&row.what) {
+                Ok(Announcement::Bought(bought)) => {
+                    friends += row.friends;
+                    if friends > FRIENDS && !purchases.is_empty() {
+                        break;
+                    }
+                    purchases.push((bought, row.progress()));
+                }
+                _ if !purchases.is_empty() => break,
+                Ok(Announcement::PriceDrop(drop)) => {
+                    return self.wishers_to_tell(tx, &drop, &row.progress()).await;
+                }
+                // Of another version of the store: it must not hold up the others.
+                Err(error) => {
+                    let id = &row.id;
+                    tracing::error!(%id, %error, "an announcement cannot be read and is dropped");
+                    return Ok(Told::page(Vec::new(), &[]));
+                }
+            }
+        }
+        self.friends_to_tell(tx, &purchases).await
     }
 
     /// Shows how much is still to be told.

@@ -75,6 +75,7 @@ impl Store {
             mail_codes: MailCodes::new(key.derive("mail codes")),
             passes: Passes::new(&key.derive("drop passes")),
             mailer,
+            identities: settings.login.open()?,
             payments: settings.payments.open(key.derive("payment returns"))?,
             webhooks: settings.webhooks.open(key.derive("webhooks"))?,
             limits: settings.limits(),

@@ -39,10 +39,21 @@ pub(crate) enum Deed {
     /// With a code.
     PasswordReset,
     EmailVerified,
+    /// With a provider.
+    IdentityLinked,
+    IdentityUnlinked,
     RoleChanged,
     ServiceTokenMade,
     ServiceTokenRevoked,
     GiftCardsIssued,
+    /// What nobody had redeemed of a batch was taken back.
+    GiftCardsVoided,
+    PublisherMade,
+    GameMade,
+    /// Its texts, its state, its prices, …
+    GameChanged,
+    /// Many games at once, each of which has a line of its own if it is new or another.
+    GamesImported,
     WebhookMade,
     WebhookChanged,
     WebhookSecretRenewed,
@@ -112,7 +123,7 @@ struct Row {
 }
 
 impl Deed {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 28] = [
         Self::Registered,
         Self::LoggedIn,
         Self::LoginFailed,
@@ -120,10 +131,17 @@ impl Deed {
         Self::PasswordChanged,
         Self::PasswordReset,
         Self::EmailVerified,
+        Self::IdentityLinked,
+        Self::IdentityUnlinked,
         Self::RoleChanged,
         Self::ServiceTokenMade,
         Self::ServiceTokenRevoked,
         Self::GiftCardsIssued,
+        Self::GiftCardsVoided,
+        Self::PublisherMade,
+        Self::GameMade,
+        Self::GameChanged,
+        Self::GamesImported,
         Self::WebhookMade,
         Self::WebhookChanged,
         Self::WebhookSecretRenewed,
@@ -145,10 +163,17 @@ impl Deed {
             Self::PasswordChanged => "password_changed",
             Self::PasswordReset => "password_reset",
             Self::EmailVerified => "email_verified",
+            Self::IdentityLinked => "identity_linked",
+            Self::IdentityUnlinked => "identity_unlinked",
             Self::RoleChanged => "role_changed",
             Self::ServiceTokenMade => "service_token_made",
             Self::ServiceTokenRevoked => "service_token_revoked",
             Self::GiftCardsIssued => "gift_cards_issued",
+            Self::GiftCardsVoided => "gift_cards_voided",
+            Self::PublisherMade => "publisher_made",
+            Self::GameMade => "game_made",
+            Self::GameChanged => "game_changed",
+            Self::GamesImported => "games_imported",
             Self::WebhookMade => "webhook_made",
             Self::WebhookChanged => "webhook_changed",
             Self::WebhookSecretRenewed => "webhook_secret_renewed",

@@ -15,6 +15,7 @@ use crate::{
     accounts::{HashCost, Purpose, TokenLifetimes},
     catalogue::MAX_GAMES,
     http::RateLimits,
+    identities::LoginSettings,
     mail::MailSettings,
     money::Country,
     payments::PaymentSettings,
@@ -85,6 +86,10 @@ pub struct StoreSettings {
     /// Looks at the catalogue from one address, by people who are not logged in
     #[arg(long, default_value = "50/s burst 200")]
     pub visitor_rate: Quota,
+    /// How long an answer about the catalogue is given again to whoever asks the same: so old is at most what other
+    /// stores on the database changed; 0s is never
+    #[arg(long, value_parser = duration, default_value = "1s")]
+    pub catalogue_kept: Duration,
     /// Attempts at the password of one account
     #[arg(long, default_value = "10/m burst 20")]
     pub login_account_rate: Quota,
@@ -118,6 +123,9 @@ pub struct StoreSettings {
     /// Mail.
     #[command(flatten)]
     pub mail: MailSettings,
+    /// Log-ins by other providers.
+    #[command(flatten)]
+    pub login: LoginSettings,
     /// How payments are taken.
     #[command(flatten)]
     pub payments: PaymentSettings,
@@ -194,6 +202,10 @@ pub struct ServiceSettings {
     /// them, and their `X-Forwarded-For` is believed
     #[arg(long, value_delimiter = ',', default_value = "127.0.0.0/8,::1")]
     pub trusted_proxies: Vec<Network>,
+    // Longer than chat-lb keeps what it does not use, or what it sends may meet the end of a connection.
+    /// How long an HTTP connection may stay idle between two requests
+    #[arg(long, value_parser = duration, default_value = "30s")]
+    pub http_keep_alive: Duration,
 }
 
 impl StoreSettings {
@@ -332,6 +344,7 @@ impl Settings for StoreSettings {
         let memory = self.password_hash_memory_kib >= 8;
         report.require(memory, "password_hash_memory_kib", "at least 8");
         self.mail.validate(report);
+        self.login.validate(report);
         self.payments.validate(report);
         self.webhooks.validate(report);
     }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use sea_orm::{
-    AccessMode, ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    AccessMode, ConnectOptions, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction,
+    DbBackend, DbErr, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
@@ -23,8 +23,14 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const DELIVERIES: u32 = 16;
 /// How long a connection for deliveries outlives its use.
 const DELIVERY_IDLE: Duration = Duration::from_mins(1);
+/// A connection to PostgreSQL that was not used for so long is tried before it is used: the server may have gone
+/// meanwhile. To try it always would be another round trip for each statement.
+#[cfg(feature = "postgres")]
+const TRIED_AFTER: Duration = Duration::from_secs(1);
 /// How long a statement waits for a lock that another process holds on the SQLite file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Writes into PostgreSQL's log, behind all that the session has seen. When the transaction is committed the disk has that too.
+const MARK: &str = "SELECT pg_logical_emit_message(true, 'fireside', '')";
 /// Connections that only read the SQLite file; in WAL mode the writer does not hold them up.
 const SQLITE_READERS: u32 = 2;
 
@@ -99,6 +105,31 @@ impl Database {
     /// Commits what [`Database::begin`] began.
     pub(crate) async fn commit(&self, tx: DatabaseTransaction) -> Result<(), DbErr> {
         self.health.note(tx.commit().await)
+    }
+
+    /// Commits what [`Database::begin`] began, for a transaction that changed rows which many change: lets go of them before
+    /// the disk has it, and answers once it has.
+    ///
+    /// PostgreSQL keeps what was changed locked while it waits for the disk, so one commit a disk's turn would be
+    /// all there is. What others see in between may be lost with the server; so is whatever they make of it, since the log is
+    /// written in its order. Who tells the world of what is committed sees it settled first ([`Database::end_settled`]).
+    pub(crate) async fn commit_contended(&self, tx: DatabaseTransaction) -> Result<(), DbErr> {
+        if self.is_shared() {
+            // What follows is in the same session, which ends with the server's memory: a server that was started
+            // again meanwhile cannot answer for what the one before it lost.
+            let let_go = format!("SET LOCAL synchronous_commit TO off; COMMIT AND CHAIN; {MARK}");
+            self.health.note(tx.execute_unprepared(&let_go).await)?;
+        }
+        self.commit(tx).await
+    }
+
+    /// Ends what [`Database::begin`] began and that changed nothing, and waits until what it saw is durable: to be called
+    /// before anybody is told what [`Database::commit_contended`] may still be waiting for.
+    pub(crate) async fn end_settled(&self, tx: DatabaseTransaction) -> Result<(), DbErr> {
+        if self.is_shared() {
+            self.health.note(tx.execute_unprepared(MARK).await)?;
+        }
+        self.commit(tx).await
     }
 
     /// Begins a transaction that sees the database as it stands at one moment, and only reads.
@@ -194,6 +225,7 @@ fn postgres(url: &str, connections: u32) -> Result<ConnectOptions, DbErr> {
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire_if_idle_for(TRIED_AFTER)
         .sqlx_logging(false);
     Ok(options)
 }

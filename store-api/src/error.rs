@@ -42,6 +42,9 @@ pub enum StoreError {
     /// The database answers and takes nothing that is written; why, and what to do.
     #[error("the database {0}")]
     Unwritable(String),
+    /// Something else that is asked does not answer, or not as agreed.
+    #[error("{0}")]
+    Away(String),
     /// A statement failed that should not.
     #[error("database: {0}")]
     Database(#[source] DbErr),

@@ -54,9 +54,11 @@ struct Request<'a> {
     text: &'a str,
 }
 
+/// What is kept of an answer. The words come with the request again: nothing keeps what was deleted.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     id: String,
+    at: i64,
 }
 
 #[derive(FromQueryResult)]
@@ -94,7 +96,7 @@ impl Store {
         let tx = self.database().begin().await?;
         if let Some(kept) = named.claim::<Kept>(self, &tx).await? {
             return Ok(Answered {
-                answer: written(&tx, me, &kept.answer.id).await?,
+                answer: written(&tx, me, kept.answer, text).await?,
                 replayed: true,
             });
         }
@@ -107,6 +109,13 @@ impl Store {
             return Err(StoreError::Forbidden("you may not write in this book"));
         }
         let now = self.now().as_millis();
+        // What counts no more.
+        sql::execute(
+            &tx,
+            "DELETE FROM guest_book WHERE author = ? AND owner = ? AND removed_at <= ?",
+            values![me.as_str(), owner.as_str(), now - DAY],
+        )
+        .await?;
         let wrote = "SELECT COUNT(*) AS count FROM guest_book \
                      WHERE author = ? AND owner = ? AND created_at > ?";
         let values = values![me.as_str(), owner.as_str(), now - DAY];
@@ -124,8 +133,12 @@ impl Store {
             values![id.as_str(), owner.as_str(), me.as_str(), text.as_str(), now],
         )
         .await?;
-        named.keep(&tx, &Kept { id: id.clone() }).await?;
-        let entry = written(&tx, me, &id).await?;
+        let kept = Kept {
+            id: id.clone(),
+            at: now,
+        };
+        named.keep(&tx, &kept).await?;
+        let entry = written(&tx, me, kept, text).await?;
         let blocks = "SELECT COUNT(*) AS count FROM blocks WHERE owner = ? AND other = ?";
         let blocked = count(&tx, blocks, values![owner.as_str(), me.as_str()]).await? > 0;
         if me != owner && !blocked {
@@ -133,7 +146,8 @@ impl Store {
             let wrote = News {
                 user: owner.clone(),
                 topic: Topic::GuestBookEntry,
-                data: json!({"entry": id, "from": from, "text": text}),
+                // Without the words: they are in the book until somebody deletes them.
+                data: json!({"entry": id, "from": from}),
             };
             self.tell(&tx, vec![wrote]).await?;
         }
@@ -166,7 +180,7 @@ impl Store {
         ]);
         // Neither what the owner's blocks hide from all, nor what the viewer's hide from them.
         let text = format!(
-            "{ENTRY} WHERE b.owner = ?{before} AND (b.author = ? OR ((b.hidden = ? OR b.owner = ?) \
+            "{ENTRY} WHERE b.owner = ? AND b.removed_at IS NULL{before} AND (b.author = ? OR ((b.hidden = ? OR b.owner = ?) \
              AND NOT EXISTS (SELECT 1 FROM blocks k WHERE k.other = b.author AND k.owner IN (b.owner, ?)))) \
              ORDER BY b.id DESC LIMIT ?"
         );
@@ -182,7 +196,8 @@ impl Store {
     }
 
     /// Deletes an entry in the guest book of `owner`: the owner any, others their own. One that is
-    /// not there is fine.
+    /// not there is fine. What is left of it, without its words, counts for as long as entries do that may be
+    /// written in a day.
     pub async fn delete_guest_book_entry(
         &self,
         me: &UserId,
@@ -192,11 +207,19 @@ impl Store {
         let tx = self.database().begin().await?;
         let deleted = sql::execute(
             &tx,
-            "DELETE FROM guest_book WHERE id = ? AND owner = ? AND (owner = ? OR author = ?)",
-            values![id, owner.as_str(), me.as_str(), me.as_str()],
+            "UPDATE guest_book SET text = '', removed_at = ? \
+             WHERE id = ? AND owner = ? AND (owner = ? OR author = ?) AND removed_at IS NULL",
+            values![
+                self.now().as_millis(),
+                id,
+                owner.as_str(),
+                me.as_str(),
+                me.as_str()
+            ],
         );
         if deleted.await? == 0 {
-            let there = "SELECT COUNT(*) AS count FROM guest_book WHERE id = ? AND owner = ?";
+            let there = "SELECT COUNT(*) AS count FROM guest_book \
+                         WHERE id = ? AND owner = ? AND removed_at IS NULL";
             if count(&tx, there, values![id, owner.as_str()]).await? > 0 {
                 return Err(StoreError::Forbidden("somebody else wrote this"));
             }
@@ -221,7 +244,7 @@ impl Store {
         let tx = self.database().begin().await?;
         let changed = sql::execute(
             &tx,
-            "UPDATE guest_book SET hidden = ? WHERE id = ? AND owner = ?",
+            "UPDATE guest_book SET hidden = ? WHERE id = ? AND owner = ? AND removed_at IS NULL",
             values![hidden, id, owner.as_str()],
         );
         if changed.await? == 0 {
@@ -232,18 +255,21 @@ impl Store {
     }
 }
 
-/// What `me` wrote.
+/// What `me` wrote, as it was when they did, also if it was deleted since.
 async fn written(
     tx: &DatabaseTransaction,
     me: &UserId,
-    id: &str,
+    kept: Kept,
+    text: String,
 ) -> Result<GuestBookEntry, StoreError> {
-    let text = format!("{ENTRY} WHERE b.id = ? AND b.author = ?");
-    let row: Option<Row> = sql::one(tx, &text, values![id, me.as_str()]).await?;
-    let row = row.ok_or(StoreError::NotFound)?;
-    let mut authors = profiles(tx, me, [row.author.as_str()].into_iter()).await?;
-    let author = authors.remove(&row.author).ok_or(StoreError::NotFound)?;
-    Ok(entry(row, author, false))
+    let mut authors = profiles(tx, me, [me.as_str()].into_iter()).await?;
+    Ok(GuestBookEntry {
+        id: kept.id,
+        author: authors.remove(me.as_str()).ok_or(StoreError::NotFound)?,
+        text,
+        at: Timestamp::from_millis(kept.at),
+        hidden: false,
+    })
 }
 
 fn entry(row: Row, author: Profile, to_owner: bool) -> GuestBookEntry {

@@ -2,7 +2,7 @@
 //!
 //! A request comes in through [`Routes`] (`http/`), whose handlers only read it and spell the
 //! answer. The domain is [`Store`]: `accounts/` (registering, logging in, sessions, revocation),
-//! `users/` (profiles, names, search), `audit` (who did what), `mail/` (what people are written), `friends/` (requests, friendships, blocks), `privacy` (who sees
+//! `users/` (profiles, names, search), `identities/` (logging in by other providers), `audit` (who did what), `mail/` (what people are written), `friends/` (requests, friendships, blocks), `privacy` (who sees
 //! what of whom), `guest_book`, and of the shop
 //! `catalogue/` (games, search, reviews), `shelf/` (wishlist, cart, library), `orders/` (buying, gifts,
 //! refunds), `coupons/` (what makes orders cheaper), `notices` (what people are told of all that; many of them by `announcements`), and `wallet/` over `ledger/`, where money moves by double entry, each request once (`idempotency`); it comes in through `payments/`.
@@ -37,6 +37,7 @@ mod guest_book;
 mod health;
 mod http;
 mod idempotency;
+mod identities;
 mod ledger;
 mod mail;
 mod metrics;
@@ -58,7 +59,7 @@ mod webhooks;
 mod wrong_codes;
 
 pub use accounts::{
-    LoggedIn, Login, NewAccount, NewServiceToken, Role, Scope, Scopes, ServiceToken,
+    Confirmation, LoggedIn, Login, NewAccount, NewServiceToken, Role, Scope, Scopes, ServiceToken,
 };
 pub use app::OpenError;
 pub use audit::{AuditEntry, AuditFilter};
@@ -78,6 +79,9 @@ pub use friends::{Blocked, Friend, FriendGraph, Relation};
 pub use guest_book::GuestBookEntry;
 pub use http::{HttpOptions, RateLimits, Routes, openapi};
 pub use idempotency::{Answered, IdempotencyKey};
+pub use identities::{
+    BegunLogin, FinishedLogin, Identity, LoginProvider, LoginSettings, NewPerson,
+};
 pub use ledger::{LedgerFault, LedgerReport};
 pub use mail::{MailError, MailSettings, TemplateError};
 pub use metrics::METRICS;
@@ -95,7 +99,7 @@ pub use privacy::{Audience, Privacy, Section};
 pub use shelf::{LibraryChange, List, Marked, OwnedGame, ShownGame};
 pub use store::{Clock, Store};
 pub use users::{Change, OwnProfile, Profile, ProfileChange};
-pub use wallet::{CardOrder, IssuedCards, Redeemed, Wallet, WalletEntry};
+pub use wallet::{CardOrder, IssuedCards, Redeemed, VoidedCards, Wallet, WalletEntry};
 pub use webhooks::{
     Delivery, DeliveryState, Disabled, EventKind, EventKinds, NewWebhook, Replayed, Webhook,
     WebhookChange, WebhookSettings,

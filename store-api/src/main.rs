@@ -55,7 +55,7 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
         let link = RedisLink::connect(&settings.redis).context("Redis")?;
         // Without it this store judges by itself who comes first.
         link.wait_up(settings.redis.redis_connect_timeout).await;
-        store.share_gates(link);
+        store.share(link);
     }
     store.seed(settings.store.seed_games).await?;
     let background = store.start(targets);
@@ -66,6 +66,7 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
             rate_limits: settings.store.rate_limits(),
             service_token: settings.service_token.clone(),
             trusted_proxies: settings.trusted_proxies.clone(),
+            catalogue_kept: settings.store.catalogue_kept,
         },
     );
     let readiness = telemetry::public_readiness(program.lifecycle().clone());
@@ -80,6 +81,7 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
             .wrap(from_fn(telemetry::observe))
     })
     .disable_signals()
+    .keep_alive(settings.http_keep_alive)
     .shutdown_timeout(settings.server.shutdown_grace.as_secs())
     .bind(settings.server.listen)
     .with_context(|| format!("cannot listen on {} (--listen)", settings.server.listen))?;

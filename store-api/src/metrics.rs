@@ -34,6 +34,11 @@ pub const METRICS: &[Metric] = &[
         "Mails not yet sent, as of the last sweep",
     ),
     Metric::counter(
+        "fireside_store_provider_calls_total",
+        "Questions to log-in providers who somebody is: ok, refused (the code), away (no answer, or not as agreed)",
+    )
+    .by(&["provider", "result"]),
+    Metric::counter(
         "fireside_store_refresh_reuse_total",
         "Refresh tokens presented again after their exchange; each ended its session",
     ),
@@ -113,7 +118,7 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric::counter(
         "fireside_store_queue_gone_total",
-        "Tickets taken away: left, unseen (nobody asked for too long), lapsed (the pass was good for its while)",
+        "Tickets taken away: left, unseen (nobody asked for too long), lapsed (the pass was good for its while), sold_out, over",
     )
     .by(&["reason"]),
     Metric::counter(

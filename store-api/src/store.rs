@@ -16,11 +16,13 @@ use ulid::Ulid;
 use crate::{
     accounts::{Hasher, MailCodes, Tokens},
     audit::Whence,
+    catalogue::Edition,
     config::StoreLimits,
     coupons::{Claims, Gates, Joins, Lines, Passes},
     database::Database,
     entity::user,
     error::StoreError,
+    identities::Identities,
     mail::Mailer,
     outbox::Outbox,
     payments::Payments,
@@ -37,6 +39,7 @@ pub struct Store(Arc<Inner>, Option<Arc<Whence>>);
 
 struct Inner {
     database: Database,
+    edition: Edition,
     hasher: Hasher,
     tokens: Tokens,
     outbox: Outbox,
@@ -50,6 +53,7 @@ struct Inner {
     card_codes: CardCodes,
     mail_codes: MailCodes,
     mailer: Option<Mailer>,
+    identities: Identities,
     payments: Payments,
     webhooks: Webhooks,
     clock: Clock,
@@ -64,6 +68,7 @@ pub(crate) struct StoreParts {
     pub(crate) mail_codes: MailCodes,
     pub(crate) passes: Passes,
     pub(crate) mailer: Option<Mailer>,
+    pub(crate) identities: Identities,
     pub(crate) payments: Payments,
     pub(crate) webhooks: Webhooks,
     pub(crate) limits: StoreLimits,
@@ -74,6 +79,7 @@ impl Store {
     pub(crate) fn new(parts: StoreParts) -> Self {
         let inner = Inner {
             database: parts.database,
+            edition: Edition::default(),
             hasher: parts.hasher,
             tokens: parts.tokens,
             outbox: Outbox::default(),
@@ -87,6 +93,7 @@ impl Store {
             card_codes: parts.card_codes,
             mail_codes: parts.mail_codes,
             mailer: parts.mailer,
+            identities: parts.identities,
             payments: parts.payments,
             webhooks: parts.webhooks,
             clock: parts.clock,
@@ -106,6 +113,11 @@ impl Store {
 
     pub(crate) fn database(&self) -> &Database {
         &self.0.database
+    }
+
+    /// Of the catalogue, as this process changes it.
+    pub(crate) fn edition(&self) -> &Edition {
+        &self.0.edition
     }
 
     pub(crate) fn hasher(&self) -> &Hasher {
@@ -132,12 +144,14 @@ impl Store {
         &self.0.mail_codes
     }
 
-    /// Shares the gate and the line before drops with the other stores at the same Redis. To be called before the store
-    /// is used.
+    /// Shares the gate and the line before drops, and log-ins on their way, with the other stores at the same Redis.
+    /// To be called before the store is used.
     #[cfg(feature = "redis")]
-    pub fn share_gates(&self, link: shared::redis::RedisLink) {
+    pub fn share(&self, link: shared::redis::RedisLink) {
         let line = crate::coupons::RedisLine::new(link.clone());
         self.0.lines.share(Arc::new(line));
+        let attempts = crate::identities::RedisAttempts::new(link.clone());
+        self.0.identities.share(Arc::new(attempts));
         self.0
             .gates
             .share(Arc::new(crate::coupons::RedisGate::new(link)));
@@ -167,6 +181,10 @@ impl Store {
     /// What sends mail; none where none is sent.
     pub(crate) fn mailer(&self) -> Option<&Mailer> {
         self.0.mailer.as_ref()
+    }
+
+    pub(crate) fn by_providers(&self) -> &Identities {
+        &self.0.identities
     }
 
     pub(crate) fn payments(&self) -> &Payments {
@@ -203,12 +221,23 @@ impl Store {
     /// Commits, and wakes whoever delivers events, mails and webhooks.
     pub(crate) async fn commit(&self, tx: DatabaseTransaction) -> Result<(), StoreError> {
         self.0.database.commit(tx).await?;
+        self.wake();
+        Ok(())
+    }
+
+    /// The same for a transaction that moved money, which many do from and to the same accounts.
+    pub(crate) async fn commit_contended(&self, tx: DatabaseTransaction) -> Result<(), StoreError> {
+        self.0.database.commit_contended(tx).await?;
+        self.wake();
+        Ok(())
+    }
+
+    fn wake(&self) {
         self.0.outbox.wake();
         if let Some(mailer) = self.mailer() {
             mailer.wake();
         }
         self.webhooks().wake();
-        Ok(())
     }
 
     /// Has what was announced told soon; called after the commit.

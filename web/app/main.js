@@ -10,8 +10,10 @@ import { watchIdle } from './idle.js';
 import { Session } from './model/session.js';
 import { Api } from './net/api.js';
 import { Auth } from './net/auth.js';
+import { parseRoute } from './route.js';
 import { titleNotices } from './title.js';
 import { closeDialogs } from './views/dialog.js';
+import { cameBack } from './views/providers.js';
 import { shell } from './views/shell.js';
 import { signInView } from './views/signin.js';
 import { toasts } from './views/toast.js';
@@ -23,13 +25,16 @@ const api = new Api(auth);
 /** @type {(() => void) | undefined} */
 let leave;
 
-/** @param {string} [notice] */
-function showDoor(notice) {
+/**
+ * @param {string} [notice]
+ * @param {string} [ticket] of somebody who is back from a provider
+ */
+function showDoor(notice, ticket) {
   leave?.();
   leave = undefined;
   closeDialogs();
   if (location.hash) history.replaceState(null, '', location.pathname);
-  if (root) fill(root, signInView(auth, notice, () => void showShell()));
+  if (root) fill(root, signInView(auth, notice, ticket, () => void showShell()));
 }
 
 async function showShell() {
@@ -93,5 +98,9 @@ auth.onOwnChange = () => {
 };
 
 document.body.append(toasts);
-if (auth.account) void showShell();
-else showDoor();
+// Good once, and nothing to keep in the history.
+const { ticket } = parseRoute(location.hash);
+if (ticket !== undefined) history.replaceState(null, '', location.pathname);
+if (!auth.account) showDoor(undefined, ticket);
+else if (ticket === undefined) void showShell();
+else void cameBack(auth, api, ticket).then(showShell);

@@ -1,12 +1,13 @@
 /**
  * Where in the page a person is, in the address: `#/room/ID`, or `#/room/ID/SEQ` for a message;
+ * `#/login` for who is back from a provider, with the ticket behind a question mark;
  * `#/shop`, `#/shop/PAGE` or `#/shop/PAGE/ID`, with what is looked for behind a question mark.
  *
  * @module
  */
 
 /** @typedef {{ page: string, id?: string, query: Record<string, string> }} ShopPlace */
-/** @typedef {{ room?: string, seq?: number, shop?: ShopPlace }} Route */
+/** @typedef {{ room?: string, seq?: number, shop?: ShopPlace, ticket?: string }} Route */
 
 /**
  * @param {string} hash
@@ -22,6 +23,7 @@ export function parseRoute(hash) {
       if (second) shop.id = decodeURIComponent(second);
       return { shop };
     }
+    if (kind === 'login') return { ticket: new URLSearchParams(search).get('login') ?? undefined };
     if (kind !== 'room' || !first) return {};
     const number = Number(second);
     return { room: decodeURIComponent(first), seq: Number.isSafeInteger(number) && number > 0 ? number : undefined };

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{HeadLimits, Sentry, Speaks, Stream};
+use super::{HeadLimits, Sentry, Speaks, Stream, answers::Answers};
 use crate::gateway::{Peer, Worker};
 
 /// How often an HTTP/2 connection is asked whether it is still there.
@@ -107,7 +107,7 @@ impl Reception {
             return;
         }
         match opened {
-            Some(opened) => opened.join(stream, unread.freeze(), permit),
+            Some(opened) => opened.join(stream, &unread, permit),
             None => drop(timeout(self.limits.time, stream.shutdown()).await),
         }
     }
@@ -141,9 +141,14 @@ impl Reception {
     async fn http2(&self, sentry: Sentry, peer: Arc<Peer>) {
         let doorstep = peer.doorstep.clone();
         let worker = self.worker.clone();
+        let answers = Answers::new();
+        let watching = answers.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let (worker, peer) = (worker.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(worker.answer(peer, request).await) }
+            let (worker, peer, answers) = (worker.clone(), peer.clone(), watching.clone());
+            async move {
+                let answer = worker.answer(peer, request).await;
+                Ok::<_, Infallible>(answers.watch(answer))
+            }
         });
         let connection = http2::Builder::new(OnThisThread)
             .timer(TokioTimer::new())
@@ -157,22 +162,34 @@ impl Reception {
             .serve_connection(TokioIo::new(sentry), service);
         let mut connection = std::pin::pin!(connection);
         let mut stop = self.stop.clone();
-        let mut served = 0;
+        let patience = self.limits.between;
+        let (mut ending, mut served) = (false, 0);
         loop {
             tokio::select! {
                 _ = &mut connection => return,
-                _ = stop.wait_for(|stop| *stop) => break,
-                () = tokio::time::sleep(self.limits.between) => {
+                _ = stop.wait_for(|stop| *stop), if !ending => {
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = tokio::time::sleep(patience) => {
                     let (idle, so_far) = doorstep.idle();
-                    if idle && so_far == served {
-                        break;
+                    // Who takes nothing loses the connection, as in HTTP/1.1: the stack cannot be told to let go of one
+                    // stream whose body it does not ask for.
+                    if answers.stand_still(patience) {
+                        return;
+                    }
+                    // What is left is in the stack's hands, and had its time.
+                    if ending && idle && answers.are_over(patience) {
+                        return;
+                    }
+                    if !ending && idle && so_far == served {
+                        ending = true;
+                        connection.as_mut().graceful_shutdown();
                     }
                     served = so_far;
                 }
             }
         }
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
     }
 }
 

@@ -3,6 +3,8 @@
 //! Stricter than the standard wants, where two readers of one request could disagree about where it
 //! ends: whoever stands behind us must never see as a request what we took for a body.
 
+use std::mem::MaybeUninit;
+
 use bytes::Bytes;
 use hyper::{
     Request, Uri, Version,
@@ -109,9 +111,10 @@ pub fn read(bytes: &[u8], max_head: usize) -> Result<Head, Flaw> {
     if line.unwrap_or(bytes.len()) > MAX_LINE.min(max_head) {
         return Err(Flaw::LineTooLong);
     }
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    let length = match request.parse(bytes) {
+    // Not filled with headers that are none: that takes longer than to read what there is.
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(bytes, &mut lines) {
         Ok(httparse::Status::Complete(length)) if length <= max_head => length,
         Ok(httparse::Status::Partial) if bytes.len() < max_head => return Ok(Head::Partial),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Flaw::HeadTooLong),
@@ -128,9 +131,10 @@ pub fn read(bytes: &[u8], max_head: usize) -> Result<Head, Flaw> {
 /// The request at the beginning of `bytes` and the length of its head, which was read and judged already. It holds on to
 /// the bytes it was made of.
 pub(super) fn request(bytes: &Bytes) -> Option<(usize, Request<()>)> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut lines);
-    let Ok(httparse::Status::Complete(length)) = parsed.parse(bytes) else {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let whole = parsed.parse_with_uninit_headers(bytes, &mut lines);
+    let Ok(httparse::Status::Complete(length)) = whole else {
         return None;
     };
     let mut request = Request::new(());

@@ -1,6 +1,7 @@
 //! The door: sockets accepted, TLS, HTTP/1.1 and HTTP/2, and a look at every head before anybody reads
 //! it as a request.
 
+mod answers;
 mod connection;
 mod head;
 mod http2;
@@ -140,10 +141,11 @@ impl Door {
                     stop,
                     move |stream, peer, permit, handshake| {
                         let (reception, working) = (reception.clone(), working.clone());
-                        actix_rt::spawn(async move {
+                        // Boxed, for a runtime moves what it is given several times on its way in and out.
+                        actix_rt::spawn(Box::pin(async move {
                             reception.serve(stream, peer, permit, handshake).await;
                             drop(working);
-                        });
+                        }));
                     },
                 ));
                 actix_rt::spawn(tick());

@@ -12,6 +12,7 @@
 use std::{
     future::Future,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc,
@@ -43,6 +44,8 @@ const SOCKET: &str = "/v1/ws";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// How much is read at once while a head is read.
 const PIECE: usize = 2 << 10;
+/// Where it is read to, which nobody has to clear before.
+const NOTHING: [MaybeUninit<u8>; PIECE] = [const { MaybeUninit::uninit() }; PIECE];
 /// From so much on, what a client says before its upgrade is answered is left where it is.
 const EARLY: usize = 4 << 10;
 
@@ -168,7 +171,7 @@ impl Sentry {
                         self.timer = None;
                         return Poll::Ready(Ok(Speaks::Http2));
                     }
-                } else if self.judge() {
+                } else if known > 0 && self.judge() {
                     return Poll::Ready(Ok(Speaks::Http1));
                 }
                 if ready!(self.poll_more(cx))? == 0 {
@@ -204,8 +207,8 @@ impl Sentry {
     pub async fn left(&mut self) {
         std::future::poll_fn(|cx| {
             while self.buffer.len() < EARLY {
-                let mut piece = [0; PIECE];
-                let mut read = ReadBuf::new(&mut piece);
+                let mut piece = NOTHING;
+                let mut read = ReadBuf::uninit(&mut piece);
                 match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
                     Ok(()) if !read.filled().is_empty() => {
                         self.buffer.extend_from_slice(read.filled());
@@ -264,8 +267,8 @@ impl Sentry {
     /// something is to be answered.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let began = !self.buffer.is_empty();
-        let mut piece = [0; PIECE];
-        let mut read = ReadBuf::new(&mut piece);
+        let mut piece = NOTHING;
+        let mut read = ReadBuf::uninit(&mut piece);
         match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
             Poll::Ready(Ok(())) => {
                 let filled = read.filled();

@@ -11,7 +11,7 @@ use hyper::{
 };
 use shared::{
     codes::ErrorCode,
-    problem::{PROBLEM_JSON, Problem},
+    problem::{self, PROBLEM_JSON, Problem},
     web_client,
 };
 
@@ -48,6 +48,19 @@ pub(super) fn refusal(problem: &Problem) -> Response<Body> {
         headers.insert(
             WWW_AUTHENTICATE,
             HeaderValue::from_static("Bearer realm=\"fireside\""),
+        );
+    }
+    response
+}
+
+/// A refusal as a page, for a browser that went to an address.
+pub(super) fn refusal_page(problem: &Problem) -> Response<Body> {
+    let mut response = refusal(problem);
+    *response.body_mut() = body(problem::page(problem));
+    for (name, value) in problem::PAGE_HEADERS {
+        response.headers_mut().insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
         );
     }
     response
@@ -105,6 +118,13 @@ pub(super) fn page(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_browser_is_shown_a_refusal() {
+        let shown = refusal_page(&Problem::unavailable("no store"));
+        assert_eq!(shown.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(shown.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
+    }
 
     #[test]
     fn the_page_is_served_and_known_again() {

@@ -12,7 +12,7 @@ use hyper::{
 };
 use metrics::counter;
 use shared::{
-    problem::Problem,
+    problem::{self, Problem},
     telemetry::{RequestId, method_label},
 };
 
@@ -40,6 +40,8 @@ pub(super) struct Arrival {
     trace: Trace,
     pub(super) client: Option<IpAddr>,
     method: &'static str,
+    /// Whether a browser shows the answer to somebody.
+    to_browser: bool,
     path: String,
     pub(super) route: Option<Route>,
     /// The page that may read the answer.
@@ -60,6 +62,9 @@ impl Worker {
             trace: Trace::of(text(headers, &TRACEPARENT)),
             client: headers::client(peer.address, headers, &self.gateway.proxies),
             method: method_label(request.method().as_str()),
+            to_browser: problem::is_navigation(request.method().as_str(), |name| {
+                headers.get(name)?.to_str().ok()
+            }),
             route: plain(path).map(|path| Route::of(&path)),
             path: path.to_owned(),
             origin: origin.cloned(),
@@ -76,7 +81,7 @@ impl Worker {
         let (mut response, backend) = outcome.unwrap_or_else(|problem| {
             gateway.counts.refused.fetch_add(1, Relaxed);
             counter!("fireside_lb_refused_total", "code" => problem.code.word()).increment(1);
-            (refuse(&problem), None)
+            (refuse(&problem, arrival.to_browser), None)
         });
         if let Ok(value) = HeaderValue::from_str(arrival.id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, value);
@@ -126,8 +131,12 @@ impl Arrival {
     }
 }
 
-fn refuse(problem: &Problem) -> Response<Body> {
-    let mut response = answer::refusal(problem);
+fn refuse(problem: &Problem, to_browser: bool) -> Response<Body> {
+    let mut response = if to_browser {
+        answer::refusal_page(problem)
+    } else {
+        answer::refusal(problem)
+    };
     let headers = response.headers_mut();
     match problem.status {
         405 => {

@@ -1,9 +1,10 @@
-//! A WebSocket handshake with a node, on a socket of its own: one write, and as many reads as the answer takes.
+//! A WebSocket handshake with a node, on a socket of its own: one write, which goes [with the connection](super::reach), and as
+//! many reads as the answer takes.
 //!
 //! A connection of an HTTP client would be a task, channels and buffers, all of which end with the upgrade, for each of
 //! those who come back at once when a node was lost.
 
-use std::io;
+use std::{io, mem::MaybeUninit};
 
 use bytes::Bytes;
 use hyper::{
@@ -41,12 +42,12 @@ pub(super) fn request(target: &Uri, headers: &HeaderMap, told: &Told<'_>) -> Vec
     head
 }
 
-/// Asks, and reads the answer, with its body if it is a refusal.
-pub(super) async fn shake<S>(stream: &mut S, request: &[u8]) -> io::Result<Answered>
+/// Asks, with as much of the request as was not said yet, and reads the answer, with its body if it is a refusal.
+pub(super) async fn shake<S>(stream: &mut S, unsaid: &[u8]) -> io::Result<Answered>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    stream.write_all(request).await?;
+    stream.write_all(unsaid).await?;
     let mut bytes = Vec::with_capacity(1024);
     let (length, mut answered) = loop {
         match read(&bytes)? {
@@ -83,9 +84,14 @@ async fn more<S: AsyncRead + Unpin>(stream: &mut S, bytes: &mut Vec<u8>) -> io::
 
 /// The head that `bytes` begin with and its length; nothing while it is not whole.
 fn read(bytes: &[u8]) -> io::Result<Option<(usize, Answered)>> {
-    let mut lines = [httparse::EMPTY_HEADER; MOST_HEADERS];
-    let mut response = httparse::Response::new(&mut lines);
-    let length = match response.parse(bytes) {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let mut lines = [const { MaybeUninit::uninit() }; MOST_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut lines);
+    let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),

@@ -11,6 +11,7 @@ mod forward;
 mod handshake;
 mod headers;
 mod limits;
+mod reach;
 mod route;
 mod settings;
 mod socket;

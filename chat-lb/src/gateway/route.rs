@@ -54,12 +54,12 @@ impl Route {
         match (first, more) {
             ("ws", None) => Self::Socket,
             ("rooms" | "search" | "presence", _) => Self::Node,
-            ("openapi.json", None) => Self::AnyNode,
+            ("openapi.json" | "reference", None) => Self::AnyNode,
             ("server", Some("events" | "live") | None) | ("internal" | "ws" | "", _) => {
                 Self::Nothing
             }
             ("server", Some(_)) => Self::Server,
-            ("auth", Some(_)) | ("store", Some("openapi.json")) => Self::PublicStore,
+            ("auth", Some(_)) | ("store", Some("openapi.json" | "reference")) => Self::PublicStore,
             _ => Self::Store,
         }
     }
@@ -119,10 +119,12 @@ mod tests {
             ("/v1/search", Route::Node),
             ("/v1/presence", Route::Node),
             ("/v1/openapi.json", Route::AnyNode),
+            ("/v1/reference", Route::AnyNode),
             ("/v1/server/rooms", Route::Server),
             ("/v1/server/users/u1/disconnect", Route::Server),
             ("/v1/auth/login", Route::PublicStore),
             ("/v1/store/openapi.json", Route::PublicStore),
+            ("/v1/store/reference", Route::PublicStore),
             ("/.well-known/jwks.json", Route::PublicStore),
             ("/v1/me", Route::Store),
             ("/v1/friends/u1", Route::Store),

@@ -1,6 +1,12 @@
 //! WebSockets: checked, given to a node, and joined to it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hyper::{
@@ -15,26 +21,21 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use metrics::counter;
 use shared::{codes::ErrorCode, id::UserId, listener::Permit, problem::Problem};
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{
     Body, SocketPlace, answer,
     handshake::{Answered, shake},
+    reach::reach,
 };
 use crate::{
     door::{Sentry, Stream},
     nodes::{Backend, TunnelPlace},
-    tunnel::{self, Carried},
+    tunnel::{self, Carried, Carry},
 };
 
 /// How many nodes are asked before somebody is asked to come back later.
 const TRIES: usize = 3;
-/// What the kernel holds of a tunnel on its way from a node and to it: whoever does not read is to be
-/// noticed by the node.
-const KERNEL_BUFFER: u32 = 64 << 10;
 
 /// Whether a request is a WebSocket handshake (RFC 6455, section 4.2).
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Problem> {
@@ -154,12 +155,13 @@ pub(super) async fn open(
 }
 
 async fn ask(node: &Backend, wanted: &Wanted) -> Asked {
-    let connected = timeout(wanted.connect_timeout, connect(node.address())).await;
-    let mut stream = match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(stream) => stream,
+    let reached = timeout(wanted.connect_timeout, reach(node.address(), &wanted.head)).await;
+    let reached = reached.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let (mut stream, said) = match reached {
+        Ok(reached) => reached,
         Err(error) => return Asked::Failed(error),
     };
-    let answered = shake(&mut stream, &wanted.head);
+    let answered = shake(&mut stream, &wanted.head[said..]);
     match timeout(wanted.upgrade_timeout, answered).await {
         Ok(Ok(answered)) => match answered.status {
             StatusCode::SWITCHING_PROTOCOLS => Asked::Taken(stream, answered),
@@ -184,25 +186,6 @@ fn refused(answered: Answered) -> Response<Body> {
     answer
 }
 
-async fn connect(address: &str) -> io::Result<TcpStream> {
-    let address: SocketAddr = if let Ok(address) = address.parse() {
-        address
-    } else {
-        let mut found = tokio::net::lookup_host(address).await?;
-        let none = || io::Error::from(io::ErrorKind::NotFound);
-        found.next().ok_or_else(none)?
-    };
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_nodelay(true)?;
-    // Before it is connected, or the window that the node learns is another.
-    socket.set_recv_buffer_size(KERNEL_BUFFER)?;
-    socket.set_send_buffer_size(KERNEL_BUFFER)?;
-    socket.connect(address).await
-}
-
 /// The node's consent, for the client.
 fn switching(mut taken: HeaderMap) -> Response<Body> {
     let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
@@ -221,9 +204,28 @@ fn switching(mut taken: HeaderMap) -> Response<Body> {
     answer
 }
 
+/// The task of a tunnel, with the places that it holds.
+struct Joined {
+    carry: Carry<Stream, TcpStream>,
+    _held: (TunnelPlace, SocketPlace, Permit),
+}
+
+impl Future for Joined {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let carried = ready!(Pin::new(&mut self.carry).poll(cx));
+        // What the network does is no event.
+        if let Ok(Carried { up, down }) = carried {
+            tracing::debug!(up, down, "a tunnel ended");
+        }
+        Poll::Ready(())
+    }
+}
+
 impl Opened {
     /// Leaves both sockets to a task of their own, which is as small as they are. The client has said this much already.
-    pub fn join(self, client: Stream, said: Bytes, permit: Permit) {
+    pub fn join(self, client: Stream, said: &[u8], permit: Permit) {
         let Self {
             node,
             early,
@@ -231,13 +233,9 @@ impl Opened {
             user,
         } = self;
         let (number, tunnels) = (place.number(), place.tunnels());
-        let task = actix_rt::spawn(async move {
-            let carried = tunnel::carry(client, node, said, early).await;
-            drop((place, user, permit));
-            // What the network does is no event.
-            if let Ok(Carried { up, down }) = carried {
-                tracing::debug!(up, down, "a tunnel ended");
-            }
+        let task = actix_rt::spawn(Joined {
+            carry: tunnel::carry(client, node, said, &early),
+            _held: (place, user, permit),
         });
         tunnels.attach(number, task.abort_handle());
     }
@@ -249,19 +247,19 @@ impl Opened {
             return;
         };
         if let Some((client, said, permit)) = bare_client(client) {
-            self.join(client, said, permit);
+            self.join(client, &said, permit);
         } else {
             tracing::error!("an upgraded socket is not the one it was");
         }
     }
 }
 
-fn bare_client(upgraded: Upgraded) -> Option<(Stream, Bytes, Permit)> {
+fn bare_client(upgraded: Upgraded) -> Option<(Stream, Vec<u8>, Permit)> {
     let parts = upgraded.downcast::<TokioIo<Sentry>>().ok()?;
     let (stream, permit, unread) = parts.io.into_inner().into_parts();
     let mut early = parts.read_buf.to_vec();
     early.extend_from_slice(&unread);
-    Some((stream, Bytes::from(early), permit))
+    Some((stream, early, permit))
 }
 
 /// The lines of `Sec-WebSocket-Protocol`, which may hold the token.
@@ -283,6 +281,12 @@ mod tests {
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
             .body(())
             .unwrap()
+    }
+
+    #[test]
+    fn a_tunnel_is_small_at_rest() {
+        // There are tens of thousands of them.
+        assert!(size_of::<Joined>() <= 256, "{}", size_of::<Joined>());
     }
 
     #[test]

@@ -255,7 +255,9 @@ impl Worker {
             upgrade_timeout: gateway.settings.upgrade_timeout,
         };
         let later = gateway.limits.later();
-        let (answer, by, opened) = socket::open(wanted, &nodes, later).await?;
+        // Boxed, or it is moved with each of those who wait for it before they begin.
+        let opened = Box::pin(socket::open(wanted, &nodes, later));
+        let (answer, by, opened) = opened.await?;
         if opened.is_some() {
             gateway.counts.upgrades.fetch_add(1, Relaxed);
             self.counted.upgrade();

@@ -18,14 +18,12 @@
 mod direction;
 
 use std::{
-    future::{Future, poll_fn},
     io,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, Sleep, sleep},
@@ -47,26 +45,48 @@ pub struct Carried {
     pub down: u64,
 }
 
+/// Two sockets joined: to be polled until both sides have ended, or one fails.
+///
+/// No async function, which would hold what it was given twice: there are as many of these as there are tunnels.
+#[derive(Debug)]
+pub struct Carry<C, N> {
+    client: C,
+    node: N,
+    up: Direction,
+    down: Direction,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
 /// Carries bytes both ways until both sides have ended. What was read of either before, while it
 /// still spoke HTTP, goes first.
-pub async fn carry<C, N>(
-    mut client: C,
-    mut node: N,
-    of_client: Bytes,
-    of_node: Bytes,
-) -> io::Result<Carried>
+pub fn carry<C, N>(client: C, node: N, of_client: &[u8], of_node: &[u8]) -> Carry<C, N> {
+    Carry {
+        client,
+        node,
+        up: Direction::beginning_with(of_client),
+        down: Direction::beginning_with(of_node),
+        linger: None,
+    }
+}
+
+impl<C, N> Future for Carry<C, N>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     N: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut up = Direction::beginning_with(&of_client);
-    let mut down = Direction::beginning_with(&of_node);
-    drop((of_client, of_node));
-    let mut linger: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(move |cx| {
+    type Output = io::Result<Carried>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            client,
+            node,
+            up,
+            down,
+            linger,
+        } = self.get_mut();
         let before = (up.carried(), down.carried());
-        let up_done = up.poll(cx, &mut client, &mut node)?.is_ready();
-        let down_done = down.poll(cx, &mut node, &mut client)?.is_ready();
+        let up_done = up.poll(cx, client, node)?.is_ready();
+        let down_done = down.poll(cx, node, client)?.is_ready();
         let carried = (up.carried(), down.carried());
         if up_done && down_done {
             return Poll::Ready(Ok(Carried {
@@ -74,13 +94,12 @@ where
                 down: carried.1,
             }));
         }
-        if [&up, &down].iter().any(|way| way.ending() || way.holds()) {
-            return poll_linger(cx, &mut linger, carried != before);
+        if [up, down].iter().any(|way| way.ending() || way.holds()) {
+            return poll_linger(cx, linger, carried != before);
         }
-        linger = None;
+        *linger = None;
         Poll::Pending
-    })
-    .await
+    }
 }
 
 fn poll_linger(

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn tunnel(size: usize) -> (DuplexStream, DuplexStream, JoinHandle<io::Result<Carried>>) {
     let (client, ours) = duplex(size);
     let (node, its) = duplex(size);
-    let task = tokio::spawn(carry(ours, its, Bytes::new(), Bytes::new()));
+    let task = tokio::spawn(carry(ours, its, b"", b""));
     (client, node, task)
 }
 
@@ -23,8 +23,7 @@ fn tunnel(size: usize) -> (DuplexStream, DuplexStream, JoinHandle<io::Result<Car
 async fn what_was_read_too_early_comes_first_and_in_order() {
     let (mut client, ours) = duplex(64);
     let (mut node, its) = duplex(64);
-    let early = (Bytes::from(vec![b'a'; 200]), Bytes::from_static(b"hello "));
-    let task = tokio::spawn(carry(ours, its, early.0, early.1));
+    let task = tokio::spawn(carry(ours, its, &[b'a'; 200], b"hello "));
     client.write_all(b"later").await.unwrap();
     node.write_all(b"you").await.unwrap();
     let mut got = vec![0; 205];
@@ -159,7 +158,7 @@ async fn a_side_that_breaks_takes_the_other_along() {
     };
     let (mut client, ours) = connected().await;
     let (node, its) = connected().await;
-    let task = tokio::spawn(carry(ours, its, Bytes::new(), Bytes::new()));
+    let task = tokio::spawn(carry(ours, its, b"", b""));
     // Gone with something unread: its machine resets the connection.
     client.write_all(b"unread").await.unwrap();
     node.readable().await.unwrap();

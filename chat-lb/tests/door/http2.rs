@@ -431,3 +431,29 @@ async fn games_with_tokens() {
     ];
     refuses(&[], cases).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_opens_no_window_is_let_go_of() {
+    let node = Recorded::start().await;
+    let settings = [("FIRESIDE_HTTP_KEEP_ALIVE", "1s")];
+    let door = balancer(node.address(), &settings).await;
+    let token = format!("Bearer {}", token("ann"));
+    let asked = bare(&request("GET", "/v1/rooms", &[("authorization", &token)]));
+    // SETTINGS_INITIAL_WINDOW_SIZE: none, and one byte of the two that there are.
+    for window in [0, 1] {
+        let mut socket = TcpStream::connect(door.address()).await.unwrap();
+        let mine = frame(SETTINGS, 0, &[0, 4, 0, 0, 0, window]);
+        let begin = [PREFACE, &mine[..], &asked].concat();
+        socket.write_all(&begin).await.unwrap();
+        let mut heard = Vec::new();
+        let ended = timeout(PATIENCE, socket.read_to_end(&mut heard)).await;
+        assert!(
+            ended.is_ok(),
+            "it holds a stream, with a window of {window}"
+        );
+        assert!(!heard.is_empty());
+    }
+    assert_eq!(node.requests().len(), 2);
+    // Whoever takes what they are told is served as before.
+    assert_eq!(say(door.address(), &asked).await, Came::Answered);
+}

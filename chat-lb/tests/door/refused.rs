@@ -459,3 +459,29 @@ async fn a_refusal_says_what_to_do() {
     assert!(heard.head.contains("www-authenticate: bearer"), "{heard:?}");
     assert!(node.requests().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_is_shown_a_page_and_a_program_a_document() {
+    let node = Recorded::start().await;
+    let door = balancer(node.address(), &[]).await;
+    for (headers, kind) in [
+        ("Sec-Fetch-Mode: navigate\r\n", "text/html; charset=utf-8"),
+        (
+            "Accept: text/html,*/*;q=0.8\r\n",
+            "text/html; charset=utf-8",
+        ),
+        (
+            "Sec-Fetch-Mode: cors\r\nAccept: text/html\r\n",
+            "application/problem+json",
+        ),
+        ("", "application/problem+json"),
+    ] {
+        let asked = request("GET", "/v1/rooms", headers, "");
+        let heard = say(door.address(), asked.as_bytes()).await;
+        assert_eq!(heard.status, 401, "{heard:?}");
+        let kind = format!("content-type: {kind}\r\n");
+        assert!(heard.head.contains(&kind), "{headers}: {heard:?}");
+        assert_eq!(heard.head.matches("content-type: ").count(), 1, "{heard:?}");
+    }
+    assert!(node.requests().is_empty());
+}

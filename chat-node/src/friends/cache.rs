@@ -8,7 +8,7 @@
 //!
 //! A graph that is being read while an event changes it is read again: the event may be newer
 //! than the answer. What could not be read, or was called in question, is read again by
-//! [`FriendCache::refresh`], which says what changed so that sessions can be told.
+//! [`FriendCache::refresh`], which says what changed so that sessions can be told. What events do is in `events`.
 //!
 //! Bounds: pinned graphs by the sessions of this node, others by `friends_max_unpinned`, names by `friends_max_names`.
 
@@ -16,16 +16,12 @@ use std::{
     collections::HashMap,
     sync::Arc,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    time::Duration,
 };
 
-use dashmap::Entry;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use shared::{
-    events::{FriendState, StoreEvent, StoreEventKind},
     id::{Timestamp, UserId},
-    settings::{Report, Settings},
     telemetry::Metric,
 };
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
@@ -38,49 +34,16 @@ use crate::{
     ids::{IdMap, SharedIdMap},
     rounds::Rounds,
 };
+use gate::{Gate, Passage};
+
+pub use settings::FriendCacheSettings;
+
+mod events;
+mod gate;
+mod settings;
 
 /// How often an answer that events overtook is asked for again before it is taken as it is.
 const ATTEMPTS: u32 = 4;
-
-/// What bounds the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
-pub struct FriendCacheSettings {
-    /// How long the friends of a user without a session here are believed
-    #[arg(long, value_parser = shared::settings::duration, default_value = "15s")]
-    pub friends_unpinned_for: Duration,
-    /// Of how many users without a session here friends are kept
-    #[arg(long, default_value_t = Self::default().friends_max_unpinned)]
-    pub friends_max_unpinned: usize,
-    /// The most names kept
-    #[arg(long, default_value_t = Self::default().friends_max_names)]
-    pub friends_max_names: usize,
-}
-
-impl Default for FriendCacheSettings {
-    fn default() -> Self {
-        Self {
-            friends_unpinned_for: Duration::from_secs(15),
-            friends_max_unpinned: 10_000,
-            friends_max_names: 50_000,
-        }
-    }
-}
-
-impl Settings for FriendCacheSettings {
-    fn validate(&self, report: &mut Report) {
-        let short = self.friends_unpinned_for <= Duration::from_mins(5);
-        report.require(
-            short,
-            "friends_unpinned_for",
-            "is at most 5m: no event corrects it",
-        );
-        report.require(
-            self.friends_max_names >= 1000,
-            "friends_max_names",
-            "is at least 1000",
-        );
-    }
-}
 
 /// The friends port behind a cache. Share it behind an [`Arc`].
 pub struct FriendCache {
@@ -108,8 +71,6 @@ pub struct Refreshed {
     pub after: Arc<Graph>,
 }
 
-type Gate = Arc<tokio::sync::Mutex<()>>;
-
 #[derive(Default)]
 struct Held {
     pins: u32,
@@ -128,7 +89,7 @@ impl FriendCache {
     /// A cache in front of `port`.
     pub fn new(port: Arc<dyn Friends>, settings: FriendCacheSettings) -> Self {
         Self {
-            asked_graphs: Rounds::new(GRAPHS_AT_ONCE, {
+            asked_graphs: Rounds::gathering(GRAPHS_AT_ONCE, {
                 let port = Arc::clone(&port);
                 move |users| read_graphs(Arc::clone(&port), users)
             }),
@@ -267,70 +228,6 @@ impl FriendCache {
         self.port.revocations().await
     }
 
-    /// Changes the graphs cached here as an event says. Idempotent. An event older than one
-    /// applied already is not a step back: the graph is read again instead.
-    ///
-    /// Answers who of those with a session here has the withdrawn or renamed user for a friend.
-    pub fn apply(&self, event: &StoreEvent) -> Vec<UserId> {
-        match &event.kind {
-            StoreEventKind::FriendChanged(change) => {
-                let sides = [(&change.a, &change.b), (&change.b, &change.a)];
-                let friends = change.state == FriendState::Friend;
-                for (one, other) in sides.into_iter().take(if change.only_a { 1 } else { 2 }) {
-                    self.change(&one.id, event.ts, |graph| {
-                        if friends {
-                            graph.friends.insert(other.id.clone(), other.name.as_str());
-                        } else {
-                            graph.friends.remove(&other.id);
-                        }
-                    });
-                }
-                Vec::new()
-            }
-            StoreEventKind::Blocked { by, user } => {
-                self.change(by, event.ts, |graph| {
-                    graph.blocked.insert(user.clone(), ());
-                });
-                self.change(user, event.ts, |graph| {
-                    graph.blocked_by.insert(by.clone(), ());
-                });
-                Vec::new()
-            }
-            StoreEventKind::Unblocked { by, user } => {
-                self.change(by, event.ts, |graph| {
-                    graph.blocked.remove(user);
-                });
-                self.change(user, event.ts, |graph| {
-                    graph.blocked_by.remove(by);
-                });
-                Vec::new()
-            }
-            StoreEventKind::ProfileChanged(profile) => {
-                let name = Some(profile.name.clone());
-                self.names
-                    .lock()
-                    .put(profile.user.clone(), name, Instant::now());
-                self.change_friends_of(&profile.user, |graph| {
-                    graph
-                        .friends
-                        .insert(profile.user.clone(), profile.name.as_str());
-                })
-            }
-            StoreEventKind::UserWithdrawn { user } => {
-                self.change(user, event.ts, |graph| *graph = Graph::default());
-                self.change_friends_of(user, |graph| {
-                    graph.friends.remove(user);
-                })
-            }
-            // About tokens or the shop, or of a kind that a newer store-api has: not about friends.
-            StoreEventKind::TokenRevoked { .. }
-            | StoreEventKind::UserTokensRevoked { .. }
-            | StoreEventKind::Notice(_)
-            | StoreEventKind::Missed
-            | StoreEventKind::Unknown => Vec::new(),
-        }
-    }
-
     /// Calls every graph in question: the bus may have lost events. They are read again by
     /// [`FriendCache::refresh`] where a session depends on them.
     pub fn doubt_all(&self) {
@@ -440,49 +337,6 @@ impl FriendCache {
         self.wanting.notify_one();
     }
 
-    fn change(&self, user: &UserId, at: Timestamp, change: impl FnOnce(&mut Graph)) {
-        let late = {
-            let Entry::Occupied(mut held) = self.graphs.entry(user.clone()) else {
-                return;
-            };
-            let held = held.get_mut();
-            held.generation += 1;
-            let late = held.newest.is_some_and(|newest| newest > at);
-            if late {
-                held.read = None;
-            } else {
-                held.newest = Some(at);
-                if let Some(graph) = &mut held.graph {
-                    change(Arc::make_mut(graph));
-                }
-            }
-            late
-        };
-        if late {
-            self.want(user);
-        }
-    }
-
-    /// Changes every cached graph with `user` among the friends; answers the pinned ones' owners.
-    /// A walk over all graphs, for what happens rarely.
-    fn change_friends_of(&self, user: &UserId, change: impl Fn(&mut Graph)) -> Vec<UserId> {
-        let mut pinned = Vec::new();
-        for mut held in self.graphs.iter_mut() {
-            let owner = held.key().clone();
-            let Some(graph) = &mut held.graph else {
-                continue;
-            };
-            if graph.friends.contains(user) {
-                change(Arc::make_mut(graph));
-                held.generation += 1;
-                if held.pins > 0 {
-                    pinned.push(owner);
-                }
-            }
-        }
-        pinned
-    }
-
     fn evict(&self) {
         let unpinned = |cache: &Self| {
             cache
@@ -534,44 +388,6 @@ async fn read_names(
 /// The round ended without an answer.
 fn unanswered() -> FriendsError {
     FriendsError::Unavailable("the question was not answered".to_owned())
-}
-
-/// The way through a gate. Who leaves last takes the gate away, even half-way.
-struct Passage<'a> {
-    cache: &'a FriendCache,
-    user: &'a UserId,
-    /// Until it is dropped.
-    gate: Option<Gate>,
-}
-
-impl<'a> Passage<'a> {
-    fn of(cache: &'a FriendCache, user: &'a UserId, gate: &Gate) -> Self {
-        let gate = Some(Arc::clone(gate));
-        Self { cache, user, gate }
-    }
-
-    async fn lock(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        match &self.gate {
-            Some(gate) => Some(gate.lock().await),
-            None => None,
-        }
-    }
-}
-
-impl Drop for Passage<'_> {
-    fn drop(&mut self) {
-        if let Some(mut held) = self.cache.graphs.get_mut(self.user) {
-            // Under the entry's lock, or of two who leave at once neither would be the last.
-            self.gate = None;
-            if held
-                .gate
-                .as_ref()
-                .is_some_and(|gate| Arc::strong_count(gate) == 1)
-            {
-                held.gate = None;
-            }
-        }
-    }
 }
 
 impl Held {

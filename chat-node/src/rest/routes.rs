@@ -9,6 +9,7 @@ const EVENTS_LIMIT: usize = 1 << 20;
 
 shared::routes! {
     document "/v1/openapi.json";
+    reference "/v1/reference";
     body_limit BODY_LIMIT;
     openapi(
         info(

@@ -3,15 +3,20 @@
 use shared::protocol::{BEARER_PREFIX, codec::Encoding};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
-    client_async,
+    client_async_with_config,
     tungstenite::{
         Error,
         client::IntoClientRequest as _,
         http::{HeaderName, HeaderValue},
+        protocol::WebSocketConfig,
     },
 };
 
 use super::WsClient;
+
+/// How much is read at once. The library fills as much with zeros before each read, and thousands of clients
+/// are told little at a time.
+const READ: usize = 4 * 1024;
 
 /// How the access token travels in the upgrade.
 #[derive(Debug, Clone)]
@@ -149,7 +154,9 @@ impl Connector {
         for (name, value) in &self.headers {
             put(name, value)?;
         }
-        let (socket, response) = match client_async(request, stream).await {
+        let config = WebSocketConfig::default().read_buffer_size(READ);
+        let connected = client_async_with_config(request, stream, Some(config)).await;
+        let (socket, response) = match connected {
             Ok(connected) => connected,
             Err(Error::Http(response)) => {
                 let content_type = response.headers().get("content-type");

@@ -15,6 +15,7 @@
 //! neither found nor started is a [`Failure`] that says what to install.
 
 mod failure;
+mod guarded;
 mod many;
 mod mongodb;
 mod network;
@@ -27,6 +28,7 @@ mod redis_cluster;
 mod redis_sentinel;
 
 pub use failure::Failure;
+pub(crate) use guarded::Guarded;
 pub use many::{Cluster, ClusterNode, ClusterPlan, Links};
 pub use mongodb::MongoServer;
 pub use network::{Network, Place};

@@ -123,6 +123,7 @@ impl MongoServer {
             .args(["--sync-on-commit", "--log-level", "WARNING"])
             .args(["--cache-size", "256M", "--storage-path"])
             .arg(ours.process.data())
+            .args(options())
             // Where it would look for a configuration.
             .current_dir(ours.process.data());
         ours.process.spawn(&mut command)?;
@@ -194,6 +195,13 @@ fn program() -> Result<PathBuf, Failure> {
         program: format!("the MongoDB stand-in, {},", program.display()),
         install: INSTALL,
     })
+}
+
+/// What `FIRESIDE_STAND_IN_OPTIONS` gives it besides; of an option that is given twice the last one counts.
+fn options() -> Vec<String> {
+    let options = std::env::var_os("FIRESIDE_STAND_IN_OPTIONS").unwrap_or_default();
+    let options = options.to_string_lossy();
+    options.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Whether a server there answers MongoDB's greeting.

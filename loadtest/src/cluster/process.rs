@@ -15,7 +15,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use super::Failure;
+use super::{Failure, guarded::Guarded};
 use crate::target::Process;
 
 /// How long a server may take to get ready on a busy machine.
@@ -29,29 +29,14 @@ const TAIL: usize = 2_000;
 
 /// A server's process, running or not, with a directory of its own for its data and its log.
 ///
-/// It ends when it is dropped, and when the process that started it ends, however that comes: a
-/// shell waits beside it for the end of a pipe. The directory goes with it.
+/// It ends when it is dropped, and when the process that started it ends, however that comes. The
+/// directory goes with it.
 #[derive(Debug)]
 pub struct ServerProcess {
     name: String,
     directory: TempDir,
-    running: Option<Running>,
+    running: Option<Guarded>,
 }
-
-#[derive(Debug)]
-struct Running {
-    child: Child,
-    /// Kills the child when our end of its pipe is closed, and clears up after it.
-    watchdog: Child,
-}
-
-/// Of the watchdog: the process is `$0`, its directory `$1`. What is being killed may still write
-/// when its directory is removed for the first time.
-const WATCH: &str = r#"
-read -r nothing
-kill -9 "$0" 2>/dev/null
-for again in 1 2 3 4 5; do rm -rf "$1" && break; sleep 0.1; done
-"#;
 
 impl ServerProcess {
     /// One that is not started yet; the name is for messages.
@@ -100,25 +85,10 @@ impl ServerProcess {
             .map_err(Failure::system(&*what))?;
         let errors = log.try_clone().map_err(Failure::system(&*what))?;
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
-        let mut child = spawn(command).map_err(Failure::system(&*what))?;
-        let watchdog = Command::new("/bin/sh")
-            .args(["-c", WATCH])
-            .arg(child.id().to_string())
-            .arg(self.directory.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        match watchdog {
-            Ok(watchdog) => {
-                self.running = Some(Running { child, watchdog });
-                Ok(())
-            }
-            Err(error) => {
-                end(&mut child);
-                Err(Failure::System { what, error })
-            }
-        }
+        let child = spawn(command).map_err(Failure::system(&*what))?;
+        let guarded = Guarded::new(child, Some(self.directory.path()));
+        self.running = Some(guarded.map_err(Failure::system(what))?);
+        Ok(())
     }
 
     /// To be called until it is ready, with the time it was started at: pauses a moment.
@@ -127,11 +97,11 @@ impl ServerProcess {
     /// It ended, or has had its time.
     pub async fn keep_waiting(&mut self, since: Instant) -> Result<(), Failure> {
         let ended = match &mut self.running {
-            Some(running) => running.child.try_wait().ok().flatten(),
+            Some(running) => running.ended(),
             None => return Err(self.failure("was stopped")),
         };
         if let Some(status) = ended {
-            self.stop();
+            self.running = None;
             return Err(self.failure(&format!("ended with {status}")));
         }
         if since.elapsed() > READY_WITHIN {
@@ -152,10 +122,10 @@ impl ServerProcess {
     /// It had ended before.
     pub fn kill(&mut self) -> Result<(), Failure> {
         let ended = match &mut self.running {
-            Some(running) => running.child.try_wait().ok().flatten(),
+            Some(running) => running.ended(),
             None => return Err(self.failure("does not run")),
         };
-        self.stop();
+        self.running = None;
         match ended {
             None => Ok(()),
             Some(status) => Err(self.failure(&format!("had ended before, with {status}"))),
@@ -168,11 +138,11 @@ impl ServerProcess {
         let since = Instant::now();
         loop {
             let status = match &mut self.running {
-                Some(running) => running.child.try_wait().ok().flatten(),
+                Some(running) => running.ended(),
                 None => return Err(self.failure("does not run")),
             };
             if let Some(status) = status {
-                self.stop();
+                self.running = None;
                 return Ok(status);
             }
             if since.elapsed() > READY_WITHIN {
@@ -224,7 +194,7 @@ impl ServerProcess {
 
     /// The process, if it runs.
     pub fn pid(&self) -> Option<u32> {
-        self.running.as_ref().map(|running| running.child.id())
+        self.running.as_ref().map(Guarded::id)
     }
 
     /// What it costs, if it runs.
@@ -262,14 +232,6 @@ impl ServerProcess {
             .map_err(|error| self.failure(&format!("cannot be sent {signal}: {error}")))
     }
 
-    fn stop(&mut self) {
-        if let Some(mut running) = self.running.take() {
-            // Before the child, whose pid is free from then on.
-            end(&mut running.watchdog);
-            end(&mut running.child);
-        }
-    }
-
     fn log_file(&self) -> PathBuf {
         self.directory.path().join("log")
     }
@@ -277,7 +239,7 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        self.stop();
+        self.running = None;
         if thread::panicking() {
             eprintln!("-- log of {}:\n{}", self.name, self.tail());
         }
@@ -311,12 +273,6 @@ fn is_stopped(pid: u32) -> bool {
         // One that is gone by now has no state.
         state.is_none_or(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
     })
-}
-
-fn end(child: &mut Child) {
-    // Both fail only for a process that has ended.
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 #[cfg(test)]
@@ -356,11 +312,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_ends_when_the_pipe_of_its_watchdog_does() {
+    async fn a_process_ends_when_the_pipe_of_its_guard_does() {
         let mut process = sleeper();
         let pid = process.pid().unwrap();
         // As when this process were killed.
-        drop(process.running.as_mut().unwrap().watchdog.stdin.take());
+        process.running.as_mut().unwrap().let_go();
         // Ended, and not waited for yet.
         until(|| state(pid) == Some('Z')).await;
         until(|| !process.directory.path().exists()).await;

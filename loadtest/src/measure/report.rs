@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use shared::protocol::codec::Encoding;
 
-use super::{Figure, Point, Sample, Unit};
+use super::{Aim, Figure, Point, Sample, Unit};
 use crate::target::Machine;
 
 /// All readings of one invocation.
@@ -26,6 +26,8 @@ pub struct Report {
     /// Where and when.
     machine: Machine,
     rows: Vec<Row>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    aims: Vec<Aim>,
 }
 
 /// All readings of one figure.
@@ -83,6 +85,7 @@ impl Report {
                 .join(" "),
             machine: Machine::here(),
             rows: Vec::new(),
+            aims: Vec::new(),
         }
     }
 
@@ -99,6 +102,12 @@ impl Report {
             row.median = row.sample.median();
             (row.low, row.high) = row.sample.range();
         }
+    }
+
+    /// Says of a figure whether every reading so far is what it is to be at most.
+    pub fn aim(&mut self, of: &str, name: &str, at_most: f64) {
+        let found = (self.rows.iter()).find(|row| row.of == of && row.name == name);
+        self.aims.extend(found.map(|row| Aim::of(row, at_most)));
     }
 
     /// For programs.
@@ -173,12 +182,15 @@ impl fmt::Display for Report {
                 "{name:width$}  {median:>12}  {range:>24}  {runs:>4}  {unit}"
             )?;
         }
+        for aim in &self.aims {
+            writeln!(f, "{aim}")?;
+        }
         Ok(())
     }
 }
 
 /// Three significant digits, more for large numbers.
-fn digits(value: f64) -> String {
+pub(super) fn digits(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 || v == 0.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
@@ -257,6 +269,28 @@ mod tests {
             json["rows"][0]["values"],
             serde_json::json!([3.0, 1.0, 2.0])
         );
+    }
+
+    #[test]
+    fn an_aim_is_reached_by_every_reading_or_not() {
+        let mut report = Report::begin("some", Encoding::Json);
+        for value in [0.5, 2.0] {
+            report.add("a", [Figure::new("wait", Unit::Seconds, value)]);
+        }
+        report.aim("a", "wait", 2.0);
+        report.aim("a", "wait", 1.5);
+        report.aim("a", "what was not measured", 1.5);
+        let text = report.to_string();
+        let aims: Vec<&str> = text.lines().filter(|l| l.starts_with("aim")).collect();
+        assert_eq!(
+            aims,
+            [
+                "aim reached: a wait ≤ 2.00 s",
+                "aim not reached: a wait ≤ 1.50 s, was up to 2.00 s"
+            ]
+        );
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(json["aims"][1]["reached"], false);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -12,6 +12,7 @@ use shared::protocol::codec::Encoding;
 
 use super::Stage;
 use crate::{
+    cluster::Guarded,
     swarm::{Arrival, Fault, Swarm, SwarmError},
     target::{Process, Processes, pinned},
 };
@@ -66,7 +67,7 @@ fn frame(length: usize) -> Vec<u8> {
 
 /// A floor in a process of its own, with its clients connected.
 pub(super) struct Floor {
-    child: Child,
+    child: Guarded,
     swarm: Swarm,
     sockets: usize,
     heard: u64,
@@ -82,14 +83,9 @@ impl Floor {
             .args(["--length", &length.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        let mut child = pinned(&mut command, stage.server_cpu).map_err(io)?;
-        let address = match first_line(&mut child) {
-            Ok(address) => address,
-            Err(error) => {
-                end(&mut child);
-                return Err(io(error));
-            }
-        };
+        let child = pinned(&mut command, stage.server_cpu).map_err(io)?;
+        let mut child = Guarded::new(child, None).map_err(io)?;
+        let address = first_line(&mut child).map_err(io)?;
         let swarm = Swarm::new(&[address], Encoding::Json).map_err(SwarmError::from)?;
         let mut floor = Self {
             child,
@@ -144,21 +140,9 @@ impl Floor {
     }
 }
 
-impl Drop for Floor {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
-}
-
-fn end(child: &mut Child) {
-    // Both fail only for a process that has ended.
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-fn first_line(child: &mut Child) -> io::Result<SocketAddr> {
+fn first_line(child: &mut Guarded) -> io::Result<SocketAddr> {
     let mut line = String::new();
-    let stdout = child.stdout.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+    let mut stdout = child.take_stdout().ok_or(io::ErrorKind::BrokenPipe)?;
     let mut byte = [0];
     while stdout.read(&mut byte)? == 1 && byte[0] != b'\n' {
         line.push(char::from(byte[0]));

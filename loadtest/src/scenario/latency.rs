@@ -82,6 +82,24 @@ impl Latency {
         }
     }
 
+    /// A few messages in each room, one at a time: afterwards every node that has somebody in a room knows it.
+    fn wake(
+        &self,
+        crowd: &mut Crowd,
+        ledger: &mut Ledger,
+        plan: &Pace<'_>,
+        each: u64,
+    ) -> Result<(), Fault> {
+        let mut talk = Talk {
+            crowd,
+            ledger,
+            speaker: plan.sender,
+            text: self.text,
+            in_flight: 1,
+        };
+        talk.run(each)
+    }
+
     /// Looks for the rate at which the server uses the share.
     fn find_rate(
         &self,
@@ -91,16 +109,9 @@ impl Latency {
         mut plan: Pace<'_>,
     ) -> Result<f64, Fault> {
         let before = cpu(process)?;
-        let mut talk = Talk {
-            crowd,
-            ledger,
-            speaker: plan.sender,
-            text: self.text,
-            in_flight: 1,
-        };
         // In a hundred rooms a message each says as much as a hundred in one.
         let each = SINGLE.div_ceil(plan.rooms.len() as u64).max(4);
-        talk.run(each)?;
+        self.wake(crowd, ledger, &plan, each)?;
         let messages = (each * plan.rooms.len() as u64) as f64;
         let cost = cpu(process)?.since(before).total().as_secs_f64() / messages;
         // From below: a server that cannot follow closes sockets.
@@ -150,10 +161,11 @@ impl Scenario for Latency {
         })?;
         let members = self.members;
         let sender = move |room: Room| room * members;
+        let plan = self.plan(&rooms, &sender);
         let rate = if let Some(rate) = self.rate {
+            self.wake(&mut crowd, &mut ledger, &plan, 1)?;
             rate
         } else {
-            let plan = self.plan(&rooms, &sender);
             self.find_rate(&mut crowd, &mut ledger, &process, plan)?
         };
         let mut commits = histogram()?;

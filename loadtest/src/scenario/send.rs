@@ -1,6 +1,9 @@
 //! Durable sends, closed loop: how many a second are acknowledged, and after how long.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use hdrhistogram::Histogram;
@@ -10,7 +13,7 @@ use super::{Beside, Scenario, Stage, cpu, histogram, open_rooms, percentiles, pr
 use crate::{
     measure::{Figure, Unit},
     swarm::{Crowd, Fault, Ledger, Room, Who},
-    target::{Friends, Server, World},
+    target::{Friends, Processes, Server, World},
 };
 
 /// Every member of every room keeps some sends under way.
@@ -20,9 +23,13 @@ pub struct Send {
     /// How many rooms
     #[arg(long, default_value_t = 100)]
     rooms: usize,
-    /// How many members each has, all of whom send and hear
+    /// How many members each has, all of whom hear; they sit on the nodes in turns
     #[arg(long, default_value_t = 2)]
     members: usize,
+    /// How many of them send, the first ones; all if it is not given. With one, and a member on each node, all is
+    /// said on the first node and the others only deliver
+    #[arg(long)]
+    speakers: Option<NonZeroUsize>,
     /// How many sends each member has under way
     #[arg(long, default_value_t = 2)]
     window: usize,
@@ -55,6 +62,8 @@ struct Run {
     senders: Vec<Sender>,
     said: u64,
     waits: Histogram<u64>,
+    /// How many sends each node acknowledged.
+    by_node: Vec<u64>,
 }
 
 impl Run {
@@ -109,18 +118,24 @@ impl Run {
         outcome.map(|()| free)
     }
 
-    /// Sends on whatever is free for so long; returns how many were acknowledged.
-    fn go_on(&mut self, time: Duration, text: usize) -> Result<u64, Fault> {
+    /// Sends on whatever is free for so long, and counts what is acknowledged.
+    fn go_on(&mut self, time: Duration, text: usize) -> Result<(), Fault> {
         let since = Instant::now();
-        let mut acknowledged = 0;
         while since.elapsed() < time {
             for (who, slot) in self.hear()? {
-                acknowledged += 1;
+                let node = self.crowd.swarm().node(who);
+                self.by_node[node] += 1;
                 self.say(who, slot, text)?;
             }
         }
-        Ok(acknowledged)
+        Ok(())
     }
+}
+
+/// What each node has used of a CPU so far.
+fn each(processes: &Processes) -> Result<Vec<Duration>, Fault> {
+    let times = processes.times();
+    times.map_err(|error| Fault::Target(error.to_string()))
 }
 
 impl Scenario for Send {
@@ -134,6 +149,7 @@ impl Scenario for Send {
             senders: Vec::with_capacity(people),
             said: 0,
             waits: histogram()?,
+            by_node: vec![0; server.addresses().len()],
         };
         for room in open_rooms(&world, &mut run.ledger, self.members)? {
             run.senders.extend((0..self.members).map(|_| Sender {
@@ -145,17 +161,22 @@ impl Scenario for Send {
             .join(server.access().tokens(world.users())?, |who, _| {
                 stage.progress.count("sessions", who + 1, people);
             })?;
-        for who in 0..people {
+        let speakers = self.speakers.map_or(self.members, NonZeroUsize::get);
+        for who in (0..people).filter(|who| who % self.members < speakers) {
             for slot in 0..self.window {
                 run.say(who, slot, self.text)?;
             }
         }
         run.go_on(Duration::from_secs_f64(self.warm_up), self.text)?;
         run.waits.reset();
+        run.by_node.fill(0);
         let beside = Beside::begin(server)?;
         let (before, since) = (cpu(&process)?, Instant::now());
-        let acknowledged = run.go_on(Duration::from_secs_f64(self.seconds), self.text)? as f64;
+        let each_before = each(&process)?;
+        run.go_on(Duration::from_secs_f64(self.seconds), self.text)?;
+        let acknowledged = run.by_node.iter().sum::<u64>() as f64;
         let (cost, took) = (cpu(&process)?.since(before), since.elapsed());
+        let each_now = each(&process)?;
         let beside = beside.per_million("send", acknowledged)?;
         let waits = run.waits.clone();
         while run
@@ -181,6 +202,27 @@ impl Scenario for Send {
                 million(cost.system),
             ),
         ];
+        if each_now.len() > 1 {
+            let each = each_now.iter().zip(&each_before).enumerate();
+            figures.extend(each.map(|(n, (now, before))| {
+                let name = format!("send, node {}", n + 1);
+                Figure::new(
+                    name,
+                    Unit::CpuSecondsPerMillion,
+                    million(now.saturating_sub(*before)),
+                )
+            }));
+        }
+        if run.by_node.len() > 1 && speakers == self.members {
+            // 1 if all are served alike; what speaks in the same rooms takes turns.
+            let least = run.by_node.iter().min().map_or(0, |least| *least) as f64;
+            let fair = acknowledged / run.by_node.len() as f64;
+            figures.push(Figure::new(
+                "share of the slowest node",
+                Unit::Times,
+                least / fair,
+            ));
+        }
         figures.extend(beside);
         figures.extend(percentiles("ack", &waits));
         Ok(figures)

@@ -167,9 +167,13 @@ impl Swarm {
         Ok(who)
     }
 
-    /// Where the place `who` connects to, always the same.
+    /// Which of the addresses the place `who` connects to, always the same.
+    pub fn node(&self, who: Who) -> usize {
+        who % self.addresses.len()
+    }
+
     fn address(&self, who: Who) -> SocketAddr {
-        self.addresses[who % self.addresses.len()]
+        self.addresses[self.node(who)]
     }
 
     fn upgrading(&mut self, who: Who, token: &str) -> Result<Socket, SwarmError> {

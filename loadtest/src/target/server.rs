@@ -5,7 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::{Process, Processes, pinned, roam};
 use crate::{
-    cluster::{Cluster, ClusterNode, ClusterPlan, Failure},
+    cluster::{Cluster, ClusterNode, ClusterPlan, Failure, Guarded},
     swarm::Fault,
 };
 
@@ -134,14 +134,19 @@ impl Launch {
 #[derive(Debug)]
 struct Running {
     launch: Launch,
-    child: Child,
+    child: Guarded,
     address: SocketAddr,
     admin: SocketAddr,
     data: TempDir,
 }
 
 impl Launch {
-    fn spawn(&self, address: SocketAddr, admin: SocketAddr, dir: &Path) -> std::io::Result<Child> {
+    fn spawn(
+        &self,
+        address: SocketAddr,
+        admin: SocketAddr,
+        dir: &Path,
+    ) -> std::io::Result<Guarded> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -161,7 +166,7 @@ impl Launch {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        pinned(&mut command, self.cpu)
+        Guarded::new(pinned(&mut command, self.cpu)?, Some(dir))
     }
 }
 
@@ -317,7 +322,7 @@ impl Server {
     /// It was not started here, or had ended before.
     pub fn kill(&mut self) -> Result<(), Fault> {
         if let Some(running) = &mut self.running {
-            end(&mut running.child);
+            running.child.kill();
             return Ok(());
         }
         let (cluster, _) = self.cluster.as_mut().ok_or_else(foreign)?;
@@ -353,9 +358,9 @@ impl Server {
         };
         terminate(&running.child);
         let since = Instant::now();
-        while matches!(running.child.try_wait(), Ok(None)) {
+        while running.child.ended().is_none() {
             if since.elapsed() > STOP_WITHIN {
-                end(&mut running.child);
+                running.child.kill();
                 return Err(Fault::Target("the server did not stop".into()));
             }
             pause(Duration::from_millis(20));
@@ -374,7 +379,7 @@ impl Server {
         };
         let since = Instant::now();
         loop {
-            let ended = matches!(running.child.try_wait(), Ok(Some(_)));
+            let ended = running.child.ended().is_some();
             if ended || since.elapsed() > READY_WITHIN {
                 let log = fs::read_to_string(running.data.path().join("log"));
                 let log = log.unwrap_or_default();
@@ -385,14 +390,6 @@ impl Server {
                 return Ok(());
             }
             pause(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(running) = &mut self.running {
-            end(&mut running.child);
         }
     }
 }
@@ -429,16 +426,10 @@ fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-fn terminate(child: &Child) {
+fn terminate(child: &Guarded) {
     let pid = nix::unistd::Pid::from_raw(child.id() as i32);
     // Fails only for a process that has ended.
     let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-}
-
-fn end(child: &mut Child) {
-    // Both fail only for a process that has ended.
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 fn free_address() -> std::io::Result<SocketAddr> {

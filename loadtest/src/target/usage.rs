@@ -2,6 +2,8 @@
 
 use std::{fs, io, path::PathBuf, time::Duration};
 
+use nix::{time::clock_getcpuclockid, unistd::Pid};
+
 /// The unit of `/proc/PID/stat`: `USER_HZ` is 100 on every architecture Linux runs servers on.
 const TICK_MS: u64 = 10;
 
@@ -63,6 +65,13 @@ impl Process {
         })
     }
 
+    /// The same sum without the split, to the nanosecond: for what takes less than a tick is worth.
+    pub fn time(self) -> io::Result<Duration> {
+        let pid = i32::try_from(self.pid).map_err(io::Error::other)?;
+        let clock = clock_getcpuclockid(Pid::from_raw(pid))?;
+        Ok(clock.now()?.into())
+    }
+
     /// Its resident memory, in bytes.
     pub fn rss(self) -> io::Result<u64> {
         let rollup = fs::read_to_string(self.path("smaps_rollup"))?;
@@ -102,6 +111,11 @@ impl Processes {
         })
     }
 
+    /// The CPU time of each, to the nanosecond.
+    pub fn times(&self) -> io::Result<Vec<Duration>> {
+        self.0.iter().map(|process| process.time()).collect()
+    }
+
     /// The resident memory of all of them, in bytes.
     pub fn rss(&self) -> io::Result<u64> {
         self.0.iter().map(|process| process.rss()).sum()
@@ -110,21 +124,87 @@ impl Processes {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        process::{Child, Command},
+        thread,
+    };
+
+    use nix::sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    };
+
     use super::*;
 
-    #[test]
-    fn work_is_counted_and_memory_is_seen() {
-        let me = Process::of(std::process::id());
-        let before = me.cpu().unwrap();
-        let mut sum = 0_u64;
-        while me.cpu().unwrap().since(before).total() < Duration::from_millis(20) {
-            sum = (0..10_000_u64).fold(sum, |sum, n| sum.wrapping_mul(31).wrapping_add(n));
+    /// A shell with one thread and nobody beside it. When it is stopped, its accounts stand still.
+    struct Shell(Child);
+
+    impl Shell {
+        fn running(script: &str) -> Self {
+            Self(Command::new("sh").args(["-c", script]).spawn().unwrap())
         }
-        assert!(sum != 1);
-        let rss = me.rss().unwrap();
-        let held = std::hint::black_box(vec![1_u8; 32 << 20]);
-        let more = me.rss().unwrap();
-        assert!(more >= rss + (30 << 20), "{rss} {more} {}", held.len());
-        assert!(Process::of(u32::MAX).cpu().is_err());
+
+        fn stop(&self) {
+            kill(self.pid(), Signal::SIGSTOP).unwrap();
+            self.until_stopped();
+        }
+
+        fn until_stopped(&self) {
+            let status = waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED)).unwrap();
+            assert_eq!(status, WaitStatus::Stopped(self.pid(), Signal::SIGSTOP));
+        }
+
+        fn pid(&self) -> Pid {
+            Pid::from_raw(self.0.id().cast_signed())
+        }
+
+        fn process(&self) -> Process {
+            Process::of(self.0.id())
+        }
+    }
+
+    impl Drop for Shell {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn both_accounts_of_work_agree() {
+        let shell = Shell::running("while :; do :; done");
+        let process = shell.process();
+        while process.cpu().unwrap().total() < Duration::from_millis(200) {
+            thread::yield_now();
+        }
+        shell.stop();
+        let (stepwise, exactly) = (process.cpu().unwrap().total(), process.time().unwrap());
+        // User and system are each rounded down to a step.
+        let most = stepwise + 2 * Duration::from_millis(TICK_MS);
+        assert!(
+            (stepwise..=most).contains(&exactly),
+            "{stepwise:?} {exactly:?}"
+        );
+    }
+
+    #[test]
+    fn memory_is_seen() {
+        let empty = Shell::running("kill -STOP $$");
+        let full = Shell::running("held=$(head -c 32M /dev/zero | tr '\\0' x); kill -STOP $$");
+        empty.until_stopped();
+        full.until_stopped();
+        let (less, more) = (
+            empty.process().rss().unwrap(),
+            full.process().rss().unwrap(),
+        );
+        assert!(more >= less + (32 << 20), "{less} {more}");
+    }
+
+    #[test]
+    fn nobody_costs_nothing() {
+        let nobody = Process::of(u32::MAX);
+        assert!(nobody.cpu().is_err());
+        assert!(nobody.time().is_err());
+        assert!(nobody.rss().is_err());
     }
 }

@@ -8,7 +8,8 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage as _, HttpResponse, ResponseError as _, web};
 
-use super::{Problem, rate_limit_headers};
+use super::page::{Shown, is_navigation};
+use super::{PROBLEM_JSON, Problem, rate_limit_headers};
 use crate::codes::ErrorCode;
 use crate::limits::Decision;
 
@@ -49,20 +50,28 @@ pub async fn not_found() -> HttpResponse {
 
 /// Middleware (`wrap(from_fn(problem::fill))`) that gives a problem body to every refusal that has
 /// none, such as the framework's own 405, or a plain text. A handler's own error document (JSON, as
-/// of `/readyz`) is left alone. It also writes the headers for what [`admit`](super::admit) decided.
+/// of `/readyz`) is left alone. It also writes the headers for what [`admit`](super::admit) decided, and shows problems to
+/// browsers that went to an address as pages.
 pub async fn fill<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
+    let to_browser = is_navigation(request.method().as_str(), |name| {
+        request.headers().get(name)?.to_str().ok()
+    });
     let response = match next.call(request).await {
         Ok(response) => response,
-        Err(error) if error.as_error::<Problem>().is_some() => return Err(error),
         Err(error) => {
-            let status = error.as_response_error().status_code();
-            return Err(of_status(status).map_or(error, Into::into));
+            let problem = error.as_error::<Problem>().cloned();
+            let problem = problem.or_else(|| of_status(error.as_response_error().status_code()));
+            return Err(match problem {
+                Some(problem) if to_browser => Shown(problem).into(),
+                Some(problem) => problem.into(),
+                None => error,
+            });
         }
     };
-    let mut response = with_body(response);
+    let mut response = with_body(response, to_browser);
     let decision = response.request().extensions().get::<Decision>().copied();
     if let Some(decision) = decision {
         rate_limit_headers(response.headers_mut(), &decision);
@@ -70,15 +79,19 @@ pub async fn fill<B: MessageBody + 'static>(
     Ok(response)
 }
 
-fn with_body<B>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
-    let says_so = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| !kind.as_bytes().starts_with(b"text/plain"));
+fn with_body<B>(response: ServiceResponse<B>, to_browser: bool) -> ServiceResponse<EitherBody<B>> {
+    let kind = response.headers().get(CONTENT_TYPE);
+    let is_problem = kind.is_some_and(|kind| kind.as_bytes() == PROBLEM_JSON.as_bytes());
+    let says_so = kind.is_some_and(|kind| !kind.as_bytes().starts_with(b"text/plain"))
+        && !(is_problem && to_browser);
     let Some(problem) = of_status(response.status()).filter(|_| !says_so) else {
         return response.map_into_left_body();
     };
-    let mut filled = problem.error_response();
+    let mut filled = if to_browser {
+        Shown(problem).error_response()
+    } else {
+        problem.error_response()
+    };
     // Keep what the refusal carries besides its body, such as `Allow`.
     for (name, value) in response.headers() {
         let of_the_body = [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING].contains(name);

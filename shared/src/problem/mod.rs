@@ -3,11 +3,14 @@
 //! A handler returns `Result<_, Problem>`. What the framework refuses by itself (a body that is no
 //! JSON, a path that leads nowhere, a method that does not fit) is made to say it the same way by
 //! [`extractors`], [`not_found`] and [`fill`], so that a client has one shape to read. What is our
-//! fault is logged here, once, and told to nobody: [`Problem::internal`].
+//! fault is logged here, once, and told to nobody: [`Problem::internal`]. A browser that goes to an address of ours is
+//! shown a [`page`].
 
 mod framework;
+mod page;
 
 pub use framework::{extractors, fill, json_body, not_found};
+pub use page::{PAGE_HEADERS, is_navigation, page};
 
 use std::borrow::Cow;
 use std::fmt;

@@ -145,20 +145,23 @@ async fn a_thousand_small_commands_at_once_are_answered() {
 #[tokio::test]
 async fn who_asks_and_never_reads_is_closed_and_costs_little() {
     const CLIENTS: usize = 50;
+    /// What they may hold, of a gigabyte that they asked for, in bytes.
+    const HOLD: u64 = 64 << 20;
     let app = app_with(&[
         ("FIRESIDE_HEARTBEAT", "500ms"),
         ("FIRESIDE_HEARTBEAT_TIMEOUT", "2s"),
     ])
     .await;
     let (mut reader, room) = long_room(&app, "m", Encoding::Json).await;
-    let memory = app.rss();
+    // All of them are one user, and so at one node.
+    let token = app.stranger("m");
+    let memory = app.rss_for(&token);
     let done = app.metric("fireside_commands_total").await.unwrap();
     let closed = app.metric("fireside_closes_total").await.unwrap_or(0.0);
     let mut sockets = Vec::new();
     for n in 0..CLIENTS {
         let encoding = ENCODINGS[n % 2];
-        let token = app.stranger("m");
-        let mut socket = RawSocket::upgrade(&app.address, encoding, &token)
+        let mut socket = RawSocket::upgrade(app.address_of(&token), encoding, &token)
             .await
             .unwrap();
         let opcode = 1 + (n % 2) as u8;
@@ -179,7 +182,7 @@ async fn who_asks_and_never_reads_is_closed_and_costs_little() {
             // It may be gone by now.
             let _ = socket.frame(&RawFrame::new(0xa, "alive")).await;
         }
-        grown = grown.max(app.rss().saturating_sub(memory));
+        grown = grown.max(app.rss_for(&token).saturating_sub(memory));
         // Who reads is served meanwhile.
         reader.until_pong().await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -192,7 +195,7 @@ async fn who_asks_and_never_reads_is_closed_and_costs_little() {
     // What the kernel's buffers take, an outbox, and the page that did not fit any more: the rest
     // of the 250 was not done.
     assert!(done < 40.0 * CLIENTS as f64, "{done} commands");
-    assert!(grown < 64 << 20, "grew by {} MiB", grown >> 20);
+    assert!(grown < HOLD, "grew by {} MiB", grown >> 20);
     let last = sockets.last_mut().unwrap();
     assert_eq!(last.ended().await, Ended::Closed(Some(4008)));
 }
@@ -209,7 +212,7 @@ async fn who_reads_slowly_is_not_taken_for_dead() {
     .await;
     let (_member, room) = long_room(&app, "m", Encoding::Json).await;
     let token = app.stranger("m");
-    let mut socket = RawSocket::upgrade(&app.address, Encoding::Json, &token)
+    let mut socket = RawSocket::upgrade(app.address_of(&token), Encoding::Json, &token)
         .await
         .unwrap();
     let start = RawFrame::text(r#"{"id":1,"op":"session.start","d":{}}"#);

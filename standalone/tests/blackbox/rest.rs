@@ -297,6 +297,14 @@ async fn the_interface_describes_itself() {
         );
         assert!(document["paths"].as_object().unwrap().len() > 5, "{path}");
     }
+    for (path, operation) in [
+        ("/v1/reference", r#"id="get-v1-rooms--id--messages""#),
+        ("/v1/store/reference", r#"id="post-v1-auth-register""#),
+    ] {
+        let page = reqwest::get(app.rest.url(path)).await.unwrap();
+        assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+        assert!(page.text().await.unwrap().contains(operation), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -53,9 +53,13 @@ impl Server {
 
     /// Where the user of that token connects: as with a balancer, all devices of one to one node.
     pub(crate) fn address_of(&self, token: &str) -> &str {
+        self.node_for(token).address()
+    }
+
+    fn node_for(&self, token: &str) -> &Program {
         // Whoever cannot be read is for any node to refuse.
         let node = user_of(token).map_or(0, |user| self.cluster.node_of(&user));
-        self.cluster.nodes()[node].program.address()
+        &self.cluster.nodes()[node].program
     }
 
     fn nodes(&self) -> impl Iterator<Item = &Program> {
@@ -101,9 +105,17 @@ impl Server {
 
     /// Memory of the nodes that is in RAM, in bytes.
     pub(crate) fn rss(&self) -> u64 {
-        let rss = |node: &Program| node.process().usage().unwrap().rss().unwrap();
-        self.nodes().map(rss).sum()
+        self.nodes().map(rss_of).sum()
     }
+
+    /// The same of the node that serves the user of that token alone.
+    pub(crate) fn rss_for(&self, token: &str) -> u64 {
+        rss_of(self.node_for(token))
+    }
+}
+
+fn rss_of(program: &Program) -> u64 {
+    program.process().usage().unwrap().rss().unwrap()
 }
 
 /// Whose token it is, by what it says itself.

@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use shared::id::UserId;
 
-use super::{code::Purpose, rules::Email};
+use super::{Confirmation, code::Purpose, rules::Email};
 use crate::{
     audit::Deed,
     entity::user,
@@ -29,11 +29,11 @@ impl Store {
         &self,
         me: &UserId,
         email: &str,
-        password: &str,
+        confirmation: Confirmation<'_>,
     ) -> Result<String, StoreError> {
         self.needs_mail()?;
         let email = Email::parse(email)?;
-        let (row, kept) = self.confirmed(me, password).await?;
+        let (row, kept) = self.confirmed(me, confirmation).await?;
         if row.email.as_deref() == Some(email.as_str()) && row.email_verified_at.is_some() {
             return Err(verified_already());
         }
@@ -44,7 +44,7 @@ impl Store {
         }
         let tx = self.database().begin().await?;
         let unchanged = lock_users(&tx, &[me]).await?.pop();
-        if unchanged.is_none_or(|row| row.password_hash.as_ref() != Some(&kept)) {
+        if unchanged.is_none_or(|row| row.password_hash != kept) {
             return Err(StoreError::conflict("the account was changed meanwhile"));
         }
         self.send_code(&tx, me.as_str(), email.as_str()).await?;
@@ -105,7 +105,7 @@ impl Store {
     }
 
     /// Writes down a mail with a code that proves `email`, and ends the code before.
-    pub(super) async fn send_code(
+    pub(crate) async fn send_code(
         &self,
         tx: &DatabaseTransaction,
         user: &str,
@@ -115,6 +115,7 @@ impl Store {
             template: Template::VerifyEmail,
             user: Some(user),
             recipient: email,
+            about: "",
         };
         let id = self.write_mail(tx, mail).await?.to_string();
         self.make_code(tx, user, Purpose::Email, &id, email).await

@@ -5,15 +5,19 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
 };
-use shared::{events::StoreEventKind, id::UserId};
+use shared::{
+    events::StoreEventKind,
+    id::{Timestamp, UserId},
+};
 use ulid::Ulid;
 
 pub(crate) use code::{MailCodes, Purpose};
 pub(crate) use password::{HashCost, Hasher};
 pub use role::Role;
-use rules::{Email, Password};
-pub(crate) use rules::{Name, fold};
-pub(crate) use secret::hex;
+pub(crate) use role::Standing;
+use rules::Password;
+pub(crate) use rules::{Email, Name, fold};
+pub(crate) use secret::{hex, random};
 pub(crate) use service_token::is_service_token;
 pub use service_token::{NewServiceToken, Scope, Scopes, ServiceToken};
 pub use session::LoggedIn;
@@ -23,6 +27,7 @@ use crate::{
     audit::{By, Deed},
     entity::user,
     error::{StoreError, Violation},
+    orders::Due,
     shelf::leave,
     store::{Store, lock_users, stored_id},
 };
@@ -57,6 +62,15 @@ pub enum Login<'a> {
     Email(&'a str),
     /// By its nickname.
     Name(&'a str),
+}
+
+/// How somebody who is logged in shows once more that the account is theirs.
+#[derive(Clone, Copy)]
+pub struct Confirmation<'a> {
+    /// The password of the account, if it has one.
+    pub password: Option<&'a str>,
+    /// The id of the access token: an account without a password is confirmed by having logged in lately.
+    pub jti: &'a str,
 }
 
 impl Login<'_> {
@@ -100,21 +114,7 @@ impl Store {
         // Before looking whether the address is taken, so that the answer takes as long either way.
         let hash = self.hasher().hash(password).await?;
         let tx = self.database().begin().await?;
-        let row = user::ActiveModel {
-            id: Set(Ulid::new().to_string()),
-            email: Set(email.as_ref().map(|email| email.as_str().to_owned())),
-            name: Set(Some(name.shown().to_owned())),
-            name_key: Set(Some(name.key().to_owned())),
-            password_hash: Set(Some(hash)),
-            avatar_url: NotSet,
-            status_text: NotSet,
-            tokens_not_before: Set(0),
-            created_at: Set(self.now().as_millis()),
-            withdrawn_at: NotSet,
-            role: NotSet,
-            country: NotSet,
-            email_verified_at: NotSet,
-        };
+        let row = new_user(&name, email.as_ref(), Some(hash), self.now());
         let row = match row.insert(&tx).await.map_err(StoreError::from) {
             Err(error) if error.is_unique_violation() => {
                 tx.rollback().await?;
@@ -204,10 +204,10 @@ impl Store {
     pub async fn change_password(
         &self,
         me: &UserId,
-        current: &str,
+        confirmation: Confirmation<'_>,
         new: &str,
     ) -> Result<LoggedIn, StoreError> {
-        let (row, kept) = self.confirmed(me, current).await?;
+        let (row, kept) = self.confirmed(me, confirmation).await?;
         let email = row
             .email
             .as_deref()
@@ -218,7 +218,7 @@ impl Store {
         let Some(row) = lock_users(&tx, &[me])
             .await?
             .pop()
-            .filter(|row| row.password_hash.as_ref() == Some(&kept))
+            .filter(|row| row.password_hash == kept)
         else {
             return Err(StoreError::conflict("the password was changed meanwhile"));
         };
@@ -236,19 +236,24 @@ impl Store {
 
     /// Withdraws the account: its address and name are free again, its friendships end, every
     /// token of it stops to hold. The id stays taken for ever, for what it wrote bears it.
-    pub async fn withdraw(&self, me: &UserId, password: &str) -> Result<(), StoreError> {
-        let (_, kept) = self.confirmed(me, password).await?;
+    pub async fn withdraw(
+        &self,
+        me: &UserId,
+        confirmation: Confirmation<'_>,
+    ) -> Result<(), StoreError> {
+        let (_, kept) = self.confirmed(me, confirmation).await?;
         let tx = self.database().begin().await?;
         let Some(row) = lock_users(&tx, &[me])
             .await?
             .pop()
-            .filter(|row| row.password_hash.as_ref() == Some(&kept))
+            .filter(|row| row.password_hash == kept)
         else {
             return Err(StoreError::conflict("the account was changed meanwhile"));
         };
         let mut events = self.part_from_all(&tx, &row).await?;
-        self.return_gifts_to(&tx, me).await?;
-        leave(&tx, me).await?;
+        let mut due = Due::default();
+        self.return_gifts_to(&tx, me, &mut due).await?;
+        leave(&tx, me, &mut due).await?;
         let (row, revoked) = self.end_all_sessions(&tx, row).await?;
         events.extend(revoked);
         events.push(StoreEventKind::UserWithdrawn { user: me.clone() });
@@ -265,6 +270,7 @@ impl Store {
         self.record_own(&tx, Deed::Withdrawn, me.as_str()).await?;
         self.publish_withdrawal(&tx, me).await?;
         self.enqueue(&tx, events).await?;
+        due.settle(&tx).await?;
         self.commit(tx).await?;
         metrics::counter!("fireside_store_withdrawals_total").increment(1);
         Ok(())
@@ -282,20 +288,29 @@ impl Store {
         self.is_name_free(&Name::parse(name)?).await
     }
 
-    /// The account and its password hash, if `password` is right.
-    async fn confirmed(
+    /// The account and its password hash, if the caller shows that it is theirs.
+    pub(crate) async fn confirmed(
         &self,
         me: &UserId,
-        password: &str,
-    ) -> Result<(user::Model, String), StoreError> {
+        confirmation: Confirmation<'_>,
+    ) -> Result<(user::Model, Option<String>), StoreError> {
         let row = self.active_user(me).await?;
+        let row = match row {
+            Some(row) if row.password_hash.is_none() => {
+                if self.logged_in_lately(me, confirmation.jti).await? {
+                    return Ok((row, None));
+                }
+                let message =
+                    "the account has no password, and its log-in is too long ago: log in again";
+                return Err(StoreError::Forbidden(message));
+            }
+            row => row,
+        };
         let kept = row.as_ref().and_then(|row| row.password_hash.clone());
-        let right = self
-            .hasher()
-            .verify(Password::given(password), kept.clone())
-            .await?;
-        match (row, kept, right) {
-            (Some(row), Some(kept), true) => Ok((row, kept)),
+        let given = Password::given(confirmation.password.unwrap_or_default());
+        let right = self.hasher().verify(given, kept.clone()).await?;
+        match (row, right) {
+            (Some(row), true) => Ok((row, kept)),
             // Not `unauthenticated`: the token holds, and a client must not throw it away.
             _ => Err(StoreError::Forbidden("the password is wrong")),
         }
@@ -321,7 +336,11 @@ impl Store {
     }
 
     /// What stands against a registration that met a unique constraint.
-    async fn taken(&self, email: Option<&Email>, name: &Name) -> Result<StoreError, StoreError> {
+    pub(crate) async fn taken(
+        &self,
+        email: Option<&Email>,
+        name: &Name,
+    ) -> Result<StoreError, StoreError> {
         let mut violations = Vec::new();
         if let Some(email) = email
             && self.user_by_email(email).await?.is_some()
@@ -339,5 +358,29 @@ impl Store {
             message: "the e-mail address or the name is taken",
             violations,
         })
+    }
+}
+
+/// The row of an account that is made now: with a password, unless its owner comes by a provider.
+pub(crate) fn new_user(
+    name: &Name,
+    email: Option<&Email>,
+    password_hash: Option<String>,
+    now: Timestamp,
+) -> user::ActiveModel {
+    user::ActiveModel {
+        id: Set(Ulid::new().to_string()),
+        email: Set(email.map(|email| email.as_str().to_owned())),
+        name: Set(Some(name.shown().to_owned())),
+        name_key: Set(Some(name.key().to_owned())),
+        password_hash: Set(password_hash),
+        avatar_url: NotSet,
+        status_text: NotSet,
+        tokens_not_before: Set(0),
+        created_at: Set(now.as_millis()),
+        withdrawn_at: NotSet,
+        role: NotSet,
+        country: NotSet,
+        email_verified_at: NotSet,
     }
 }

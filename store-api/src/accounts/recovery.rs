@@ -36,6 +36,7 @@ impl Store {
             template: Template::ResetPassword,
             user: None,
             recipient: email.as_str(),
+            about: "",
         };
         self.write_mail(&tx, mail).await?;
         self.commit(tx).await
@@ -67,6 +68,11 @@ impl Store {
             self.database().commit(tx).await?;
             return Err(WRONG);
         };
+        // The address was only claimed, by whoever knew the password: they may be somebody else than who reads its
+        // mail, and no way in of theirs stays. Who came by a provider, without a password, had shown the address there.
+        if row.email_verified_at.is_none() && row.password_hash.is_some() {
+            self.unlink_all(&tx, &row.id).await?;
+        }
         let (row, events) = self.end_all_sessions(&tx, row).await?;
         let mut row = row.into_active_model();
         row.password_hash = Set(Some(hash));

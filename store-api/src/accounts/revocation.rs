@@ -2,7 +2,7 @@
 //! forgets nothing.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter,
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter,
     sea_query::OnConflict,
 };
 use shared::{
@@ -15,6 +15,7 @@ use super::tokens::after;
 use crate::{
     entity::{access_token, revocation, session, user},
     error::StoreError,
+    sql::{self, values},
     store::{Store, stored_id},
 };
 
@@ -42,16 +43,19 @@ impl Store {
 
     /// The account of a token that verified; none if either is no more.
     pub(super) async fn bearer(&self, claims: &Claims) -> Result<Option<user::Model>, StoreError> {
-        let db = self.database().reader();
-        let user = user::Entity::find_by_id(claims.sub.as_str())
-            .filter(user::Column::WithdrawnAt.is_null())
-            .filter(user::Column::TokensNotBefore.lte(claims.issued_at().as_millis()))
-            .one(db)
-            .await?;
-        let Some(user) = user else { return Ok(None) };
-        let key = (TOKEN.to_owned(), claims.jti.clone());
-        let revoked = revocation::Entity::find_by_id(key).count(db).await? > 0;
-        Ok((!revoked).then_some(user))
+        // One statement, since every request that shows a token begins with it.
+        Ok(sql::one(
+            self.database().reader(),
+            "SELECT u.* FROM users u WHERE u.id = ? AND u.withdrawn_at IS NULL AND u.tokens_not_before <= ? \
+             AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.kind = ? AND r.subject = ?)",
+            values![
+                claims.sub.as_str(),
+                claims.issued_at().as_millis(),
+                TOKEN,
+                claims.jti.as_str()
+            ],
+        )
+        .await?)
     }
 
     pub(super) async fn revoke_tokens(

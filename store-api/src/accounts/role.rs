@@ -11,6 +11,7 @@ use crate::{
     audit::{By, Deed},
     entity::user,
     error::{StoreError, Violation},
+    money::Country,
     store::{Store, lock_users},
 };
 
@@ -53,12 +54,23 @@ impl Role {
     }
 }
 
+/// What every request needs to know of whoever makes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) role: Role,
+    /// Where they buy.
+    pub(crate) country: Country,
+}
+
 impl Store {
-    /// The role of whoever shows a token that verified; none if it has been taken back, or its
+    /// The role and the country of whoever shows a token that verified; none if it has been taken back, or its
     /// account withdrawn.
-    pub(crate) async fn standing(&self, claims: &Claims) -> Result<Option<Role>, StoreError> {
+    pub(crate) async fn standing(&self, claims: &Claims) -> Result<Option<Standing>, StoreError> {
         let row = self.bearer(claims).await?;
-        Ok(row.map(|row| Role::stored(&row.role)))
+        Ok(row.map(|row| Standing {
+            role: Role::stored(&row.role),
+            country: self.country_said(row.country.as_deref()),
+        }))
     }
 
     /// Gives `user` a role, in the name of the operator `by`.

@@ -17,7 +17,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Bytes that nobody guesses.
-pub(super) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
     let mut bytes = [0; N];
     rand::rngs::OsRng
         .try_fill_bytes(&mut bytes)

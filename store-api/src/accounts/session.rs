@@ -5,6 +5,8 @@
 //! knows its name: either the token was stolen or it was copied, and the session ends. There is no
 //! grace for a client that repeats a refresh whose answer it lost: it logs in again.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sea_orm::{
     ActiveModelTrait,
@@ -31,6 +33,8 @@ use crate::{
 /// Bytes of a session's name, and of a refresh token's secret.
 const NAME_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
+/// How long after a log-in it is as good as the password that an account does not have.
+const LATELY: Duration = Duration::from_mins(10);
 
 const REFUSED: StoreError = StoreError::Unauthenticated("the refresh token does not hold");
 
@@ -163,7 +167,7 @@ impl Store {
     }
 
     /// A new session of `user`, whose row the caller has locked or just made.
-    pub(super) async fn start_session(
+    pub(crate) async fn start_session(
         &self,
         tx: &DatabaseTransaction,
         user: &user::Model,
@@ -181,6 +185,25 @@ impl Store {
         };
         let row = row.insert(tx).await?;
         self.issue(tx, user, &row.id, &secret).await
+    }
+
+    /// Whether the session of this access token is a log-in of `me` not long ago, however often it was refreshed since.
+    pub(super) async fn logged_in_lately(
+        &self,
+        me: &UserId,
+        jti: &str,
+    ) -> Result<bool, StoreError> {
+        let db = self.database().reader();
+        let Some(token) = access_token::Entity::find_by_id(jti).one(db).await? else {
+            return Ok(false);
+        };
+        let since = self.now().as_millis() - LATELY.as_millis() as i64;
+        let found = session::Entity::find_by_id(token.session_id)
+            .filter(session::Column::UserId.eq(me.as_str()))
+            .filter(session::Column::CreatedAt.gt(since))
+            .one(db)
+            .await?;
+        Ok(found.is_some())
     }
 
     /// Ends the sessions longest unused, so that an account has no more than it may.

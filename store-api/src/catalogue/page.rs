@@ -113,7 +113,12 @@ impl Store {
         })
     }
 
-    async fn lists_with(&self, user: &UserId, game: &str) -> Result<Vec<String>, StoreError> {
+    /// The lists of `user` that this game stands on.
+    pub(crate) async fn lists_with(
+        &self,
+        user: &UserId,
+        game: &str,
+    ) -> Result<Vec<String>, StoreError> {
         let rows: Vec<ListRow> = sql::all(
             self.database().reader(),
             "SELECT list FROM marks WHERE user_id = ? AND game = ? \

@@ -140,6 +140,7 @@ impl Store {
         let more = i64::from(before.is_none());
         rate(&tx, game, review.stars - before.unwrap_or(0), more).await?;
         self.database().commit(tx).await?;
+        self.edition().change();
         Ok(())
     }
 
@@ -156,6 +157,7 @@ impl Store {
             .await?;
             rate(&tx, game, -stars, -1).await?;
             self.database().commit(tx).await?;
+            self.edition().change();
         }
         Ok(())
     }

@@ -114,12 +114,16 @@ impl CampaignText {
         let starts_at = self.starts_at.unwrap_or(now.as_millis());
         let opens_at = self.opens_at.unwrap_or(starts_at);
         let closes_at = self.closes_at.unwrap_or(self.ends_at);
-        let ordered = |from: i64, to: i64| 0 <= from && from < to;
-        if !ordered(starts_at, self.ends_at) || self.ends_at <= now.as_millis() {
+        for (field, from) in [("starts_at", starts_at), ("opens_at", opens_at)] {
+            if from < 0 {
+                return Err(Violation::new(field, "range", "milliseconds since 1970").into());
+            }
+        }
+        if self.ends_at <= starts_at.max(now.as_millis()) {
             let message = "after `starts_at`, and not over yet";
             return Err(Violation::new("ends_at", "range", message).into());
         }
-        if !ordered(opens_at, closes_at) || closes_at > self.ends_at {
+        if closes_at <= opens_at || closes_at > self.ends_at {
             let message = "after `opens_at`, and no later than `ends_at`";
             return Err(Violation::new("closes_at", "range", message).into());
         }

@@ -42,6 +42,8 @@ pub(super) enum Place {
     Held(String),
     /// None: there are no more.
     SoldOut,
+    /// None: it was ended.
+    Over,
 }
 
 #[derive(FromQueryResult)]
@@ -83,6 +85,9 @@ impl Store {
         let places = self.grant(&tx, &campaign.id, &people, self.now()).await?;
         if places.contains(&Place::SoldOut) {
             return Err(refusal("users", "sold_out", "there are not as many left"));
+        }
+        if places.contains(&Place::Over) {
+            return Err(refusal("id", "over", "these coupons are over"));
         }
         let mut news = Vec::new();
         for (person, place) in people.iter().zip(&places) {
@@ -136,8 +141,10 @@ impl Store {
             .grant(&tx, &campaign.id, &[me], self.now())
             .await?
             .pop();
-        let Some(Place::New(coupon) | Place::Held(coupon)) = place else {
-            return Err(sold_out("code"));
+        let coupon = match place {
+            Some(Place::New(coupon) | Place::Held(coupon)) => coupon,
+            Some(Place::Over) => return Err(over("code")),
+            _ => return Err(sold_out("code")),
         };
         let coupon = self.coupon(&tx, me, &coupon).await?;
         self.database().commit(tx).await?;
@@ -156,7 +163,7 @@ impl Store {
             return Err(refusal(field, "not_open", "this has not begun yet"));
         }
         if now >= campaign.closes_at || now >= campaign.ends_at {
-            return Err(refusal(field, "over", "this is over"));
+            return Err(over(field));
         }
         Ok(())
     }
@@ -181,18 +188,19 @@ impl Store {
         if people.is_empty() {
             return Ok(Vec::new());
         }
-        let mut left = match stock.quantity {
-            // Ended since whoever asks looked at it.
-            _ if stock.ends_at <= at.as_millis() => 0,
-            Some(quantity) => quantity - stock.issued,
-            None => i64::MAX,
-        };
+        // Ended since whoever asks looked at it.
+        let over = stock.ends_at <= at.as_millis();
+        let mut left = stock
+            .quantity
+            .map_or(i64::MAX, |quantity| quantity - stock.issued);
         let mut held = holders(tx, campaign, people).await?;
         let mut rows = Vec::new();
         let mut places = Vec::with_capacity(people.len());
         for person in people {
             places.push(if let Some(coupon) = held.get(person.as_str()) {
                 Place::Held(coupon.clone())
+            } else if over {
+                Place::Over
             } else if left > 0 {
                 left -= 1;
                 let coupon = Ulid::new().to_string();
@@ -249,6 +257,10 @@ pub(super) fn count_issued(way: &'static str, coupons: usize) {
 
 pub(super) fn sold_out(field: &'static str) -> StoreError {
     refusal(field, "sold_out", "there are no more")
+}
+
+pub(super) fn over(field: &'static str) -> StoreError {
+    refusal(field, "over", "this is over")
 }
 
 pub(super) fn refusal(

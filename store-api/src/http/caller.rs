@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{Http, refusal::Refusal};
 use crate::{
-    accounts::{Role, Scope, Scopes, is_service_token},
+    accounts::{Role, Scope, Scopes, Standing, is_service_token},
     audit::Whence,
     catalogue::Keeper,
     error::StoreError,
@@ -28,7 +28,7 @@ type Extracted<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>>>>;
 /// A person with an access token that holds. A handler that takes one answers 401 to all others.
 pub(super) struct Person {
     claims: Claims,
-    role: Role,
+    standing: Standing,
 }
 
 impl Person {
@@ -41,7 +41,12 @@ impl Person {
     }
 
     pub(super) fn role(&self) -> Role {
-        self.role
+        self.standing.role
+    }
+
+    /// Where they buy.
+    pub(super) fn country(&self) -> Country {
+        self.standing.country
     }
 }
 
@@ -66,10 +71,10 @@ impl FromRequest for Person {
                 return Err(TokenError::WrongScope.into());
             }
             http.limits.of_user(&request, &claims.sub)?;
-            let Some(role) = http.store.standing(&claims).await? else {
+            let Some(standing) = http.store.standing(&claims).await? else {
                 return Err(TokenError::Revoked.into());
             };
-            Ok(Self { claims, role })
+            Ok(Self { claims, standing })
         })
     }
 }
@@ -103,14 +108,10 @@ pub(super) struct Visitor(pub(super) Option<Person>);
 
 impl Visitor {
     /// Where they buy: as they say, or as their account does, or where the store is at home.
-    pub(super) async fn country(
-        &self,
-        store: &Store,
-        said: Option<&str>,
-    ) -> Result<Country, Refusal> {
+    pub(super) fn country(&self, store: &Store, said: Option<&str>) -> Result<Country, Refusal> {
         let country = match (said, &self.0) {
             (Some(said), _) => Country::parse(said).map_err(StoreError::from)?,
-            (None, Some(person)) => store.country(person.id()).await?,
+            (None, Some(person)) => person.country(),
             (None, None) => store.limits().country,
         };
         Ok(country)

@@ -1,11 +1,18 @@
-//! Looking through the catalogue, logged in or not; and what people search for.
+//! Looking through the catalogue, logged in or not.
 
-use actix_web::{HttpResponse, web};
+use std::sync::Arc;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::ContentType,
+    web::{self, Bytes},
+};
 use serde::{Deserialize, Serialize};
 use shared::problem::Problem;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
+    Http,
     caller::{Person, Visitor},
     money::MoneyBody,
     refusal::Answer,
@@ -13,7 +20,8 @@ use super::{
 use crate::{
     catalogue::{GameCard, GameFilter, GamePage, Publisher, Search, Sort},
     error::StoreError,
-    paging::PageRequest,
+    money::Country,
+    paging::{DEFAULT_PAGE, PageRequest},
     store::Store,
 };
 
@@ -194,43 +202,18 @@ pub(super) struct PublisherBody {
     followers: u64,
 }
 
-/// What somebody searched for.
-#[derive(Deserialize, ToSchema)]
-pub(super) struct SearchMade {
-    /// As typed.
-    #[schema(example = "clockwork")]
-    q: String,
-}
-
-/// Searches.
-#[derive(Serialize, ToSchema)]
-pub(super) struct RecentBody {
-    /// The last ten, the latest first.
-    items: Vec<String>,
-}
-
-/// What many search for.
-#[derive(Serialize, ToSchema)]
-pub(super) struct TopBody {
-    /// At most ten, the most wanted first.
-    items: Vec<TopSearchBody>,
-}
-
-/// What many search for.
-#[derive(Serialize, ToSchema)]
-pub(super) struct TopSearchBody {
-    /// The words.
-    words: String,
-    /// How many people did, each counted once a day.
-    people: u64,
-}
-
 /// Games that are sold in a country.
 #[utoipa::path(get, path = "/v1/games", tag = "catalogue", security((), ("bearer" = [])), params(GamesQuery), responses(
     (status = 200, body = GamesPage), (status = 400, body = Problem), (status = 401, body = Problem), (status = 429, body = Problem)))]
-pub(super) async fn games(store: Store, visitor: Visitor, query: web::Query<GamesQuery>) -> Answer {
+pub(super) async fn games(
+    http: web::Data<Http>,
+    visitor: Visitor,
+    request: HttpRequest,
+    query: web::Query<GamesQuery>,
+) -> Answer {
+    let store = http.store.clone();
     let query = query.into_inner();
-    let country = visitor.country(&store, query.country.as_deref()).await?;
+    let country = visitor.country(&store, query.country.as_deref())?;
     let search = query.q.as_deref().filter(|q| !q.trim().is_empty());
     let search = search.map(Search::parse).transpose();
     let search = search.map_err(StoreError::from)?;
@@ -246,44 +229,67 @@ pub(super) async fn games(store: Store, visitor: Visitor, query: web::Query<Game
         sort,
     };
     let page = PageRequest::parse(query.cursor.as_deref(), query.limit)?;
-    let page = store.games(&filter, &page).await?;
-    Ok(HttpResponse::Ok().json(GamesPage {
-        items: page.items.into_iter().map(CardBody::from).collect(),
-        next: page.next,
-    }))
+    let read = move || async move {
+        let page = store.games(&filter, &page).await?;
+        spelled(&GamesPage {
+            items: page.items.into_iter().map(CardBody::from).collect(),
+            next: page.next,
+        })
+    };
+    let body = if query.limit.is_some_and(|limit| limit > DEFAULT_PAGE) {
+        // Long pages are for programs, and would take much room.
+        read().await
+    } else {
+        http.lists
+            .get(&http.store, question(&request, country), read)
+            .await
+    };
+    Ok(json(body?))
 }
 
 /// Titles with the words somebody is typing.
 #[utoipa::path(get, path = "/v1/games/suggestions", tag = "catalogue", security((), ("bearer" = [])), params(SuggestionQuery), responses(
     (status = 200, body = SuggestionsBody), (status = 400, body = Problem), (status = 401, body = Problem), (status = 429, body = Problem)))]
 pub(super) async fn suggestions(
-    store: Store,
+    http: web::Data<Http>,
     visitor: Visitor,
+    request: HttpRequest,
     query: web::Query<SuggestionQuery>,
 ) -> Answer {
-    let country = visitor.country(&store, query.country.as_deref()).await?;
-    let found = store.suggestions(&query.q, country).await?;
-    let items = found.into_iter();
-    let items = items.map(|(slug, title)| SuggestionBody { slug, title });
-    Ok(HttpResponse::Ok().json(SuggestionsBody {
-        items: items.collect(),
-    }))
+    let store = http.store.clone();
+    let country = visitor.country(&store, query.country.as_deref())?;
+    let read = move || async move {
+        let found = store.suggestions(&query.q, country).await?;
+        let items = found.into_iter();
+        let items = items.map(|(slug, title)| SuggestionBody { slug, title });
+        spelled(&SuggestionsBody {
+            items: items.collect(),
+        })
+    };
+    let question = question(&request, country);
+    Ok(json(http.lists.get(&http.store, question, read).await?))
 }
 
 /// The categories there are.
 #[utoipa::path(get, path = "/v1/games/categories", tag = "catalogue", security((), ("bearer" = [])), params(CountryQuery), responses(
     (status = 200, body = CategoriesBody), (status = 400, body = Problem), (status = 401, body = Problem), (status = 429, body = Problem)))]
 pub(super) async fn categories(
-    store: Store,
+    http: web::Data<Http>,
     visitor: Visitor,
+    request: HttpRequest,
     query: web::Query<CountryQuery>,
 ) -> Answer {
-    let country = visitor.country(&store, query.country.as_deref()).await?;
-    let categories = store.categories(country).await?.into_iter();
-    let items = categories.map(|(category, games)| CategoryBody { category, games });
-    Ok(HttpResponse::Ok().json(CategoriesBody {
-        items: items.collect(),
-    }))
+    let store = http.store.clone();
+    let country = visitor.country(&store, query.country.as_deref())?;
+    let read = move || async move {
+        let categories = store.categories(country).await?.into_iter();
+        let items = categories.map(|(category, games)| CategoryBody { category, games });
+        spelled(&CategoriesBody {
+            items: items.collect(),
+        })
+    };
+    let question = question(&request, country);
+    Ok(json(http.lists.get(&http.store, question, read).await?))
 }
 
 /// One game, by its id or its name in addresses.
@@ -291,15 +297,30 @@ pub(super) async fn categories(
     (status = 200, body = GameBody), (status = 400, body = Problem), (status = 401, body = Problem),
     (status = 404, body = Problem, description = "no such game, or it is not sold in the country"), (status = 429, body = Problem)))]
 pub(super) async fn game(
-    store: Store,
+    http: web::Data<Http>,
     visitor: Visitor,
     game: web::Path<String>,
     query: web::Query<CountryQuery>,
 ) -> Answer {
-    let country = visitor.country(&store, query.country.as_deref()).await?;
+    let store = &http.store;
+    let country = visitor.country(store, query.country.as_deref())?;
     let viewer = visitor.0.as_ref().map(Person::id);
-    let game = store.game(&game, country, viewer).await?;
-    Ok(HttpResponse::Ok().json(GameBody::from(game)))
+    let question = format!("{} {game}", country.code());
+    let read = {
+        let (store, game) = (store.clone(), game.clone());
+        move || async move { store.game(&game, country, None).await.map(Arc::new) }
+    };
+    let page = match (http.games.get(store, question, read).await, viewer) {
+        (Ok(page), None) => GamePage::clone(&page),
+        (Ok(page), Some(viewer)) => GamePage {
+            mine: store.lists_with(viewer, &page.card.id).await?,
+            ..GamePage::clone(&page)
+        },
+        // What is not for everybody may be for them.
+        (Err(StoreError::NotFound), Some(_)) => store.game(&game, country, viewer).await?,
+        (Err(error), _) => return Err(error.into()),
+    };
+    Ok(HttpResponse::Ok().json(GameBody::from(page)))
 }
 
 /// A publisher.
@@ -310,46 +331,26 @@ pub(super) async fn publisher(store: Store, _: Visitor, id: web::Path<String>) -
     Ok(HttpResponse::Ok().json(PublisherBody::from(publisher)))
 }
 
-/// Remembers a search of the caller, which counts among those of the week when it finds something.
-#[utoipa::path(post, path = "/v1/searches", tag = "catalogue", security(("bearer" = [])), request_body = SearchMade, responses(
-    (status = 204), (status = 400, body = Problem), (status = 401, body = Problem)))]
-pub(super) async fn search_made(
-    store: Store,
-    person: Person,
-    body: web::Json<SearchMade>,
-) -> Answer {
-    store.remember_search(person.id(), &body.q).await?;
-    Ok(HttpResponse::NoContent().finish())
+/// What a request asks, in full: whoever buys in one country is answered the same.
+fn question(request: &HttpRequest, country: Country) -> String {
+    format!(
+        "{} {}?{}",
+        country.code(),
+        request.path(),
+        request.query_string()
+    )
 }
 
-/// The last searches of the caller.
-#[utoipa::path(get, path = "/v1/searches", tag = "catalogue", security(("bearer" = [])), responses(
-    (status = 200, body = RecentBody), (status = 401, body = Problem)))]
-pub(super) async fn recent(store: Store, person: Person) -> Answer {
-    let items = store.recent_searches(person.id()).await?;
-    Ok(HttpResponse::Ok().json(RecentBody { items }))
+fn spelled(body: &impl Serialize) -> Result<Bytes, StoreError> {
+    let text = serde_json::to_vec(body);
+    let text = text.map_err(|error| StoreError::Internal(format!("a list: {error}")))?;
+    Ok(text.into())
 }
 
-/// Forgets the searches of the caller.
-#[utoipa::path(delete, path = "/v1/searches", tag = "catalogue", security(("bearer" = [])), responses(
-    (status = 204), (status = 401, body = Problem)))]
-pub(super) async fn forget_searches(store: Store, person: Person) -> Answer {
-    store.forget_searches(person.id()).await?;
-    Ok(HttpResponse::NoContent().finish())
-}
-
-/// What people searched for most in the last seven days.
-#[utoipa::path(get, path = "/v1/searches/top", tag = "catalogue", security((), ("bearer" = [])), responses(
-    (status = 200, body = TopBody), (status = 401, body = Problem), (status = 429, body = Problem)))]
-pub(super) async fn top(store: Store, _: Visitor) -> Answer {
-    let top = store.top_searches().await?.into_iter();
-    let items = top.map(|search| TopSearchBody {
-        words: search.words,
-        people: search.people,
-    });
-    Ok(HttpResponse::Ok().json(TopBody {
-        items: items.collect(),
-    }))
+fn json(body: Bytes) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(body)
 }
 
 impl From<GameCard> for CardBody {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     caller::{Address, Person, state},
-    me::{MeBody, guess},
+    me::{MeBody, confirmation, guess},
     refusal::Answer,
 };
 use crate::store::Store;
@@ -18,8 +18,8 @@ pub(super) struct EmailChange {
     /// The address to come.
     #[schema(example = "ann@example.org")]
     email: String,
-    /// The password, once more.
-    password: String,
+    /// The password, once more; left out where there is none, by somebody who logged in within ten minutes.
+    password: Option<String>,
 }
 
 /// A code from a mail.
@@ -54,7 +54,11 @@ pub(super) async fn change(
         .limits
         .of_mail(&request, from.0, &body.email)?;
     let email = store
-        .change_email(person.id(), &body.email, &body.password)
+        .change_email(
+            person.id(),
+            &body.email,
+            confirmation(&person, body.password.as_deref()),
+        )
         .await?;
     Ok(HttpResponse::Accepted().json(SentBody { email }))
 }

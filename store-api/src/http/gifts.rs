@@ -20,6 +20,7 @@ use crate::{
 
 /// What the caller wants to give.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct GiftRequest {
     /// The friend it is for.
     recipient: String,

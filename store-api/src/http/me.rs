@@ -12,6 +12,7 @@ use super::{
     users::UserBody,
 };
 use crate::{
+    accounts::Confirmation,
     store::Store,
     users::{Change, OwnProfile, ProfileChange},
 };
@@ -26,6 +27,8 @@ pub(super) struct MeBody {
     email: Option<String>,
     /// Whether its mail has been seen to be read.
     email_verified: bool,
+    /// Whether there is a password; where there is none, a log-in within ten minutes stands for it.
+    has_password: bool,
     /// When the account was made, in milliseconds since the epoch.
     created_at: i64,
     /// `player`, `publisher` or `operator`.
@@ -50,8 +53,8 @@ pub(super) struct MeChange {
 /// A change of password.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct PasswordChange {
-    /// The one in force.
-    current_password: String,
+    /// The one in force; left out where there is none, by somebody who logged in within ten minutes.
+    current_password: Option<String>,
     /// The one to come: 10 to 128 characters.
     new_password: String,
 }
@@ -59,8 +62,8 @@ pub(super) struct PasswordChange {
 /// Confirms the end of an account.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Withdrawal {
-    /// The password, once more.
-    password: String,
+    /// The password, once more; left out where there is none, by somebody who logged in within ten minutes.
+    password: Option<String>,
 }
 
 /// The caller's own account.
@@ -106,8 +109,9 @@ pub(super) async fn change_password(
         current_password,
         new_password,
     } = body.into_inner();
+    let confirmation = confirmation(&person, current_password.as_deref());
     let logged_in = store
-        .change_password(person.id(), &current_password, &new_password)
+        .change_password(person.id(), confirmation, &new_password)
         .await?;
     Ok(tokens(StatusCode::OK, logged_in))
 }
@@ -124,7 +128,8 @@ pub(super) async fn withdraw(
     body: web::Json<Withdrawal>,
 ) -> Answer {
     guess(&request, &person, &from)?;
-    store.withdraw(person.id(), &body.password).await?;
+    let confirmation = confirmation(&person, body.password.as_deref());
+    store.withdraw(person.id(), confirmation).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -160,12 +165,21 @@ pub(super) fn guess(request: &HttpRequest, person: &Person, from: &Address) -> A
     Ok(())
 }
 
+/// What the caller shows once more.
+pub(super) fn confirmation<'a>(person: &'a Person, password: Option<&'a str>) -> Confirmation<'a> {
+    Confirmation {
+        password,
+        jti: person.jti(),
+    }
+}
+
 impl From<OwnProfile> for MeBody {
     fn from(own: OwnProfile) -> Self {
         Self {
             user: own.profile.into(),
             email: own.email,
             email_verified: own.email_verified,
+            has_password: own.has_password,
             created_at: own.created_at,
             role: own.role.word(),
         }

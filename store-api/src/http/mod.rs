@@ -1,13 +1,18 @@
 //! REST: thin handlers that read a request, ask the [`Store`] and spell the answer.
 
-use actix_web::web;
+use std::{sync::Arc, time::Duration};
+
+use actix_web::web::{self, Bytes};
 use shared::{network::Network, settings::Secret};
 
 use limits::Limits;
 pub use limits::RateLimits;
 pub use routes::openapi;
 
-use crate::store::Store;
+use crate::{
+    catalogue::{GamePage, Kept},
+    store::Store,
+};
 
 mod audit;
 mod auth;
@@ -20,6 +25,7 @@ mod email;
 mod friends;
 mod gifts;
 mod guest_book;
+mod identities;
 mod imports;
 mod internal;
 mod limits;
@@ -28,6 +34,7 @@ mod money;
 mod notices;
 mod operators;
 mod orders;
+mod payment_window;
 mod payments;
 mod privacy;
 mod publishers;
@@ -36,6 +43,7 @@ mod recovery;
 mod refusal;
 mod reviews;
 mod routes;
+mod searches;
 mod shelf;
 mod users;
 mod visits;
@@ -59,6 +67,8 @@ pub struct HttpOptions {
     pub service_token: Option<Secret>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// How long an answer about the catalogue is given again.
+    pub catalogue_kept: Duration,
 }
 
 /// The routes of a store. Clones share the rate limits, so hand one to all workers.
@@ -73,6 +83,10 @@ struct Http {
     limits: Limits,
     service_token: Option<Secret>,
     trusted_proxies: Vec<Network>,
+    /// Lists of games, as they are sent.
+    lists: Arc<Kept<Bytes>>,
+    /// Games, as anybody sees them.
+    games: Arc<Kept<Arc<GamePage>>>,
 }
 
 impl Routes {
@@ -84,6 +98,8 @@ impl Routes {
                 limits: Limits::new(&options.rate_limits),
                 service_token: options.service_token,
                 trusted_proxies: options.trusted_proxies,
+                lists: Kept::new(options.catalogue_kept),
+                games: Kept::new(options.catalogue_kept),
             }),
         }
     }

@@ -19,6 +19,7 @@ use crate::{
 
 /// What the caller wants to buy.
 #[derive(Deserialize, ToSchema, Default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct OrderRequest {
     /// Ids of games; what is in the cart, when this is left out.
     games: Option<Vec<String>>,
@@ -34,6 +35,7 @@ pub(super) struct OrderRequest {
 
 /// What the caller might buy.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PreviewRequest {
     /// Ids of games; what is in the cart, when this is left out.
     games: Option<Vec<String>>,
@@ -77,7 +79,8 @@ pub(super) struct SpareBody {
     #[schema(example = "Autumn puzzles")]
     name: String,
     /// Why not: `not_yet`, `currency`, `country`, `minimum` (the order is too small), `other_games`,
-    /// `incomplete` (games that go with it are missing), `not_first`, or `outdone` (others take off more).
+    /// `incomplete` (games that go with it are missing), `not_first`, `held` (it waits for the payment of another
+    /// order), or `outdone` (others take off more).
     #[schema(example = "minimum")]
     reason: &'static str,
 }
@@ -108,6 +111,7 @@ pub(super) struct OrderBody {
 
 /// What the caller gives back.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RefundRequest {
     /// Ids of games of the order; all that were not given back yet, when this is left out.
     games: Option<Vec<String>>,
@@ -220,7 +224,7 @@ pub(super) async fn order(store: Store, person: Person, id: web::Path<String>) -
     params(("id" = String, Path), ("Idempotency-Key" = String, Header, description = "names the request: 8 to 128 visible characters")), responses(
     (status = 200, body = OrderBody), (status = 400, body = Problem), (status = 401, body = Problem),
     (status = 404, body = Problem, description = "no such order of the caller, or one of them is not in it"),
-    (status = 409, body = Problem, description = "`too_late`, `played`, `already_refunded`, `gift`, `currency`, `empty`, or `reused`")))]
+    (status = 409, body = Problem, description = "`too_late`, `played`, `already_refunded`, `gift` (the caller gave it), `gift_received` (it was given to the caller), `currency`, `empty`, or `reused`")))]
 pub(super) async fn refund(
     store: Store,
     person: Person,

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     caller::{Address, Key, Person, state},
     money::MoneyBody,
+    payment_window,
     refusal::Answer,
     users::PageQuery,
     wallet::answered,
@@ -23,8 +24,12 @@ use crate::{
     store::Store,
 };
 
+/// Toss's words for a payer who closed its window, or went away from it.
+const GIVEN_UP: [&str; 2] = ["PAY_PROCESS_CANCELED", "USER_CANCEL"];
+
 /// What the caller wants to pay: either `amount` or `order`.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PaymentRequest {
     /// By whom: `kakao_pay` or `toss`, if the store has set it up.
     #[schema(example = "kakao_pay")]
@@ -38,6 +43,7 @@ pub(super) struct PaymentRequest {
 
 /// What the caller wants to buy by a payment.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PaidOrderRequest {
     /// Ids of games; what is in the cart, when this is left out.
     games: Option<Vec<String>>,
@@ -65,6 +71,7 @@ pub(super) struct ConfirmRequest {
 
 /// How much of a payment is to be paid back.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct CancelRequest {
     /// In minor units; all that is left, when this is left out.
     #[schema(example = 10000)]
@@ -94,12 +101,13 @@ pub(super) struct PaymentBody {
     #[schema(example = "ready")]
     state: &'static str,
     /// While it is `ready`, what the client does next: `kind` is `redirect` (go to `url`, on a phone to
-    /// `mobile_url`, in an app to `app_url`) or `window` (open Toss's window with what else there is).
+    /// `mobile_url`, in an app to `app_url`) or `window` (go to `url`, a page of the store that opens Toss's window; or
+    /// open it with what else there is, by Toss's script at `sdk_url` or in an app).
     #[schema(value_type = Object)]
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<serde_json::Value>,
     /// The provider's word for why it came to nothing; or the rule by which nothing could be bought any
-    /// more once it was paid, and it is paid back.
+    /// more once it was paid, or the wallet not hold it (`too_much`), and it is paid back.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     /// When it was made, in milliseconds since the epoch.
@@ -132,6 +140,15 @@ pub(super) struct ReturnQuery {
     payment_key: Option<String>,
     /// What Toss asked for.
     amount: Option<i64>,
+    /// Toss's word for why it came to nothing.
+    code: Option<String>,
+}
+
+/// What a page of a payment is shown by.
+#[derive(Deserialize, IntoParams)]
+pub(super) struct WindowQuery {
+    /// As `next` of the payment has it.
+    seal: Option<String>,
 }
 
 /// Begins a payment, which charges the caller's wallet or buys. What it costs is found now, and counts
@@ -141,7 +158,7 @@ pub(super) struct ReturnQuery {
     params(("Idempotency-Key" = String, Header, description = "names the request: 8 to 128 visible characters")), responses(
     (status = 201, body = PaymentBody), (status = 400, body = Problem), (status = 401, body = Problem),
     (status = 404, body = Problem, description = "one of them is no game, or not for sale"),
-    (status = 409, body = Problem, description = "`currency`: the provider does not take the wallet's; `too_many`, or `reused`; for an order `free`, and what a purchase or a gift is refused for")))]
+    (status = 409, body = Problem, description = "`currency`: the provider does not take the wallet's; `too_much`: the wallet could not hold it; `too_many`, or `reused`; for an order `free`, and what a purchase or a gift is refused for")))]
 pub(super) async fn pay(
     store: Store,
     person: Person,
@@ -247,8 +264,13 @@ pub(super) async fn came_back(
                 .confirm_payment(None, &id, Proof { token, amount })
                 .await?;
         }
-        ("cancelled" | "failed", _) => {
-            store.give_up_payment(&id).await?;
+        ("cancelled", _) => {
+            store.give_up_payment(&id, None).await?;
+        }
+        ("failed", _) => {
+            let word = query.code.as_deref();
+            let refused = word.filter(|word| !GIVEN_UP.contains(word));
+            store.give_up_payment(&id, refused).await?;
         }
         _ => {
             let message = "approved with a proof, cancelled or failed";
@@ -256,10 +278,38 @@ pub(super) async fn came_back(
             return Err(StoreError::from(unknown).into());
         }
     }
-    let page = store.payments().page(&id);
-    Ok(HttpResponse::SeeOther()
-        .insert_header((header::LOCATION, page))
-        .finish())
+    Ok(to_page(&store, &id))
+}
+
+/// Sends a browser to the page that shows what became of a payment.
+fn to_page(store: &Store, id: &str) -> HttpResponse {
+    HttpResponse::SeeOther()
+        .insert_header((header::LOCATION, store.payments().page(id)))
+        .finish()
+}
+
+/// A page that opens the provider's window for a browser. A payment that awaits nobody is shown on the store's page.
+#[utoipa::path(get, path = "/v1/payments/{id}/window", tag = "payments", params(("id" = String, Path), WindowQuery), responses(
+    (status = 200, body = String, content_type = "text/html"),
+    (status = 303, description = "to the store's page, with `payment=ID`: it does not await a payer in a window"),
+    (status = 404, body = Problem), (status = 429, body = Problem)))]
+pub(super) async fn window(
+    store: Store,
+    from: Address,
+    request: HttpRequest,
+    id: web::Path<String>,
+    query: web::Query<WindowQuery>,
+) -> Answer {
+    state(&request)?.limits.of_visitor(&request, from.0)?;
+    let seal = query.seal.as_deref().unwrap_or_default();
+    if !store.payments().is_sealed(&id, seal) {
+        return Err(StoreError::NotFound.into());
+    }
+    let next = store.payment_window(&id).await?;
+    match next.as_ref().and_then(payment_window::page) {
+        Some(page) => Ok(page),
+        None => Ok(to_page(&store, &id)),
+    }
 }
 
 /// Has a payment of the caller paid back, whole or in part, to whom it came from. What goes back leaves

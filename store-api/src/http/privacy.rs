@@ -40,6 +40,7 @@ pub(super) struct PrivacyBody {
 
 /// What the caller wants to show to others than before. What is left out stays.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PrivacyChange {
     /// Picture and status line.
     #[schema(example = "friends")]

@@ -118,7 +118,7 @@ pub(super) struct SaleShape {
 pub(super) async fn make(store: Store, actor: Actor, body: web::Json<PublisherRequest>) -> Answer {
     actor.operator_or(Scope::Catalogue)?;
     let publisher = store
-        .make_publisher(&body.name, body.owner.as_ref())
+        .make_publisher(&actor.name(), &body.name, body.owner.as_ref())
         .await?;
     Ok(HttpResponse::Created().json(PublisherBody::from(publisher)))
 }
@@ -141,8 +141,9 @@ pub(super) async fn put_game(
         slug,
         ..body.into_inner()
     };
+    let keeper = actor.keeper(Scope::Catalogue)?;
     let (id, created) = store
-        .put_game(actor.keeper(Scope::Catalogue)?, &publisher, game)
+        .put_game(&actor.name(), keeper, &publisher, game)
         .await?;
     let status = if created {
         StatusCode::CREATED
@@ -181,7 +182,9 @@ pub(super) async fn import(
                 .into());
         }
     };
-    let imported = store.import_games(keeper, &id, games).await?;
+    let imported = store
+        .import_games(&actor.name(), keeper, &id, games)
+        .await?;
     let items = imported.into_iter().map(ImportedBody::from).collect();
     Ok(HttpResponse::Ok().json(ImportBody { items }))
 }

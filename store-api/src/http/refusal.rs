@@ -51,7 +51,9 @@ impl From<StoreError> for Refusal {
                 Problem::new(ErrorCode::RateLimited, detail).retry_after(wait)
             }
             StoreError::Busy => Problem::new(ErrorCode::Busy, detail),
-            StoreError::Unavailable(_) | StoreError::Unwritable(_) => Problem::unavailable(detail),
+            StoreError::Unavailable(_) | StoreError::Unwritable(_) | StoreError::Away(_) => {
+                Problem::unavailable(detail)
+            }
             StoreError::Database(_) | StoreError::Internal(_) => Problem::internal(detail),
         };
         Self(problem)

@@ -5,13 +5,15 @@ use shared::openapi::{Refusals, Schemes};
 
 use super::{
     BODY_LIMIT, GAME_LIMIT, IMPORT_LIMIT, audit, auth, campaigns, catalogue, coupons, drops, email,
-    friends, gifts, guest_book, internal, me, notices, operators, orders, payments, privacy,
-    publishers, queues, recovery, reviews, shelf, users, visits, wallet, webhooks,
+    friends, gifts, guest_book, identities, internal, me, notices, operators, orders, payments,
+    privacy, publishers, queues, recovery, reviews, searches, shelf, users, visits, wallet,
+    webhooks,
 };
 use crate::store::Store;
 
 shared::routes! {
     document "/v1/store/openapi.json";
+    reference "/v1/store/reference";
     body_limit BODY_LIMIT;
     openapi(
         info(
@@ -29,11 +31,18 @@ shared::routes! {
     "/v1/auth/available" => get auth::available;
     "/v1/auth/password/forgot" => post recovery::forgot;
     "/v1/auth/password/reset" => post recovery::reset;
+    "/v1/auth/providers" => get identities::providers;
+    "/v1/auth/providers/{provider}" => post identities::begin;
+    "/v1/auth/providers/{provider}/return" => get identities::came_back;
+    "/v1/auth/finish" => post identities::finish;
+    "/v1/auth/finish/register" => post identities::register;
     "/v1/me" => get me::me, patch me::change_me, delete me::withdraw;
     "/v1/me/email" => put email::change;
     "/v1/me/email/code" => post email::send_code;
     "/v1/me/email/verify" => post email::verify;
     "/v1/me/export" => get me::export;
+    "/v1/me/identities" => get identities::identities, post identities::link;
+    "/v1/me/identities/{provider}" => post identities::begin_link, delete identities::unlink;
     "/v1/me/password" => put me::change_password;
     "/v1/me/security-events" => get audit::security_events;
     "/v1/me/privacy" => get privacy::privacy, patch privacy::change;
@@ -61,8 +70,8 @@ shared::routes! {
     "/v1/publishers/{id}" => get catalogue::publisher;
     "/v1/publishers/{id}/games" up to IMPORT_LIMIT => post publishers::import;
     "/v1/publishers/{id}/games/{slug}" up to GAME_LIMIT => put publishers::put_game;
-    "/v1/searches" => get catalogue::recent, post catalogue::search_made, delete catalogue::forget_searches;
-    "/v1/searches/top" => get catalogue::top;
+    "/v1/searches" => get searches::recent, post searches::search_made, delete searches::forget_searches;
+    "/v1/searches/top" => get searches::top;
     "/v1/lists/{list}" => get shelf::marked;
     "/v1/lists/{list}/{game}" => put shelf::mark, delete shelf::unmark;
     "/v1/follows" => get shelf::followed;
@@ -96,9 +105,11 @@ shared::routes! {
     "/v1/payments/{id}" => get payments::payment;
     "/v1/payments/{id}/confirm" => post payments::confirm;
     "/v1/payments/{id}/return" => get payments::came_back;
+    "/v1/payments/{id}/window" => get payments::window;
     "/v1/payments/{id}/cancel" => post payments::cancel;
     "/v1/gift-cards" => post wallet::issue;
     "/v1/gift-cards/redeem" => post wallet::redeem;
+    "/v1/gift-cards/{batch}" => delete wallet::void;
     "/v1/users/{id}/role" => put operators::set_role;
     "/v1/audit" => get audit::audit;
     "/v1/webhooks" => get webhooks::webhooks, post webhooks::make;

@@ -73,7 +73,7 @@ pub(super) struct HistoryPage {
 /// Gift cards wanted.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct CardsRequest {
-    /// What is to be on each, in minor units.
+    /// What is to be on each, in minor units; on all together at most 10^10.
     #[schema(example = 50000)]
     amount: i64,
     /// The currency of that.
@@ -94,6 +94,15 @@ pub(super) struct CardsBody {
     codes: Vec<String>,
     /// Until when, in milliseconds since the epoch.
     expires_at: i64,
+}
+
+/// Gift cards taken back.
+#[derive(Serialize, ToSchema)]
+pub(super) struct VoidedBody {
+    /// How many.
+    cards: u32,
+    /// What was on them together.
+    amount: MoneyBody,
 }
 
 /// A gift card.
@@ -124,7 +133,7 @@ pub(super) async fn wallet(store: Store, person: Person) -> Answer {
 /// Says where the caller buys, and so in which currency.
 #[utoipa::path(put, path = "/v1/wallet/country", tag = "wallet", security(("bearer" = [])), request_body = CountryChange, responses(
     (status = 200, body = WalletBody), (status = 400, body = Problem), (status = 401, body = Problem),
-    (status = 409, body = Problem, description = "`wallet_not_empty`: another currency needs an empty wallet")))]
+    (status = 409, body = Problem, description = "`wallet_not_empty`: another currency needs an empty wallet; `payment_open`: and no payment that is not over")))]
 pub(super) async fn move_to(
     store: Store,
     person: Person,
@@ -152,7 +161,7 @@ pub(super) async fn history(store: Store, person: Person, query: web::Query<Page
 #[utoipa::path(post, path = "/v1/gift-cards", tag = "wallet", security(("bearer" = []), ("service" = [])), request_body = CardsRequest,
     params(("Idempotency-Key" = String, Header, description = "names the request: 8 to 128 visible characters")), responses(
     (status = 201, body = CardsBody), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-    (status = 409, body = Problem, description = "`reused`: the name stands for another request")))]
+    (status = 409, body = Problem, description = "`reused`: the name stands for another request; `outstanding`: too much of this currency is on cards that nobody redeemed")))]
 pub(super) async fn issue(
     store: Store,
     actor: Actor,
@@ -168,6 +177,19 @@ pub(super) async fn issue(
     };
     let cards = store.issue_gift_cards(&actor.name(), &key.0, order).await?;
     Ok(answered(StatusCode::CREATED, cards, CardsBody::from))
+}
+
+/// Takes back the gift cards of a batch that nobody has redeemed, for an operator or a service of the scope
+/// `wallet`. From then on they are good for nothing. Again is fine, and finds none.
+#[utoipa::path(delete, path = "/v1/gift-cards/{batch}", tag = "wallet", security(("bearer" = []), ("service" = [])), params(("batch" = String, Path)), responses(
+    (status = 200, body = VoidedBody), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn void(store: Store, actor: Actor, batch: web::Path<String>) -> Answer {
+    actor.operator_or(Scope::Wallet)?;
+    let voided = store.void_gift_cards(&actor.name(), &batch).await?;
+    Ok(HttpResponse::Ok().json(VoidedBody {
+        cards: voided.cards,
+        amount: voided.amount.into(),
+    }))
 }
 
 /// Redeems a gift card into the caller's wallet.

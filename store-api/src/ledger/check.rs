@@ -55,9 +55,9 @@ const RULES: &[Rule] = &[
             WHERE balance <> sum",
     },
     Rule {
-        name: "the account of gift cards holds what is on cards that nobody redeemed",
+        name: "the account of gift cards holds what is on cards that nobody redeemed, nor took back",
         broken_by: "SELECT a.id AS what FROM ledger_accounts a \
-            LEFT JOIN gift_cards g ON g.currency = a.currency AND g.redeemed_at IS NULL \
+            LEFT JOIN gift_cards g ON g.currency = a.currency AND g.redeemed_at IS NULL AND g.voided_at IS NULL \
             WHERE a.kind = 'gift_cards' \
             GROUP BY a.id, a.balance HAVING a.balance <> COALESCE(SUM(g.amount), 0)",
     },
@@ -68,6 +68,15 @@ const RULES: &[Rule] = &[
             LEFT JOIN postings p ON p.transfer = t.id AND p.amount = g.amount \
                 AND p.account = 'wallet:' || g.redeemed_by || ':' || g.currency \
             WHERE (g.redeemed_at IS NULL) <> (p.id IS NULL) OR (t.id IS NULL) <> (p.id IS NULL)",
+    },
+    Rule {
+        name: "what was taken back of a batch of gift cards is one transfer to the world outside",
+        broken_by: "SELECT COALESCE(t.reference, v.batch) AS what FROM \
+            (SELECT substr(id, 1, 26) AS batch, currency, SUM(amount) AS amount FROM gift_cards \
+             WHERE voided_at IS NOT NULL GROUP BY substr(id, 1, 26), currency) v \
+            FULL JOIN (SELECT reference, id FROM transfers WHERE cause = 'gift_cards_voided') t ON t.reference = v.batch \
+            LEFT JOIN postings p ON p.transfer = t.id AND p.amount = v.amount AND p.account = 'outside:' || v.currency \
+            WHERE p.id IS NULL",
     },
     Rule {
         name: "an order is paid from its buyer's wallet, and its total is that of its lines",

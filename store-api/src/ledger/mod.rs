@@ -48,6 +48,8 @@ pub(crate) enum Cause {
     GiftCardsIssued,
     /// A gift card was redeemed.
     GiftCard,
+    /// What nobody had redeemed of a batch of gift cards was taken back.
+    GiftCardsVoided,
     /// Games were bought.
     Purchase,
     /// What was paid for a game was given back.
@@ -67,6 +69,7 @@ impl Cause {
         match self {
             Self::GiftCardsIssued => "gift_cards_issued",
             Self::GiftCard => "gift_card",
+            Self::GiftCardsVoided => "gift_cards_voided",
             Self::Purchase => "purchase",
             Self::Refund => "refund",
             Self::TopUp => "top_up",
@@ -123,39 +126,107 @@ pub(crate) async fn post(
     reference: &str,
     legs: &[(Account, Money)],
 ) -> Result<String, StoreError> {
-    let legs = gathered(legs)?;
-    let transfer = Ulid::new().to_string();
-    sql::execute(
-        tx,
-        "INSERT INTO transfers (id, cause, reference, created_at) VALUES (?, ?, ?, ?)",
-        values![transfer.as_str(), cause.word(), reference, now.as_millis()],
-    )
-    .await?;
-    // In order of their names, so that two transfers between the same accounts cannot wait for
-    // each other.
-    for (id, (account, amount)) in &legs {
-        open(tx, account, amount.currency()).await?;
-        let minor = amount.minor();
-        let balance: Option<Balance> = sql::one(
-            tx,
-            "UPDATE ledger_accounts SET balance = balance + ? WHERE id = ? \
-             AND balance + ? <= ? AND balance + ? >= CASE kind WHEN 'outside' THEN ? ELSE 0 END \
-             RETURNING balance",
-            values![minor, id.as_str(), minor, MOST, minor, -MOST],
-        )
-        .await?;
-        let Some(Balance { balance }) = balance else {
-            return Err(refused(minor));
-        };
+    let transfer = Transfer::write(tx, now, cause, reference, legs).await?;
+    let id = transfer.id.clone();
+    transfer.carry_out(tx).await?;
+    Ok(id)
+}
+
+/// A transfer that is written down and whose money has not moved yet: [`Transfer::carry_out`] has to follow in the
+/// same transaction.
+#[must_use = "nothing has moved"]
+pub(crate) struct Transfer {
+    id: String,
+    cause: Cause,
+    /// By the names of their accounts.
+    legs: BTreeMap<String, (Account, Money)>,
+}
+
+impl Transfer {
+    /// Writes a transfer down: as [`post`], but that other things may be done before the money moves. Accounts that
+    /// everybody pays into, such as the store's, are locked only from then on.
+    pub(crate) async fn write(
+        tx: &DatabaseTransaction,
+        now: Timestamp,
+        cause: Cause,
+        reference: &str,
+        legs: &[(Account, Money)],
+    ) -> Result<Self, StoreError> {
+        let legs = gathered(legs)?;
+        let id = Ulid::new().to_string();
         sql::execute(
             tx,
-            "INSERT INTO postings (transfer, account, amount, balance) VALUES (?, ?, ?, ?)",
-            values![transfer.as_str(), id.as_str(), minor, balance],
+            "INSERT INTO transfers (id, cause, reference, created_at) VALUES (?, ?, ?, ?)",
+            values![id.as_str(), cause.word(), reference, now.as_millis()],
         )
         .await?;
+        Ok(Self { id, cause, legs })
     }
-    metrics::counter!("fireside_store_transfers_total", "cause" => cause.word()).increment(1);
-    Ok(transfer)
+
+    /// Its name.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Moves the money.
+    pub(crate) async fn carry_out(self, tx: &DatabaseTransaction) -> Result<(), StoreError> {
+        carry_out(tx, &[self]).await
+    }
+}
+
+/// Moves the money of all transfers of a transaction.
+///
+/// Account by account, in order of their names, so that two transactions that move money between the same accounts
+/// cannot wait for each other. What one account gets and gives happens in order of the transfers.
+pub(crate) async fn carry_out(
+    tx: &DatabaseTransaction,
+    transfers: &[Transfer],
+) -> Result<(), StoreError> {
+    let legs = transfers.iter().enumerate().flat_map(|(turn, transfer)| {
+        let legs = transfer.legs.iter();
+        legs.map(move |(id, (account, amount))| ((id, turn), (transfer, account, *amount)))
+    });
+    let legs: BTreeMap<_, _> = legs.collect();
+    let mut postings = Vec::with_capacity(4 * legs.len());
+    for ((id, _), (transfer, account, amount)) in &legs {
+        let minor = amount.minor();
+        let mut balance = change(tx, id, minor).await?;
+        if balance.is_none() {
+            // It was never used, or may not hold so much.
+            open(tx, account, amount.currency()).await?;
+            balance = change(tx, id, minor).await?;
+        }
+        let balance = balance.ok_or_else(|| refused(minor))?;
+        postings.extend(values![transfer.id.as_str(), id.as_str(), minor, balance]);
+    }
+    if !postings.is_empty() {
+        let rows = vec![sql::list(4); legs.len()].join(", ");
+        let insert =
+            format!("INSERT INTO postings (transfer, account, amount, balance) VALUES {rows}");
+        sql::execute(tx, &insert, postings).await?;
+    }
+    for transfer in transfers {
+        let cause = transfer.cause.word();
+        metrics::counter!("fireside_store_transfers_total", "cause" => cause).increment(1);
+    }
+    Ok(())
+}
+
+/// Changes what an account holds, and gives what it holds then; nothing if it is not there or may not hold that.
+async fn change(
+    tx: &DatabaseTransaction,
+    account: &str,
+    minor: i64,
+) -> Result<Option<i64>, StoreError> {
+    let balance: Option<Balance> = sql::one(
+        tx,
+        "UPDATE ledger_accounts SET balance = balance + ? WHERE id = ? \
+         AND balance + ? <= ? AND balance + ? >= CASE kind WHEN 'outside' THEN ? ELSE 0 END \
+         RETURNING balance",
+        values![minor, account, minor, MOST, minor, -MOST],
+    )
+    .await?;
+    Ok(balance.map(|row| row.balance))
 }
 
 /// Locks an account until the transaction ends, before a first transfer that locks what comes after it:
@@ -184,6 +255,16 @@ pub(crate) async fn balance(
     )
     .await?;
     Ok(Money::new(found.map_or(0, |row| row.balance), currency))
+}
+
+/// Whether an account can hold so much more. Not locked: where it was wrong the transfer is refused.
+pub(crate) async fn fits(
+    tx: &DatabaseTransaction,
+    account: &Account,
+    more: Money,
+) -> Result<bool, StoreError> {
+    let held = balance(tx, account, more.currency()).await?;
+    Ok(held.checked_add(more).is_some())
 }
 
 /// One leg an account, each more or less than nothing, which together come to zero.

@@ -96,6 +96,8 @@ pub(crate) struct NewMail<'a> {
     /// Whom it is for, where that is known.
     pub(crate) user: Option<&'a str>,
     pub(crate) recipient: &'a str,
+    /// The name of the provider it is about, if it is about one.
+    pub(crate) about: &'a str,
 }
 
 impl Store {
@@ -121,13 +123,14 @@ impl Store {
         let now = self.now().as_millis();
         sql::execute(
             tx,
-            "INSERT INTO mails (id, template, user_id, recipient, next_at, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO mails (id, template, user_id, recipient, about, next_at, created_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
             values![
                 id.to_string(),
                 mail.template.word(),
                 mail.user.map(str::to_owned),
                 mail.recipient,
+                mail.about,
                 now,
                 now
             ],
@@ -148,6 +151,32 @@ impl Store {
                 template,
                 user: Some(&row.id),
                 recipient: email,
+                about: "",
+            };
+            self.write_mail(tx, mail).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the owner of an account that a provider is a way into it, or is not any more: at its address, once that is proved,
+    /// where mail is sent at all.
+    pub(crate) async fn notify_of_provider(
+        &self,
+        tx: &DatabaseTransaction,
+        template: Template,
+        row: &user::Model,
+        provider: &str,
+    ) -> Result<(), StoreError> {
+        let proved = row
+            .email
+            .as_ref()
+            .filter(|_| row.email_verified_at.is_some());
+        if let (Some(email), true) = (proved, self.mailer().is_some()) {
+            let mail = NewMail {
+                template,
+                user: Some(&row.id),
+                recipient: email,
+                about: provider,
             };
             self.write_mail(tx, mail).await?;
         }

@@ -37,6 +37,7 @@ struct Mail {
     template: String,
     user_id: Option<String>,
     recipient: String,
+    about: String,
     failures: i64,
 }
 
@@ -143,7 +144,7 @@ impl Store {
 
     async fn due(&self, db: &impl ConnectionTrait, lock: &str) -> Result<Option<Mail>, StoreError> {
         let text = format!(
-            "SELECT id, template, user_id, recipient, failures FROM mails \
+            "SELECT id, template, user_id, recipient, about, failures FROM mails \
              WHERE next_at <= ? ORDER BY next_at, id LIMIT 1{lock}"
         );
         Ok(sql::one(db, &text, values![self.now().as_millis()]).await?)
@@ -162,6 +163,7 @@ impl Store {
             name: row.name.as_deref().unwrap_or_default(),
             recipient: &mail.recipient,
             code: &code,
+            provider: self.by_providers().label(&mail.about),
         };
         let message = mailer
             .templates

@@ -25,6 +25,10 @@ pub(crate) enum Template {
     EmailChanged,
     /// There is a new password.
     PasswordChanged,
+    /// People log in to the account by a provider, too.
+    IdentityLinked,
+    /// And by another not any more.
+    IdentityUnlinked,
 }
 
 /// What a mail is made of besides its template.
@@ -37,6 +41,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) recipient: &'a str,
     /// The code in it, if its template has one.
     pub(crate) code: &'a str,
+    /// The provider it is about, if it is about one, as people know it.
+    pub(crate) provider: &'a str,
 }
 
 /// Why the templates of an operator cannot be used.
@@ -103,14 +109,32 @@ const FILES: &[(&str, &str)] = &[
         "password_changed.html",
         include_str!("templates/password_changed.html"),
     ),
+    (
+        "identity_linked.txt",
+        include_str!("templates/identity_linked.txt"),
+    ),
+    (
+        "identity_linked.html",
+        include_str!("templates/identity_linked.html"),
+    ),
+    (
+        "identity_unlinked.txt",
+        include_str!("templates/identity_unlinked.txt"),
+    ),
+    (
+        "identity_unlinked.html",
+        include_str!("templates/identity_unlinked.html"),
+    ),
 ];
 
 impl Template {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::VerifyEmail,
         Self::ResetPassword,
         Self::EmailChanged,
         Self::PasswordChanged,
+        Self::IdentityLinked,
+        Self::IdentityUnlinked,
     ];
 
     /// Its word.
@@ -120,6 +144,8 @@ impl Template {
             Self::ResetPassword => "reset_password",
             Self::EmailChanged => "email_changed",
             Self::PasswordChanged => "password_changed",
+            Self::IdentityLinked => "identity_linked",
+            Self::IdentityUnlinked => "identity_unlinked",
         }
     }
 
@@ -135,7 +161,10 @@ impl Template {
         match self {
             Self::VerifyEmail => Some(Purpose::Email),
             Self::ResetPassword => Some(Purpose::Password),
-            Self::EmailChanged | Self::PasswordChanged => None,
+            Self::EmailChanged
+            | Self::PasswordChanged
+            | Self::IdentityLinked
+            | Self::IdentityUnlinked => None,
         }
     }
 }
@@ -166,6 +195,7 @@ impl Templates {
             name: "Ann",
             recipient: "ann@example.org",
             code: "0000-0000",
+            provider: "Kakao",
         };
         for template in Template::ALL {
             templates.texts(template, &sample)?;
@@ -215,6 +245,7 @@ impl Templates {
             name => one_line(facts.name),
             email => facts.recipient,
             code => facts.code,
+            provider => one_line(facts.provider),
             lifetime => spoken(lifetime),
         };
         let render = |kind: &str| {
@@ -296,6 +327,7 @@ mod tests {
             name,
             recipient,
             code: "ABCD-EFGH",
+            provider: "Oak & Elm",
         }
     }
 
@@ -319,6 +351,18 @@ mod tests {
                 "{html}"
             );
             assert!(!html.contains("<b>"), "{html}");
+        }
+    }
+
+    #[test]
+    fn a_mail_about_a_provider_names_it() {
+        let templates = templates(&settings()).unwrap();
+        for template in [Template::IdentityLinked, Template::IdentityUnlinked] {
+            let facts = facts("Ann", "ann@example.org");
+            let (subject, text, html) = templates.texts(template, &facts).unwrap();
+            assert!(subject.contains("Oak & Elm"), "{subject}");
+            assert!(text.contains("Oak & Elm"), "{text}");
+            assert!(html.contains("Oak &amp; Elm"), "{html}");
         }
     }
 

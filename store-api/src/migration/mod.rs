@@ -22,6 +22,10 @@ mod m0016_coupons;
 mod m0017_paid_orders;
 mod m0018_held_coupons;
 mod m0019_drop_queues;
+mod m0020_removed_entries;
+mod m0021_identities;
+mod m0022_void_cards;
+mod m0023_mail_subjects;
 
 /// Any number would do, as long as every store on one database uses the same.
 const MIGRATION_LOCK: i64 = 0x4669_7265_0001;
@@ -68,6 +72,10 @@ impl MigratorTrait for Migrator {
             Box::new(m0017_paid_orders::Migration),
             Box::new(m0018_held_coupons::Migration),
             Box::new(m0019_drop_queues::Migration),
+            Box::new(m0020_removed_entries::Migration),
+            Box::new(m0021_identities::Migration),
+            Box::new(m0022_void_cards::Migration),
+            Box::new(m0023_mail_subjects::Migration),
         ]
     }
 }

@@ -125,7 +125,8 @@ impl Store {
                 agreed: Some(agreed),
                 ..self.alone(tx, me).await?
             };
-            let (order, news) = self.bought(tx, &parties, &purchase).await?;
+            let (order, due, news) = self.bought(tx, &parties, &purchase).await?;
+            due.settle(tx).await?;
             return Ok((order.id, news));
         };
         let (giver, parties) = self.between_friends(tx, me, &recipient).await?;

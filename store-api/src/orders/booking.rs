@@ -1,36 +1,39 @@
-//! An order in the books: the money, the lines, how often a game was sold.
+//! An order in the books: the money and the lines.
 
 use sea_orm::DatabaseTransaction;
 use shared::id::UserId;
 
-use super::{Order, pricing::Priced};
+use super::{Due, Order, pricing::Priced};
 use crate::{
     error::StoreError,
-    ledger::{Account, Cause, post},
+    ledger::{Account, Cause, Transfer},
     money::Money,
     sql::{self, values},
-    store::Store,
 };
 
-impl Store {
-    /// Takes what an order costs from the wallet of `payer`, and writes it down.
-    pub(super) async fn book(
-        &self,
-        tx: &DatabaseTransaction,
-        payer: &UserId,
-        priced: &Priced,
-    ) -> Result<(), StoreError> {
-        let transfer = pay(tx, payer, priced).await?;
-        write_down(tx, payer, priced, transfer).await
-    }
-}
-
-/// Moves the money. Nothing moves for what costs nothing.
-async fn pay(
+/// Writes an order of `payer` down.
+pub(super) async fn book(
     tx: &DatabaseTransaction,
     payer: &UserId,
     priced: &Priced,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Due, StoreError> {
+    let transfer = transfer(tx, payer, priced).await?;
+    let id = transfer.as_ref().map(|transfer| transfer.id().to_owned());
+    write_down(tx, payer, priced, id).await?;
+    let mut due = Due::default();
+    due.transfers(transfer);
+    for line in &priced.order.lines {
+        due.sold(&line.game, 1);
+    }
+    Ok(due)
+}
+
+/// How the money is to move. Nothing moves for what costs nothing.
+async fn transfer(
+    tx: &DatabaseTransaction,
+    payer: &UserId,
+    priced: &Priced,
+) -> Result<Option<Transfer>, StoreError> {
     let order = &priced.order;
     if order.total.minor() == 0 {
         return Ok(None);
@@ -41,7 +44,7 @@ async fn pay(
         legs.push((Account::Store, Money::new(part.kept, line.price.currency())));
         legs.push((Account::Publisher(part.publisher.clone()), earned));
     }
-    let transfer = post(tx, order.at, Cause::Purchase, &order.id, &legs).await?;
+    let transfer = Transfer::write(tx, order.at, Cause::Purchase, &order.id, &legs).await?;
     Ok(Some(transfer))
 }
 
@@ -81,10 +84,5 @@ async fn write_down(
         "INSERT INTO order_lines (order_id, game, title, price, discount, store_share) VALUES {rows}"
     );
     sql::execute(tx, &insert, lines.flatten().collect()).await?;
-    for line in &order.lines {
-        // In order of their ids, so that two orders cannot wait for each other.
-        let sold = "UPDATE games SET sold = sold + 1 WHERE id = ?";
-        sql::execute(tx, sold, values![line.game.as_str()]).await?;
-    }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Buying: what is in the cart is paid from the wallet and owned, at once or not at all
 //! ([`Store::buy`]); or given to a friend, who owns it once they accept (`gifts`); or given back
 //! (`refunds`). What it costs is asked anew each time, coupons and all (`pricing`), and written into
-//! the books in one go (`booking`). What a provider is to be paid for is agreed on first, and bought once it
+//! the books in one go (`booking`); what everybody changes is changed last (`due`). What a provider is to be paid for is agreed on first, and bought once it
 //! is (`agreed`).
 
 use sea_orm::{DatabaseTransaction, FromQueryResult, Value};
@@ -20,15 +20,18 @@ use crate::{
     store::{Store, lock_users},
     webhooks::{EventKind, OrderEvent},
 };
+use booking::book;
 use read::find;
 
 pub(crate) use agreed::Agreed;
+pub(crate) use due::Due;
 pub use gifts::{Gift, GiftOrder, GiftSide, GiftState};
 pub use pricing::{Preview, Spare};
 pub(crate) use tidings::Bought;
 
 mod agreed;
 mod booking;
+mod due;
 mod gifts;
 mod pricing;
 mod read;
@@ -149,19 +152,21 @@ impl Store {
         let tx = self.database().begin().await?;
         if let Some(kept) = named.claim::<Kept>(self, &tx).await? {
             let order = find(&tx, me, &kept.answer.id).await?;
+            self.database().end_settled(tx).await?;
             return Ok(Answered {
                 answer: order,
                 replayed: true,
             });
         }
         let parties = self.alone(&tx, me).await?;
-        let (order, news) = self.bought(&tx, &parties, purchase).await?;
+        let (order, due, news) = self.bought(&tx, &parties, purchase).await?;
         let kept = Kept {
             id: order.id.clone(),
         };
         named.keep(&tx, &kept).await?;
+        due.settle(&tx).await?;
         self.tell(&tx, vec![news]).await?;
-        self.commit(tx).await?;
+        self.commit_contended(tx).await?;
         self.herald();
         count_order(&order);
         Ok(Answered::first(order))
@@ -173,10 +178,9 @@ impl Store {
         tx: &DatabaseTransaction,
         me: &'a UserId,
     ) -> Result<Parties<'a>, StoreError> {
-        if lock_users(tx, &[me]).await?.is_empty() {
-            return Err(StoreError::Unauthenticated("the account is withdrawn"));
-        }
-        let country = self.country_of(tx, me).await?;
+        let user = lock_users(tx, &[me]).await?.pop();
+        let user = user.ok_or(StoreError::Unauthenticated("the account is withdrawn"))?;
+        let country = self.country_said(user.country.as_deref());
         Ok(Parties {
             payer: me,
             country,
@@ -187,15 +191,15 @@ impl Store {
         })
     }
 
-    /// Buys for one who is alone, and says what they are to be told. Friends are told by the herald.
+    /// Buys for one who is alone, but for what is due in the end, and says what they are to be told. Friends are told by the herald.
     async fn bought(
         &self,
         tx: &DatabaseTransaction,
         parties: &Parties<'_>,
         purchase: &Purchase,
-    ) -> Result<(Order, News), StoreError> {
+    ) -> Result<(Order, Due, News), StoreError> {
         let me = parties.payer;
-        let order = self.paid(tx, parties, purchase).await?;
+        let (order, due) = self.ordered(tx, parties, purchase).await?;
         license(tx, me, &order.id, &order.lines, order.at).await?;
         let tidings = Announcement::Bought(Bought::of(me, &order));
         self.announce(tx, Some(me), &tidings).await?;
@@ -204,20 +208,20 @@ impl Store {
             topic: Topic::Purchase,
             data: json!({"order": order.id, "games": named_games(&order.lines)}),
         };
-        Ok((order, news))
+        Ok((order, due, news))
     }
 
-    /// Takes the money, and writes the order down; who is to own what it is for does not yet.
-    async fn paid(
+    /// Writes an order down. What is due for it is to be settled in the end; who is to own what it is for does not yet.
+    async fn ordered(
         &self,
         tx: &DatabaseTransaction,
         parties: &Parties<'_>,
         purchase: &Purchase,
-    ) -> Result<Order, StoreError> {
+    ) -> Result<(Order, Due), StoreError> {
         let choice = Choice::These(&purchase.coupons);
         let (priced, _) = self.priced(tx, parties, purchase, choice).await?;
         purchase.check_expected(&priced.order)?;
-        self.book(tx, parties.payer, &priced).await?;
+        let due = book(tx, parties.payer, &priced).await?;
         let order = priced.order;
         coupons::use_up(tx, parties.payer, &order.id, order.at, &priced.combination).await?;
         let paid = OrderEvent {
@@ -227,7 +231,7 @@ impl Store {
             games: None,
         };
         self.publish_order(tx, &paid).await?;
-        Ok(order)
+        Ok((order, due))
     }
 }
 

@@ -10,12 +10,12 @@ use serde::Serialize;
 use serde_json::json;
 use shared::id::UserId;
 
-use super::{Order, find, named_games, refusal};
+use super::{Due, Order, find, named_games, refusal};
 use crate::{
     coupons,
     error::StoreError,
     idempotency::{Answered, IdempotencyKey, Named},
-    ledger::{Account, Cause, post},
+    ledger::{Account, Cause, Transfer},
     money::Money,
     notices::{News, Topic},
     payments::PaidOrder,
@@ -35,6 +35,12 @@ struct Request<'a> {
 struct PlayedRow {
     game: String,
     played_seconds: i64,
+}
+
+#[derive(FromQueryResult)]
+struct GiftRow {
+    #[allow(dead_code)] // that there is one is all
+    order_id: String,
 }
 
 #[derive(FromQueryResult)]
@@ -62,8 +68,10 @@ impl Store {
         let named = Named::new(&caller, key, "refunds", &request)?;
         let tx = self.database().begin().await?;
         if named.claim::<()>(self, &tx).await?.is_some() {
+            let order = find(&tx, me, order).await?;
+            self.database().end_settled(tx).await?;
             return Ok(Answered {
-                answer: find(&tx, me, order).await?,
+                answer: order,
                 replayed: true,
             });
         }
@@ -71,10 +79,16 @@ impl Store {
         if lock_users(&tx, &[me]).await?.is_empty() {
             return Err(StoreError::Unauthenticated("the account is withdrawn"));
         }
-        let bought = find(&tx, me, order).await?;
+        let found = find(&tx, me, order).await;
+        if matches!(found, Err(StoreError::NotFound)) && was_given(&tx, me, order).await? {
+            let message = "it was given to you: nobody is paid back for a gift that was accepted";
+            return Err(refusal("id", "gift_received", message));
+        }
+        let bought = found?;
         let games = games_of(&bought, games)?;
         self.check_refund(&tx, me, &bought, &games).await?;
-        self.give_back(&tx, me, &bought, &games).await?;
+        let mut due = Due::default();
+        self.give_back(&tx, me, &bought, &games, &mut due).await?;
         let after = find(&tx, me, order).await?;
         named.keep(&tx, &()).await?;
         let given = after.lines.iter().filter(|line| games.contains(&line.game));
@@ -85,7 +99,8 @@ impl Store {
             data: json!({"order": order, "games": named_games(&given)}),
         };
         self.tell(&tx, vec![refunded]).await?;
-        self.commit(tx).await?;
+        due.settle(&tx).await?;
+        self.commit_contended(tx).await?;
         Ok(Answered::first(after))
     }
 
@@ -97,7 +112,8 @@ impl Store {
         games: &BTreeSet<String>,
     ) -> Result<(), StoreError> {
         if order.gift_for.is_some() {
-            let message = "a gift is given back by whom it is for, or taken back while it waits";
+            let message =
+                "a gift is taken back while it waits, and not given back once it was accepted";
             return Err(refusal("id", "gift", message));
         }
         let limits = self.limits();
@@ -126,17 +142,17 @@ impl Store {
         Ok(())
     }
 
-    /// Pays back these lines of an order of `payer`, and takes them out of the library they are in. What a
-    /// provider was paid goes back to it from the wallet.
+    /// Takes these lines of an order of `payer` out of the library they are in. That they are paid back is due
+    /// then; what a provider was paid goes back to it from the wallet.
     pub(super) async fn give_back(
         &self,
         tx: &DatabaseTransaction,
         payer: &UserId,
         order: &Order,
         games: &BTreeSet<String>,
+        due: &mut Due,
     ) -> Result<(), StoreError> {
         let now = self.now();
-        // Before any account is moved.
         let payment = PaidOrder::lock(tx, &order.id).await?;
         let mut given_back = 0;
         let shares: Vec<ShareRow> = sql::all(
@@ -146,7 +162,6 @@ impl Store {
             values![order.id.as_str()],
         )
         .await?;
-        // In order of their ids, as they were bought.
         for line in order.lines.iter().filter(|line| games.contains(&line.game)) {
             let game = line.game.as_str();
             let key = values![order.id.as_str(), game];
@@ -173,7 +188,8 @@ impl Store {
                     ),
                 ];
                 let reference = format!("{}:{game}", order.id);
-                post(tx, now, Cause::Refund, &reference, &legs).await?;
+                let refund = Transfer::write(tx, now, Cause::Refund, &reference, &legs).await?;
+                due.transfers([refund]);
             }
             for statement in [
                 "DELETE FROM play_sessions WHERE EXISTS (SELECT 1 FROM library b \
@@ -183,11 +199,10 @@ impl Store {
             ] {
                 sql::execute(tx, statement, key.clone()).await?;
             }
-            let sold = "UPDATE games SET sold = sold - 1 WHERE id = ?";
-            sql::execute(tx, sold, values![game]).await?;
+            due.sold(game, -1);
         }
         if let Some(payment) = payment {
-            payment.pay_back(tx, given_back, now).await?;
+            due.transfers(payment.pay_back(tx, given_back, now).await?);
         }
         coupons::give_back(tx, &order.id).await?;
         metrics::counter!("fireside_store_refunds_total").increment(games.len() as u64);
@@ -199,6 +214,13 @@ impl Store {
         };
         self.publish_order(tx, &refunded).await
     }
+}
+
+/// Whether an order of somebody else's is a gift to `me`, whom it may be named to.
+async fn was_given(tx: &DatabaseTransaction, me: &UserId, order: &str) -> Result<bool, StoreError> {
+    let text = "SELECT order_id FROM gifts WHERE order_id = ? AND recipient = ?";
+    let gift: Option<GiftRow> = sql::one(tx, text, values![order, me.as_str()]).await?;
+    Ok(gift.is_some())
 }
 
 /// Which lines are meant, if all of them are there to be given back.

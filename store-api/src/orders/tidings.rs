@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{DatabaseTransaction, FromQueryResult, Value};
+use sea_orm::{DatabaseTransaction, FromQueryResult};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::id::UserId;
 
-use super::{GameRow, Order};
+use super::Order;
 use crate::{
     announcements::{PAGE, Progress, Told},
     error::StoreError,
@@ -17,6 +17,11 @@ use crate::{
     sql::{self, values},
     store::{Store, stored_id},
 };
+
+/// How many wishes a page reads at most, and so how many people it tells.
+const WISHES: usize = PAGE;
+/// How many values say what somebody bought.
+const COLUMNS: usize = 5;
 
 /// Somebody bought games.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,19 +32,13 @@ pub(crate) struct Bought {
     games: BTreeMap<String, String>,
 }
 
-#[derive(FromQueryResult)]
-struct BuyerRow {
-    name: Option<String>,
-}
-
-#[derive(FromQueryResult)]
-struct FriendRow {
-    other: String,
-}
-
+/// A friend's wish for a game that somebody bought.
 #[derive(FromQueryResult)]
 struct WishRow {
-    user_id: String,
+    /// Which of the purchases, from 0.
+    place: i64,
+    name: Option<String>,
+    friend: String,
     game: String,
 }
 
@@ -55,62 +54,80 @@ impl Bought {
 }
 
 impl Store {
-    /// The next page of the buyer's friends, and what those are told who wish for one of the games.
-    /// What they see of the buyer, and what the buyer has given back, is as it now stands.
+    /// The next page of the buyers' friends, and what those are told who wish for one of the games; all of it is one
+    /// statement, however many purchases there are. What they see of a buyer, and what the buyer has given back, is as it now stands.
     pub(crate) async fn friends_to_tell(
         &self,
         tx: &DatabaseTransaction,
-        bought: &Bought,
-        progress: &Progress,
+        purchases: &[(Bought, Progress)],
     ) -> Result<Told, StoreError> {
-        let buyer = bought.buyer.as_str();
-        let shown = format!(
-            "SELECT u.name FROM users u WHERE u.id = ? AND u.withdrawn_at IS NULL AND NOT {}",
+        let mut values = Vec::new();
+        for (place, (bought, progress)) in purchases.iter().enumerate() {
+            for game in bought.games.keys() {
+                values.extend(values![
+                    place as i64,
+                    bought.buyer.as_str(),
+                    bought.order.as_str(),
+                    game.as_str(),
+                    progress.told_up_to.as_str()
+                ]);
+            }
+        }
+        if values.is_empty() {
+            return Ok(Told {
+                done: purchases.len(),
+                ..Told::default()
+            });
+        }
+        let rows = vec![sql::list(COLUMNS); values.len() / COLUMNS].join(", ");
+        let text = format!(
+            "WITH sold (place, buyer, order_id, game, told_up_to) AS (VALUES {rows}) \
+             SELECT s.place, u.name, r.other AS friend, s.game FROM sold s \
+             JOIN library l ON l.user_id = s.buyer AND l.game = s.game AND l.order_id = s.order_id \
+             JOIN users u ON u.id = s.buyer AND u.withdrawn_at IS NULL AND NOT {} \
+             JOIN relations r ON r.owner = s.buyer AND r.state = 'friend' AND r.other > s.told_up_to \
+             JOIN marks m ON m.user_id = r.other AND m.list = 'wishlist' AND m.game = s.game \
+             ORDER BY s.place, r.other, s.game LIMIT ?",
             kept_from_all(Section::Library, "u.id")
         );
-        let shown: Option<BuyerRow> = sql::one(tx, &shown, values![buyer]).await?;
-        let owned: Vec<GameRow> = sql::all(
-            tx,
-            "SELECT game FROM library WHERE user_id = ? AND order_id = ?",
-            values![buyer, bought.order.as_str()],
-        )
-        .await?;
-        let Some(BuyerRow { name }) = shown.filter(|_| !owned.is_empty()) else {
-            return Ok(Told::default());
-        };
-        let friends: Vec<FriendRow> = sql::all(
-            tx,
-            "SELECT other FROM relations WHERE owner = ? AND state = 'friend' AND other > ? \
-             ORDER BY other LIMIT ?",
-            values![buyer, progress.told_up_to.as_str(), PAGE as i64],
-        )
-        .await?;
-        let friends: Vec<String> = friends.into_iter().map(|row| row.other).collect();
-        if friends.is_empty() {
-            return Ok(Told::default());
-        }
-        let text = format!(
-            "SELECT user_id, game FROM marks WHERE list = 'wishlist' AND user_id IN {} AND game IN {} \
-             ORDER BY user_id, game",
-            sql::list(friends.len()),
-            sql::list(owned.len())
-        );
-        let values = friends.iter().map(|friend| Value::from(friend.as_str()));
-        let games = owned.iter().map(|row| Value::from(row.game.as_str()));
-        let wishes: Vec<WishRow> = sql::all(tx, &text, values.chain(games).collect()).await?;
-        let from = json!({"id": buyer, "name": name});
-        let mut news = Vec::new();
-        for wishes in wishes.chunk_by(|one, other| one.user_id == other.user_id) {
+        values.push((WISHES as i64).into());
+        let wishes: Vec<WishRow> = sql::all(tx, &text, values).await?;
+        let mut told = Told::default();
+        let full = wishes.len() >= WISHES;
+        let mut friends = wishes
+            .chunk_by(|one, other| (one.place, &one.friend) == (other.place, &other.friend))
+            .peekable();
+        while let Some(wishes) = friends.next() {
+            // Of the last there may be more, and whoever is the only one has more wishes than a page.
+            if full && friends.peek().is_none() && !told.news.is_empty() {
+                break;
+            }
+            let WishRow {
+                place,
+                name,
+                friend,
+                ..
+            } = &wishes[0];
+            let (bought, _) = &purchases[*place as usize];
             let games = wishes.iter().map(|wish| {
                 let title = bought.games.get(&wish.game);
                 json!({"id": wish.game, "title": title})
             });
-            news.push(News {
-                user: stored_id(&wishes[0].user_id)?,
+            told.news.push(News {
+                user: stored_id(friend)?,
                 topic: Topic::FriendBought,
-                data: json!({"friend": from, "games": games.collect::<Vec<_>>()}),
+                data: json!({
+                    "friend": {"id": bought.buyer, "name": name},
+                    "games": games.collect::<Vec<_>>(),
+                }),
             });
+            told.done = *place as usize;
+            told.up_to = Some(friend.clone());
         }
-        Ok(Told::page(news, &friends))
+        if !full {
+            told.done = purchases.len();
+            told.up_to = None;
+        }
+        Ok(told)
     }
 }

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::Rng as _;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
 use shared::{events::StoreEvent, id::Timestamp};
 use tokio::{
     sync::{Notify, watch},
@@ -100,38 +102,42 @@ impl Relay {
         if !self.database.is_shared() {
             // The only process on this database: nobody else delivers, and no transaction is open
             // while the target takes its time.
-            let rows = self.read(self.database.reader(), false).await?;
+            let rows = self.first().all(self.database.reader()).await?;
             return self.deliver(self.database.reader(), rows, true).await;
         }
+        let Some(settled) = self.settled().await? else {
+            return Ok(Look::Empty);
+        };
         // Several processes deliver from one table. Whoever holds the first rows delivers them;
         // the others wait for it to commit, and find them gone, so nothing overtakes.
-        if self.read(self.database.reader(), false).await?.is_empty() {
-            return Ok(Look::Empty);
-        }
         let tx = self.database.begin_delivery().await?;
-        let rows = self.read(&tx, true).await?;
+        let held = self.first().filter(outbox::Column::Id.is_in(settled));
+        let rows = held.lock_exclusive().all(&tx).await?;
         let look = self.deliver(&tx, rows, false).await?;
         self.database.commit(tx).await?;
         Ok(look)
     }
 
-    async fn read(
-        &self,
-        db: &impl ConnectionTrait,
-        lock: bool,
-    ) -> Result<Vec<outbox::Model>, RelayError> {
-        let mut query = outbox::Entity::find()
+    /// The first of what waits.
+    fn first(&self) -> Select<outbox::Entity> {
+        outbox::Entity::find()
             .filter(outbox::Column::Target.eq(&self.target.name))
             .order_by_asc(outbox::Column::Id)
-            .limit(if lock || !self.database.is_shared() {
-                BATCH
-            } else {
-                1
-            });
-        if lock {
-            query = query.lock_exclusive();
+            .limit(BATCH)
+    }
+
+    /// The names of the first of what waits, if anything does, once no crash of the database can undo it: nobody is
+    /// told of what might never have been.
+    async fn settled(&self) -> Result<Option<Vec<i64>>, RelayError> {
+        let tx = self.database.begin().await?;
+        let names = self.first().select_only().column(outbox::Column::Id);
+        let names: Vec<i64> = names.into_tuple().all(&tx).await?;
+        if names.is_empty() {
+            tx.rollback().await?;
+            return Ok(None);
         }
-        Ok(query.all(db).await?)
+        self.database.end_settled(tx).await?;
+        Ok(Some(names))
     }
 
     async fn deliver(

@@ -9,7 +9,8 @@ use crate::{
     coupons,
     error::{StoreError, Violation},
     idempotency::{Answered, IdempotencyKey, Named},
-    money::Money,
+    ledger::{Account, balance},
+    money::{MOST, Money},
     orders::Agreed,
     sql::{self, values},
     store::{Store, lock_users},
@@ -21,6 +22,8 @@ const MOST_OPEN: i64 = 20;
 #[derive(FromQueryResult)]
 struct Open {
     open: i64,
+    /// What they come to, in the currency of the wallet.
+    amount: i64,
 }
 
 impl Store {
@@ -59,14 +62,22 @@ impl Store {
         }
         let open: Option<Open> = sql::one(
             &tx,
-            "SELECT COUNT(*) AS open FROM payments \
-             WHERE user_id = ? AND state IN ('created', 'ready', 'approving')",
-            values![me.as_str()],
+            "SELECT COUNT(*) AS open, \
+             CAST(COALESCE(SUM(CASE WHEN currency = ? THEN amount END), 0) AS BIGINT) AS amount \
+             FROM payments WHERE user_id = ? AND state IN ('created', 'ready', 'approving')",
+            values![amount.currency().code(), me.as_str()],
         )
         .await?;
-        if open.is_some_and(|open| open.open >= MOST_OPEN) {
+        if open.as_ref().is_some_and(|open| open.open >= MOST_OPEN) {
             let message = "too many payments are neither paid nor given up";
             return Err(refusal("provider", "too_many", message));
+        }
+        // What is bought comes into the wallet too, before it is spent there.
+        let wallet = balance(&tx, &Account::Wallet(me.clone()), amount.currency()).await?;
+        let coming = open.map_or(0, |open| open.amount);
+        if wallet.minor() + coming + amount.minor() > MOST {
+            let message = "that is more than the wallet can hold, with what other payments bring";
+            return Err(refusal("amount", "too_much", message));
         }
         let id = Ulid::new().to_string();
         let now = self.now();

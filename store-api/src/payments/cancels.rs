@@ -12,9 +12,9 @@ use super::{
     state::Event,
 };
 use crate::{
-    error::StoreError,
+    error::{StoreError, Violation},
     idempotency::{Answered, IdempotencyKey, Named},
-    ledger::{Account, Cause, post},
+    ledger::{Account, Cause, Transfer, post},
     sql::{self, values},
     store::{Store, lock_users},
 };
@@ -35,6 +35,9 @@ impl Store {
         id: &str,
         amount: Option<i64>,
     ) -> Result<Answered<Payment>, StoreError> {
+        if amount.is_some_and(|minor| minor < 1) {
+            return Err(Violation::new("amount", "range", "at least 1 minor unit").into());
+        }
         let caller = format!("user:{me}");
         let request = Request {
             payment: id,
@@ -57,7 +60,8 @@ impl Store {
         let mut row = row.ok_or(StoreError::NotFound)?;
         let now = self.now();
         let amount = self.cancellable(&row, amount, now)?;
-        ask_cancel(&tx, &mut row, amount, now).await?;
+        let cancel = ask_cancel(&tx, &mut row, amount, now).await?;
+        cancel.carry_out(&tx).await?;
         sql::execute(
             &tx,
             "UPDATE payments SET cancelling = ?, check_at = ? WHERE id = ?",
@@ -100,28 +104,29 @@ impl Store {
             return Err(refusal("id", "too_late", "it was paid too long ago"));
         }
         let amount = amount.unwrap_or(left);
-        if !(1..=left).contains(&amount) {
-            let message = "from 1 minor unit to what was not paid back yet";
+        if amount > left {
+            let message = "at most what was not paid back yet";
             return Err(refusal("amount", "too_much", message));
         }
         Ok(amount)
     }
 }
 
-/// Takes what is to be paid back from the wallet. The row's sum is changed, and not written.
+/// Writes down what is to be paid back. It is taken from the wallet by the transfer; the row's sum is changed, and not
+/// written.
 pub(super) async fn ask_cancel(
     tx: &DatabaseTransaction,
     row: &mut Row,
     amount: i64,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Transfer, StoreError> {
     let id = Ulid::new().to_string();
     let money = row.money(amount)?;
     let legs = [
         (Account::Wallet(row.user()?), money.negated()),
         (Account::Leaving, money),
     ];
-    post(tx, now, Cause::PaymentCancel, &id, &legs).await?;
+    let transfer = Transfer::write(tx, now, Cause::PaymentCancel, &id, &legs).await?;
     sql::execute(
         tx,
         "INSERT INTO payment_cancels (id, payment, amount, state, asked_at) VALUES (?, ?, ?, 'asked', ?)",
@@ -129,7 +134,7 @@ pub(super) async fn ask_cancel(
     )
     .await?;
     row.cancelling += amount;
-    Ok(())
+    Ok(transfer)
 }
 
 /// The provider has paid it back.

@@ -16,6 +16,8 @@ use crate::{
 
 /// The longest proof.
 const LONGEST: usize = 300;
+/// The longest word of a provider for why it refuses.
+const LONGEST_WORD: usize = 64;
 
 /// What a payer brings back from a provider.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +41,25 @@ impl Proof<'_> {
     }
 }
 
+/// A provider's word as a browser brings it.
+fn word(brought: &str) -> String {
+    let is_word = (1..=LONGEST_WORD).contains(&brought.len())
+        && brought
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if is_word { brought } else { "refused" }.to_owned()
+}
+
 impl Store {
+    /// The provider's window that the payer of a payment is to see, as its `next` has it, while there is one.
+    pub(crate) async fn payment_window(
+        &self,
+        id: &str,
+    ) -> Result<Option<serde_json::Value>, StoreError> {
+        let payment = self.any_payment(id).await?;
+        Ok(payment.next.filter(|next| next["kind"] == "window"))
+    }
+
     /// Has the provider take the money of a payment, and answers how it then stands: `approving` while
     /// nobody knows, `expired` if its time is over. A payment that went on already is answered as it is.
     ///
@@ -91,14 +111,18 @@ impl Store {
         self.any_payment(id).await
     }
 
-    /// The payer gave up at the provider's, or the provider refused them there. A payment that went on
-    /// already is answered as it is.
-    pub async fn give_up_payment(&self, id: &str) -> Result<Payment, StoreError> {
+    /// The payer gave up at the provider's, or the provider refused them there, with this word for why. A payment that
+    /// went on already is answered as it is.
+    pub async fn give_up_payment(
+        &self,
+        id: &str,
+        refused: Option<&str>,
+    ) -> Result<Payment, StoreError> {
         let tx = self.database().begin().await?;
         let row = Row::lock(&tx, id).await?;
         let mut row = row.ok_or(StoreError::NotFound)?;
         if row.state()? == PaymentState::Ready && row.go(Event::Refused, self.now())? {
-            row.failure = Some("given_up".to_owned());
+            row.failure = Some(refused.map_or_else(|| "given_up".to_owned(), word));
             row.check_at = None;
             row.write(&tx).await?;
             coupons::release(&tx, id).await?;

@@ -124,13 +124,13 @@ impl Payments {
         self.providers.get(name)
     }
 
-    /// Where a provider sends the payer of a payment back to. Only a provider and the payer know it.
-    fn back(&self, id: &str) -> String {
+    /// Where the payer's browser goes on with a payment. Only a provider and the payer know it.
+    fn sealed(&self, id: &str, place: &str) -> String {
         let seal = self.seals.of(id);
-        format!("{}/v1/payments/{id}/return?seal={seal}", self.public_url)
+        format!("{}/v1/payments/{id}/{place}?seal={seal}", self.public_url)
     }
 
-    /// Whether a browser came back to where [`Payments::back`] sent it.
+    /// Whether a browser came to where [`Payments::sealed`] sent it.
     pub(crate) fn is_sealed(&self, id: &str, seal: &str) -> bool {
         self.seals.holds(id, seal)
     }

@@ -59,6 +59,8 @@ pub(crate) struct Charge {
     pub(crate) key: Option<String>,
     /// Where the provider sends the payer's browser when it is done; `&outcome=` follows.
     pub(crate) back: String,
+    /// The page of ours that opens the provider's window, for a provider that has one.
+    pub(crate) window: String,
 }
 
 /// What is to be paid back.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    ledger::{Account, hold},
+    ledger::Transfer,
     notices::News,
     orders::Agreed,
     sql::{self, values},
@@ -57,7 +57,8 @@ impl Store {
                 let why = why(&error).ok_or(error)?;
                 attempt.rollback().await?;
                 row.failure = Some(why);
-                ask_cancel(tx, row, row.amount, now).await?;
+                let cancel = ask_cancel(tx, row, row.amount, now).await?;
+                cancel.carry_out(tx).await?;
                 Ok(Vec::new())
             }
         }
@@ -77,36 +78,34 @@ fn why(error: &StoreError) -> Option<String> {
 }
 
 impl PaidOrder {
-    /// The payment of an order, if a provider was paid for it; to be called before money is moved.
+    /// The payment of an order, if a provider was paid for it.
     pub(crate) async fn lock(
         tx: &DatabaseTransaction,
         order: &str,
     ) -> Result<Option<Self>, StoreError> {
         let text = format!("UPDATE payments SET id = id WHERE order_id = ? RETURNING {COLUMNS}");
         let row: Option<Row> = sql::one(tx, &text, values![order]).await?;
-        let Some(row) = row else { return Ok(None) };
-        hold(tx, &Account::Leaving, row.money(0)?.currency()).await?;
-        Ok(Some(Self(row)))
+        Ok(row.map(Self))
     }
 
-    /// Has the provider pay so much of it back, out of the wallet it was just given back to.
+    /// Has the provider pay so much of it back, out of the wallet it is given back to: by this transfer, which is none for
+    /// what was free.
     pub(crate) async fn pay_back(
         mut self,
         tx: &DatabaseTransaction,
         amount: i64,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        // What is free was not paid for.
+    ) -> Result<Option<Transfer>, StoreError> {
         if amount == 0 {
-            return Ok(());
+            return Ok(None);
         }
-        ask_cancel(tx, &mut self.0, amount, now).await?;
+        let cancel = ask_cancel(tx, &mut self.0, amount, now).await?;
         sql::execute(
             tx,
             "UPDATE payments SET cancelling = ?, check_at = ? WHERE id = ?",
             values![self.0.cancelling, now.as_millis(), self.0.id.as_str()],
         )
         .await?;
-        Ok(())
+        Ok(Some(cancel))
     }
 }

@@ -18,7 +18,8 @@ use super::{
 use crate::{
     coupons,
     error::StoreError,
-    ledger::{Account, Cause, hold, post},
+    ledger::{Account, Cause, Transfer, carry_out, fits, hold},
+    money::Money,
     notices::{News, Topic},
     sql::{self, values},
     store::Store,
@@ -217,27 +218,45 @@ impl Store {
             (Account::Wallet(row.user()?), amount),
         ];
         let (gone, agreed) = (is_gone(tx, row).await?, row.agreed()?);
-        if gone || agreed.is_some() {
-            // Some of it may have to go back.
-            hold(tx, &Account::Leaving, amount.currency()).await?;
-        }
         row.failure = None;
         let held = coupons::release(tx, &row.id).await?;
-        post(tx, now, Cause::TopUp, &row.id, &legs).await?;
-        match agreed {
-            Some(mut agreed) if !gone => {
-                agreed.released_but(held);
-                return self.fulfil(tx, row, &agreed, now).await;
-            }
-            _ if gone => {
-                // Nobody is there to spend it.
-                row.failure = Some("withdrawn".to_owned());
-                ask_cancel(tx, row, row.amount, now).await?;
-            }
-            _ => {}
+        if !fits(tx, &legs[1].0, amount).await? {
+            return_whole(tx, row, &legs, now).await?;
+            return Ok(Vec::new());
         }
-        Ok(Vec::new())
+        let top_up = Transfer::write(tx, now, Cause::TopUp, &row.id, &legs).await?;
+        if gone {
+            // Nobody is there to spend it.
+            row.failure = Some("withdrawn".to_owned());
+            let cancel = ask_cancel(tx, row, row.amount, now).await?;
+            carry_out(tx, &[top_up, cancel]).await?;
+            return Ok(Vec::new());
+        }
+        let Some(mut agreed) = agreed else {
+            top_up.carry_out(tx).await?;
+            return Ok(Vec::new());
+        };
+        // It goes back if what was agreed on cannot be bought any more.
+        hold(tx, &Account::Leaving, amount.currency()).await?;
+        top_up.carry_out(tx).await?;
+        agreed.released_but(held);
+        self.fulfil(tx, row, &agreed, now).await
     }
+}
+
+/// Has the provider pay back what the wallet cannot hold. It leaves the wallet, which has more than that, before it
+/// comes.
+async fn return_whole(
+    tx: &DatabaseTransaction,
+    row: &mut Row,
+    legs: &[(Account, Money); 2],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let cancel = ask_cancel(tx, row, row.amount, now).await?;
+    let top_up = Transfer::write(tx, now, Cause::TopUp, &row.id, legs).await?;
+    carry_out(tx, &[cancel, top_up]).await?;
+    row.failure = Some("too_much".to_owned());
+    Ok(())
 }
 
 /// Whether the payer's account was withdrawn.

@@ -162,7 +162,8 @@ impl Row {
                 "Wallet"
             },
             key: self.provider_key.clone(),
-            back: payments.back(&self.id),
+            back: payments.sealed(&self.id, "return"),
+            window: payments.sealed(&self.id, "window"),
         })
     }
 }

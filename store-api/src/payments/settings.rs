@@ -6,7 +6,7 @@ use shared::settings::{Report, Secret, Settings, duration};
 use tokio::sync::Notify;
 
 use super::{Payments, pace::Pace, provider::Provider, seal::Seals};
-use crate::error::StoreError;
+use crate::{error::StoreError, money::MOST};
 
 /// How payments are taken; part of the settings of a store.
 #[derive(Debug, Clone, clap::Args)]
@@ -52,6 +52,13 @@ pub struct PaymentSettings {
         default_value = "https://api.tosspayments.com"
     )]
     pub toss_url: String,
+    /// The script by which browsers open the window of Toss Payments
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "https://js.tosspayments.com/v2/standard"
+    )]
+    pub toss_sdk_url: String,
     /// Our client key at Toss Payments, which clients are told; with it Toss is a provider
     #[arg(long, value_name = "KEY")]
     pub toss_client_key: Option<String>,
@@ -96,7 +103,7 @@ impl PaymentSettings {
         if let (Some(client), Some(secret)) = (&self.toss_client_key, &self.toss_secret_key) {
             let security = self.toss_security_key.clone();
             let toss = Toss::new(
-                &self.toss_url,
+                (&self.toss_url, &self.toss_sdk_url),
                 client,
                 secret,
                 security,
@@ -134,6 +141,7 @@ impl Settings for PaymentSettings {
             ("payment_public_url", self.payment_public_url.as_ref()),
             ("kakao_pay_url", Some(&self.kakao_pay_url)),
             ("toss_url", Some(&self.toss_url)),
+            ("toss_sdk_url", Some(&self.toss_sdk_url)),
         ] {
             let address = url.is_none_or(|url| {
                 url::Url::parse(url)
@@ -141,7 +149,11 @@ impl Settings for PaymentSettings {
             });
             report.require(address, setting, "is no http:// or https:// address");
         }
-        report.require(self.payment_most > 0, "payment_most", "at least 1");
+        report.require(
+            (1..=MOST / 4).contains(&self.payment_most),
+            "payment_most",
+            "from 1 to 250000000000000",
+        );
         for (setting, span) in [
             ("payment_lifetime", self.payment_lifetime),
             ("payment_timeout", self.payment_timeout),

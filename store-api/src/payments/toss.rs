@@ -40,6 +40,7 @@ const NOT_FOUND: &str = "NOT_FOUND_PAYMENT";
 
 pub(super) struct Toss {
     caller: Caller,
+    sdk_url: String,
     client_key: String,
     security_key: Option<Secret>,
 }
@@ -75,7 +76,7 @@ struct MessageData {
 
 impl Toss {
     pub(super) fn new(
-        base: &str,
+        (base, sdk_url): (&str, &str),
         client_key: &str,
         secret: &Secret,
         security_key: Option<Secret>,
@@ -86,6 +87,7 @@ impl Toss {
         let authorization = Secret::new(format!("Basic {user}"));
         Ok(Self {
             caller: Caller::new("toss", base, authorization, timeout, word)?,
+            sdk_url: sdk_url.to_owned(),
             client_key: client_key.to_owned(),
             security_key,
         })
@@ -105,6 +107,8 @@ impl Provider for Toss {
             key: None,
             next: json!({
                 "kind": "window",
+                "url": payment.window,
+                "sdk_url": self.sdk_url,
                 "client_key": self.client_key,
                 "customer_key": payment.user,
                 "order_id": payment.id,

@@ -1,22 +1,40 @@
 //! What a person who leaves takes along.
 
-use sea_orm::DatabaseTransaction;
+use sea_orm::{DatabaseTransaction, FromQueryResult};
 use shared::id::UserId;
 
-use crate::{error::StoreError, sql};
+use crate::{
+    error::StoreError,
+    orders::Due,
+    sql::{self, values},
+};
+
+#[derive(FromQueryResult)]
+struct Rated {
+    game: String,
+    stars: i64,
+}
 
 /// Removes what `leaving` said and kept: reviews, votes, lists, searches, their guest book and what
-/// they wrote in others, what they showed to whom, how long they played, what their gifts said, coupons;
+/// they wrote in others, what they showed to whom, who they are at other providers, how long they played, what their gifts said, coupons;
 /// publishers stay, without them and their webhooks. What was paid and owned stays in the books, under an id that is
 /// nobody's any more.
-pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<(), StoreError> {
+///
+/// That games are no longer rated by them is due then.
+pub(crate) async fn leave(
+    tx: &DatabaseTransaction,
+    leaving: &UserId,
+    due: &mut Due,
+) -> Result<(), StoreError> {
+    let rated = "SELECT game, stars FROM reviews WHERE author = ?";
+    let rated: Vec<Rated> = sql::all(tx, rated, values![leaving.as_str()]).await?;
+    for review in rated {
+        due.unrated(&review.game, review.stars);
+    }
     for statement in [
         "UPDATE reviews SET helpful = helpful - 1 WHERE EXISTS (SELECT 1 FROM review_votes v \
          WHERE v.voter = ? AND v.game = reviews.game AND v.author = reviews.author)",
         "DELETE FROM review_votes WHERE voter = ?",
-        "UPDATE games SET rating_count = rating_count - 1, rating_sum = rating_sum - \
-         (SELECT r.stars FROM reviews r WHERE r.game = games.id AND r.author = ?) \
-         WHERE id IN (SELECT r.game FROM reviews r WHERE r.author = ?)",
         "DELETE FROM reviews WHERE author = ?",
         "DELETE FROM marks WHERE user_id = ?",
         "DELETE FROM follows WHERE user_id = ?",
@@ -26,6 +44,7 @@ pub(crate) async fn leave(tx: &DatabaseTransaction, leaving: &UserId) -> Result<
         "DELETE FROM guest_book WHERE owner = ? OR author = ?",
         "DELETE FROM privacy WHERE user_id = ?",
         "DELETE FROM codes WHERE user_id = ?",
+        "DELETE FROM identities WHERE user_id = ?",
         "DELETE FROM gift_card_attempts WHERE user_id = ?",
         // What was used is in the books.
         "DELETE FROM coupons WHERE user_id = ? AND used_order IS NULL",

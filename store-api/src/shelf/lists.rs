@@ -107,6 +107,9 @@ impl Store {
         )
         .await?;
         self.database().commit(tx).await?;
+        if list == List::Likes {
+            self.edition().change();
+        }
         Ok(())
     }
 
@@ -120,6 +123,9 @@ impl Store {
         )
         .await?;
         self.database().commit(tx).await?;
+        if list == List::Likes {
+            self.edition().change();
+        }
         Ok(())
     }
 

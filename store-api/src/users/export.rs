@@ -44,6 +44,11 @@ const PARTS: &[Part] = &[
         from: "sessions WHERE user_id = ? ORDER BY created_at",
     },
     Part {
+        name: "identities",
+        columns: &["provider", "subject", "linked_at"],
+        from: "identities WHERE user_id = ? ORDER BY provider",
+    },
+    Part {
         name: "codes",
         columns: &["purpose", "email", "created_at", "expires_at"],
         from: "codes WHERE user_id = ? ORDER BY purpose",
@@ -66,12 +71,12 @@ const PARTS: &[Part] = &[
     Part {
         name: "guest_book",
         columns: &["id", "author", "text", "created_at"],
-        from: "guest_book WHERE owner = ? AND author NOT IN (SELECT other FROM blocks WHERE owner = ?) ORDER BY id",
+        from: "guest_book WHERE owner = ? AND removed_at IS NULL AND author NOT IN (SELECT other FROM blocks WHERE owner = ?) ORDER BY id",
     },
     Part {
         name: "guest_book_entries",
         columns: &["id", "owner", "text", "created_at"],
-        from: "guest_book WHERE author = ? ORDER BY id",
+        from: "guest_book WHERE author = ? AND removed_at IS NULL ORDER BY id",
     },
     Part {
         name: "lists",
@@ -302,7 +307,7 @@ mod tests {
 
     #[test]
     fn each_database_makes_its_own_json() {
-        let part = &PARTS[3];
+        let part = &PARTS[4];
         let sqlite = part.statement(DbBackend::Sqlite);
         assert!(sqlite.contains("json_object('section', part.section, 'audience', part.audience)"));
         assert!(

@@ -44,6 +44,8 @@ pub struct OwnProfile {
     pub email: Option<String>,
     /// Whether they have shown that they read its mail.
     pub email_verified: bool,
+    /// Whether there is a password to log in with.
+    pub has_password: bool,
     /// When the account was made, in milliseconds since the epoch.
     pub created_at: i64,
     /// What they may do beyond their own things.
@@ -219,12 +221,14 @@ impl OwnProfile {
     pub(crate) fn of(mut row: user::Model) -> Result<Self, StoreError> {
         let email = row.email.take();
         let email_verified = row.email_verified_at.is_some();
+        let has_password = row.password_hash.is_some();
         let created_at = row.created_at;
         let role = Role::stored(&row.role);
         Ok(Self {
             profile: Profile::of(row)?,
             email,
             email_verified,
+            has_password,
             created_at,
             role,
         })

@@ -17,7 +17,7 @@ use crate::{
     audit::{By, Deed},
     error::{StoreError, Violation},
     idempotency::{Answered, IdempotencyKey, Named},
-    ledger::{Account, Cause, balance, post},
+    ledger::{Account, Cause, balance, hold, post},
     money::{Currency, Money},
     sql::{self, values},
     store::Store,
@@ -30,6 +30,11 @@ const LENGTH: usize = 20;
 const GROUP: usize = 5;
 /// The most cards of one request.
 const MAX_CARDS: u32 = 100;
+/// The most that may be on all cards of one request, in minor units.
+const MAX_BATCH: i64 = 10_000_000_000;
+/// The most of one currency that may be on cards that nobody redeemed, in minor units: a small part of what
+/// the books can hold, so that whoever makes cards by mistake does not keep everybody else from it.
+const MAX_OUTSTANDING: i64 = 1_000_000_000_000;
 /// How long a card is good.
 const VALIDITY: Duration = Duration::from_hours(24 * 365 * 5);
 
@@ -84,6 +89,7 @@ struct Card {
     currency: String,
     expires_at: i64,
     redeemed_by: Option<String>,
+    voided_at: Option<i64>,
 }
 
 impl CardCodes {
@@ -111,11 +117,14 @@ impl Store {
             return Err(Violation::new("cards", "range", "from 1 to 100").into());
         }
         let currency = order.amount.currency();
-        let all = order.amount.checked_mul(order.cards).ok_or(Violation::new(
-            "amount",
-            "range",
-            "too much money",
-        ))?;
+        let all = order.amount.checked_mul(order.cards);
+        let all = all
+            .filter(|all| all.minor() <= MAX_BATCH)
+            .ok_or(Violation::new(
+                "amount",
+                "range",
+                "on all cards together at most 10^10 minor units",
+            ))?;
         let request = (order.amount.minor(), currency.code(), order.cards);
         let named = Named::new(issuer, key, "gift-cards", &request)?;
         let tx = self.database().begin().await?;
@@ -124,6 +133,13 @@ impl Store {
                 answer: self.issued(kept.answer, order),
                 replayed: true,
             });
+        }
+        // Locked: of two that each fit, the second may not.
+        hold(&tx, &Account::GiftCards, currency).await?;
+        let outstanding = balance(&tx, &Account::GiftCards, currency).await?;
+        if outstanding.minor() + all.minor() > MAX_OUTSTANDING {
+            let message = "cards that nobody redeemed would hold more than 10^12 minor units of this currency";
+            return Err(refusal("amount", "outstanding", message));
         }
         let now = self.now();
         let batch = Batch {
@@ -206,7 +222,7 @@ impl Store {
         let wallet = Account::Wallet(me.clone());
         let card: Option<Card> = sql::one(
             tx,
-            "SELECT id, amount, currency, expires_at, redeemed_by FROM gift_cards WHERE hash = ?",
+            "SELECT id, amount, currency, expires_at, redeemed_by, voided_at FROM gift_cards WHERE hash = ?",
             values![hash(code)],
         )
         .await?;
@@ -221,20 +237,18 @@ impl Store {
             let balance = balance(tx, &wallet, amount.currency()).await?;
             return Ok(Some(Redeemed { amount, balance }));
         }
-        if card.expires_at <= now.as_millis() {
+        if card.voided_at.is_some() || card.expires_at <= now.as_millis() {
             return Ok(None);
         }
         if amount.currency() != currency {
             let message = "the card is in another currency than the wallet";
-            return Err(StoreError::Conflict {
-                message,
-                violations: vec![Violation::new("code", "currency", message)],
-            });
+            return Err(refusal("code", "currency", message));
         }
-        // One statement decides which of two that come with the same code is first.
+        // One statement decides which of two that come with the same code is first, and whether it is taken back before.
         let taken = sql::execute(
             tx,
-            "UPDATE gift_cards SET redeemed_by = ?, redeemed_at = ? WHERE id = ? AND redeemed_at IS NULL",
+            "UPDATE gift_cards SET redeemed_by = ?, redeemed_at = ? \
+             WHERE id = ? AND redeemed_at IS NULL AND voided_at IS NULL",
             values![me.as_str(), now.as_millis(), card.id.as_str()],
         )
         .await?;
@@ -248,6 +262,13 @@ impl Store {
         post(tx, now, Cause::GiftCard, &card.id, &legs).await?;
         let balance = balance(tx, &wallet, currency).await?;
         Ok(Some(Redeemed { amount, balance }))
+    }
+}
+
+fn refusal(field: &'static str, rule: &'static str, message: &'static str) -> StoreError {
+    StoreError::Conflict {
+        message,
+        violations: vec![Violation::new(field, rule, message)],
     }
 }
 

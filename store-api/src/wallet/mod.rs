@@ -6,6 +6,7 @@ use shared::id::{Timestamp, UserId};
 
 pub(crate) use gift_cards::CardCodes;
 pub use gift_cards::{CardOrder, IssuedCards, Redeemed};
+pub use void::VoidedCards;
 
 use crate::{
     error::{StoreError, Violation},
@@ -17,6 +18,7 @@ use crate::{
 };
 
 mod gift_cards;
+mod void;
 
 /// A person's wallet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,11 @@ struct CountryRow {
     country: Option<String>,
 }
 
+#[derive(FromQueryResult)]
+struct Open {
+    open: i64,
+}
+
 impl Store {
     /// The wallet of `me`.
     pub async fn wallet(&self, me: &UserId) -> Result<Wallet, StoreError> {
@@ -70,7 +77,8 @@ impl Store {
         Ok(Wallet { country, balance })
     }
 
-    /// Says where `me` buys. With another currency that is only possible while the wallet is empty.
+    /// Says where `me` buys. With another currency that is only possible while the wallet is empty, and no
+    /// payment is on its way into it or out.
     pub async fn move_to(&self, me: &UserId, country: Country) -> Result<Wallet, StoreError> {
         let tx = self.database().begin().await?;
         if lock_users(&tx, &[me]).await?.is_empty() {
@@ -79,12 +87,23 @@ impl Store {
         let before = self.country_of(&tx, me).await?;
         let account = Account::Wallet(me.clone());
         let held = balance(&tx, &account, before.currency()).await?;
-        if before.currency() != country.currency() && held.minor() != 0 {
-            let message = "the wallet has to be empty before its currency changes";
-            return Err(StoreError::Conflict {
-                message,
-                violations: vec![Violation::new("country", "wallet_not_empty", message)],
-            });
+        if before.currency() != country.currency() {
+            if held.minor() != 0 {
+                let message = "the wallet has to be empty before its currency changes";
+                return Err(refusal("wallet_not_empty", message));
+            }
+            // Payments begin while their payer is locked, as here.
+            let open: Option<Open> = sql::one(
+                &tx,
+                "SELECT COUNT(*) AS open FROM payments WHERE user_id = ? AND currency <> ? \
+                 AND (state IN ('created', 'ready', 'approving') OR cancelling > 0)",
+                values![me.as_str(), country.currency().code()],
+            )
+            .await?;
+            if open.is_some_and(|open| open.open > 0) {
+                let message = "a payment in the currency of the wallet is not over yet";
+                return Err(refusal("payment_open", message));
+            }
         }
         sql::execute(
             &tx,
@@ -122,11 +141,6 @@ impl Store {
         Ok(page.map(|row| entry(row, currency)))
     }
 
-    /// Where `user` buys.
-    pub(crate) async fn country(&self, user: &UserId) -> Result<Country, StoreError> {
-        self.country_of(self.database().reader(), user).await
-    }
-
     /// Where `user` buys: where they said, or where this store is at home.
     pub(crate) async fn country_of(
         &self,
@@ -140,9 +154,21 @@ impl Store {
         )
         .await?;
         let said = row.and_then(|row| row.country);
+        Ok(self.country_said(said.as_deref()))
+    }
+
+    /// Where somebody buys whose account says this.
+    pub(crate) fn country_said(&self, said: Option<&str>) -> Country {
         // A country that is no longer sold to is as good as none.
-        let country = said.and_then(|code| Country::parse(&code).ok());
-        Ok(country.unwrap_or(self.limits().country))
+        let country = said.and_then(|code| Country::parse(code).ok());
+        country.unwrap_or(self.limits().country)
+    }
+}
+
+fn refusal(rule: &'static str, message: &'static str) -> StoreError {
+    StoreError::Conflict {
+        message,
+        violations: vec![Violation::new("country", rule, message)],
     }
 }
 

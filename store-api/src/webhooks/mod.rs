@@ -2,7 +2,7 @@
 //!
 //! Somebody registers an address and the kinds of events it is to hear of. An event is written down
 //! for each such webhook in the transaction of what it tells (`publish`), and sent after the commit
-//! (`sender`, over `client`) until it is taken or too old: at least once, under one id, signed
+//! (`sender`, over `client`, paced by `standing`) until it is taken or too old: at least once, under one id, signed
 //! by the Standard Webhooks convention (`secret`). What was given up is kept for a while and sent again
 //! when somebody asks (`deliveries`).
 //!
@@ -44,6 +44,8 @@ mod secret;
 #[cfg(feature = "http-client")]
 mod sender;
 mod settings;
+#[cfg(feature = "http-client")]
+mod standing;
 
 /// What the store needs for webhooks.
 pub(crate) struct Webhooks {

@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use rand::Rng as _;
 use sea_orm::{DatabaseTransaction, FromQueryResult};
 use serde_json::json;
 use shared::id::Timestamp;
@@ -22,6 +21,7 @@ use url::Url;
 use super::{
     Disabled,
     client::{Letter, Verdict},
+    standing::{Standing, event_pause},
 };
 use crate::{
     error::StoreError,
@@ -40,11 +40,6 @@ const BATCH: i64 = 16;
 const MARGIN: Duration = Duration::from_secs(10);
 /// How long what is under way may take once all is to stop.
 const LAST_MOMENTS: Duration = Duration::from_secs(3);
-/// The longest pauses after a first failed attempt and after any: doubled in between, and shortened
-/// at random to anything down to nothing. Of one event, and of a webhook where nobody is.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const LAST_PAUSE: Duration = Duration::from_hours(1);
-const LAST_ABSENCE: Duration = Duration::from_mins(5);
 
 /// An event that may be sent: it is due, and the oldest of its subject.
 const READY: &str = "d.state = 'waiting' AND d.next_at <= ? AND NOT EXISTS \
@@ -179,10 +174,9 @@ impl Sender {
 
     async fn try_send_to(&self, id: &str) -> Result<bool, StoreError> {
         let lease = format!("{}-{}", self.name, Ulid::new());
-        let Some(webhook) = self.lease(id, &lease).await? else {
+        let Some((webhook, events)) = self.lease(id, &lease).await? else {
             return Ok(false);
         };
-        let events = self.ready(&webhook).await?;
         let attempts = events.iter().map(|event| self.attempt(&webhook, event));
         let verdicts = join_all(attempts).await;
         let taken = verdicts
@@ -193,12 +187,18 @@ impl Sender {
         Ok(taken)
     }
 
-    async fn lease(&self, id: &str, lease: &str) -> Result<Option<Leased>, StoreError> {
+    /// Takes a webhook that nobody sends to, and what is to be sent there. No crash of the database can undo
+    /// that any more: it was seen by who wrote the lease, and is on disk with it.
+    async fn lease(
+        &self,
+        id: &str,
+        lease: &str,
+    ) -> Result<Option<(Leased, Vec<Event>)>, StoreError> {
         let now = self.store.now();
         let span = self.store.webhooks().timings.timeout + MARGIN;
         let until = now.plus_millis(span.as_millis() as i64);
         let tx = self.store.database().begin().await?;
-        let leased = sql::one(
+        let leased: Option<Leased> = sql::one(
             &tx,
             "UPDATE webhooks SET leased_by = ?, leased_until = ? \
              WHERE id = ? AND leased_until <= ? AND disabled IS NULL RETURNING id, url, created_by, \
@@ -206,11 +206,20 @@ impl Sender {
             values![lease, until.as_millis(), id, now.as_millis()],
         )
         .await?;
+        let Some(leased) = leased else {
+            tx.rollback().await?;
+            return Ok(None);
+        };
+        let events = self.ready(&tx, &leased).await?;
         self.store.database().commit(tx).await?;
-        Ok(leased)
+        Ok(Some((leased, events)))
     }
 
-    async fn ready(&self, webhook: &Leased) -> Result<Vec<Event>, StoreError> {
+    async fn ready(
+        &self,
+        tx: &DatabaseTransaction,
+        webhook: &Leased,
+    ) -> Result<Vec<Event>, StoreError> {
         // Where nobody was there, one knocks: with what was tried least, so that an event by which
         // somebody is made to hang does not stand before all others.
         let (order, most) = if webhook.failures == 0 {
@@ -223,7 +232,7 @@ impl Sender {
              FROM webhook_deliveries d WHERE d.webhook = ? AND {READY} ORDER BY {order} LIMIT ?"
         );
         let values = values![webhook.id.as_str(), self.store.now().as_millis(), most];
-        Ok(sql::all(self.store.database().reader(), &text, values).await?)
+        Ok(sql::all(tx, &text, values).await?)
     }
 
     async fn attempt(&self, webhook: &Leased, event: &Event) -> Verdict {
@@ -278,9 +287,10 @@ impl Sender {
         outcomes: &[(&Event, &Verdict)],
     ) -> Result<(), StoreError> {
         let now = self.store.now();
+        let verdicts: Vec<&Verdict> = outcomes.iter().map(|(_, verdict)| *verdict).collect();
         let state = Standing::after(
-            webhook,
-            outcomes,
+            (webhook.failing_since, webhook.failures),
+            &verdicts,
             now,
             self.store.webhooks().timings.disable_after,
         );
@@ -360,7 +370,7 @@ impl Sender {
         };
         let failed = i64::from(state != "delivered");
         let attempts = event.attempts + failed;
-        let next = now + pause_after(attempts, LAST_PAUSE).as_millis() as i64;
+        let next = now + event_pause(attempts).as_millis() as i64;
         let done = (state != "waiting").then_some(now);
         sql::execute(
             tx,
@@ -400,167 +410,5 @@ impl Sender {
             data: json!({"webhook": webhook.id, "host": host, "reason": why.word()}),
         };
         self.store.tell(tx, vec![news]).await
-    }
-}
-
-/// How a webhook stands after some attempts.
-#[derive(Debug, PartialEq, Eq)]
-struct Standing {
-    failing_since: Option<i64>,
-    failures: i64,
-    next_at: i64,
-    disabled: Option<Disabled>,
-}
-
-impl Standing {
-    fn after(
-        webhook: &Leased,
-        outcomes: &[(&Event, &Verdict)],
-        now: Timestamp,
-        disable_after: Duration,
-    ) -> Self {
-        let mut standing = Self {
-            failing_since: webhook.failing_since,
-            failures: webhook.failures,
-            next_at: 0,
-            disabled: None,
-        };
-        let mut verdicts = outcomes.iter().map(|(_, verdict)| *verdict);
-        if verdicts.clone().any(|v| matches!(v, Verdict::Gone(_))) {
-            standing.disabled = Some(Disabled::Gone);
-            return standing;
-        }
-        if outcomes.is_empty() {
-            return standing;
-        }
-        if verdicts.clone().any(|v| matches!(v, Verdict::Delivered(_))) {
-            standing.failing_since = None;
-            standing.failures = 0;
-            return standing;
-        }
-        let since = *standing.failing_since.get_or_insert(now.as_millis());
-        if now.as_millis() - since >= disable_after.as_millis() as i64 {
-            standing.disabled = Some(Disabled::Failing);
-        }
-        if verdicts.any(|v| matches!(v, Verdict::Refused(_))) {
-            // Somebody is there: each event is put off by itself.
-            standing.failures = 0;
-            return standing;
-        }
-        standing.failures += 1;
-        let asked = outcomes.iter().filter_map(|(_, verdict)| match verdict {
-            Verdict::Away { pause, .. } => *pause,
-            _ => None,
-        });
-        let own = pause_after(standing.failures, LAST_ABSENCE);
-        let pause = asked.fold(own, Duration::max);
-        standing.next_at = now.plus_millis(pause.as_millis() as i64).as_millis();
-        standing
-    }
-}
-
-/// The pause after so many failures in a row: exponential with full jitter.
-fn pause_after(failures: i64, last: Duration) -> Duration {
-    let doublings = failures.saturating_sub(1).clamp(0, 20) as u32;
-    let longest = FIRST_PAUSE.saturating_mul(1 << doublings).min(last);
-    longest.mul_f64(rand::rng().random_range(0.0..1.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY: Duration = Duration::from_hours(24);
-
-    fn webhook(failing_since: Option<i64>, failures: i64) -> Leased {
-        Leased {
-            id: "w".into(),
-            url: "https://hooks.example/".into(),
-            created_by: "u".into(),
-            secret: 1,
-            secret_hash: String::new(),
-            previous_until: None,
-            failing_since,
-            failures,
-        }
-    }
-
-    fn after(webhook: &Leased, verdicts: &[Verdict], now: i64) -> Standing {
-        let event = Event {
-            seq: 1,
-            message: String::new(),
-            body: String::new(),
-            attempts: 0,
-            give_up_at: 0,
-            created_at: 0,
-        };
-        let outcomes: Vec<_> = verdicts.iter().map(|verdict| (&event, verdict)).collect();
-        Standing::after(webhook, &outcomes, Timestamp::from_millis(now), DAY)
-    }
-
-    fn away(pause: Option<Duration>) -> Verdict {
-        Verdict::Away {
-            outcome: "503".into(),
-            pause,
-        }
-    }
-
-    #[test]
-    fn one_event_that_is_taken_makes_all_well() {
-        let verdicts = [away(None), Verdict::Delivered("200".into())];
-        let standing = after(&webhook(Some(5), 9), &verdicts, 10);
-        let well = Standing {
-            failing_since: None,
-            failures: 0,
-            next_at: 0,
-            disabled: None,
-        };
-        assert_eq!(standing, well);
-        assert_eq!(after(&webhook(None, 0), &[], 10), well);
-    }
-
-    #[test]
-    fn who_is_away_is_left_alone_and_who_refuses_is_not() {
-        let standing = after(&webhook(None, 3), &[away(None), away(None)], 1000);
-        assert_eq!((standing.failures, standing.failing_since), (4, Some(1000)));
-        assert!((1000..=17_000).contains(&standing.next_at));
-        let pause = Some(Duration::from_mins(30));
-        let standing = after(&webhook(None, 0), &[away(pause), away(None)], 1000);
-        assert_eq!(standing.next_at, 1000 + 30 * 60 * 1000);
-        let refused = [Verdict::Refused("500".into()), away(None)];
-        let standing = after(&webhook(Some(7), 3), &refused, 1000);
-        assert_eq!((standing.failures, standing.next_at), (0, 0));
-        assert_eq!(standing.failing_since, Some(7));
-    }
-
-    #[test]
-    fn who_fails_for_too_long_is_disabled_and_who_is_gone_at_once() {
-        let day = DAY.as_millis() as i64;
-        let refused = [Verdict::Refused("500".into())];
-        assert_eq!(
-            after(&webhook(Some(0), 0), &refused, day - 1).disabled,
-            None
-        );
-        let disabled = after(&webhook(Some(0), 0), &refused, day).disabled;
-        assert_eq!(disabled, Some(Disabled::Failing));
-        let gone = [
-            Verdict::Delivered("200".into()),
-            Verdict::Gone("410".into()),
-        ];
-        let disabled = after(&webhook(None, 0), &gone, 0).disabled;
-        assert_eq!(disabled, Some(Disabled::Gone));
-    }
-
-    #[test]
-    fn pauses_double_to_a_bound_and_may_be_nothing() {
-        for (failures, longest) in [(1, 2), (2, 4), (5, 32), (12, 3600), (i64::MAX, 3600)] {
-            let pauses: Vec<_> = (0..200)
-                .map(|_| pause_after(failures, LAST_PAUSE))
-                .collect();
-            let longest = Duration::from_secs(longest);
-            assert!(pauses.iter().all(|pause| *pause <= longest));
-            assert!(pauses.iter().any(|pause| *pause > longest / 2));
-            assert!(pauses.iter().any(|pause| *pause < longest / 2));
-        }
     }
 }

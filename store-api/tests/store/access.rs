@@ -76,7 +76,42 @@ fn table() -> Vec<Row> {
             [409; 6],
         ),
         ("POST", "/v1/auth/password/reset", Some(reset), [401; 6]),
+        ("GET", "/v1/auth/providers", None, [200; 6]),
+        // None is set up here.
+        ("POST", "/v1/auth/providers/kakao", None, [404; 6]),
+        (
+            "GET",
+            "/v1/auth/providers/kakao/return?state=x",
+            None,
+            [404; 6],
+        ),
+        (
+            "POST",
+            "/v1/auth/finish",
+            Some(json!({"ticket": "x", "secret": "x"})),
+            [403; 6],
+        ),
+        (
+            "POST",
+            "/v1/auth/finish/register",
+            Some(json!({"ticket": "x", "secret": "x", "name": "Newcomer"})),
+            [403; 6],
+        ),
         ("GET", "/v1/me", None, people(200)),
+        ("GET", "/v1/me/identities", None, people(200)),
+        (
+            "POST",
+            "/v1/me/identities",
+            Some(json!({"ticket": "x", "secret": "x"})),
+            people(403),
+        ),
+        (
+            "POST",
+            "/v1/me/identities/kakao",
+            Some(json!({"password": PASSWORD})),
+            people(404),
+        ),
+        ("DELETE", "/v1/me/identities/kakao", None, people(404)),
         ("GET", "/v1/me/export", None, people(200)),
         ("PATCH", "/v1/me", Some(status), people(200)),
         ("PUT", "/v1/me/password", Some(password), people(403)),
@@ -345,6 +380,8 @@ fn table() -> Vec<Row> {
             None,
             [404; 6],
         ),
+        // Whoever goes there has its seal.
+        ("GET", "/v1/payments/nothing/window", None, [404; 6]),
         (
             "POST",
             "/v1/payments/{payment}/cancel",
@@ -363,6 +400,12 @@ fn table() -> Vec<Row> {
             "/v1/gift-cards",
             Some(cards),
             [401, 403, 403, 403, 201, 201],
+        ),
+        (
+            "DELETE",
+            "/v1/gift-cards/{batch}",
+            None,
+            [401, 403, 403, 403, 200, 200],
         ),
         (
             "POST",
@@ -491,6 +534,9 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
         .await
         .expect(201);
     let campaign = campaign["id"].as_str().unwrap();
+    let cards = json!({"amount": 500, "currency": "USD", "cards": 1});
+    let batch = app.named("/v1/gift-cards", SERVICE_TOKEN, "some-cards", &cards);
+    let batch = batch.await.expect(201)["batch"].clone();
     let rows = table();
     for (number, (method, path, body, expected)) in rows.iter().enumerate() {
         let method: Method = method.parse().unwrap();
@@ -513,6 +559,7 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
                 .replace("{payment}", "01J")
                 .replace("{entry}", entry)
                 .replace("{campaign}", campaign)
+                .replace("{batch}", batch.as_str().unwrap())
                 .replace("{webhook}", webhook);
             let mut request = app.request(method.clone(), &path, token);
             request = request.header("idempotency-key", format!("row-{number}-of-the-table"));
@@ -552,8 +599,10 @@ async fn every_route_lets_in_whom_it_should(mut app: TestApp) -> TestApp {
                 .replace("/orders/{id}", "/orders/{order}")
                 .replace("/gifts/{id}", "/gifts/{gift}")
                 .replace("/payments/{id}/return", "/payments/nothing/return")
+                .replace("/payments/{id}/window", "/payments/nothing/window")
                 .replace("/payments/{id}", "/payments/{payment}")
                 .replace("/webhooks/{provider}", "/webhooks/toss")
+                .replace("{provider}", "kakao")
                 .replace("/campaigns/{id}", "/campaigns/{campaign}")
                 .replace("/drops/{id}", "/drops/{campaign}")
                 .replace("{user_id}", "{user}")

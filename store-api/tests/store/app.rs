@@ -46,6 +46,9 @@ struct Only {
 
 impl Settings for Only {}
 
+/// How long a store may take over what it does after a start.
+const REST: Duration = Duration::from_secs(30);
+
 /// A running store.
 pub struct TestApp {
     pub settings: StoreSettings,
@@ -121,6 +124,8 @@ pub fn settings() -> StoreSettings {
         .store;
     settings.password_hash_memory_kib = 8;
     settings.password_hash_passes = 1;
+    // `kept` is about what is given again; everything else is about what stands in the database.
+    settings.catalogue_kept = Duration::ZERO;
     settings
 }
 
@@ -128,10 +133,11 @@ fn key() -> SigningKey {
     SigningKey::from_secret(&[7; 32]).unwrap()
 }
 
-/// An HTTP client.
+/// An HTTP client. It keeps no connections: what is sent as one ends fails, and is not sent again if it is a `POST`.
 pub fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().build().unwrap()
+    let builder = reqwest::Client::builder().no_proxy();
+    builder.pool_max_idle_per_host(0).build().unwrap()
 }
 
 /// Runs a test on a store of its own.
@@ -186,7 +192,7 @@ impl TestApp {
         .await
         .unwrap();
         if let Some(link) = &self.redis {
-            store.share_gates(link.clone());
+            store.share(link.clone());
         }
         let targets = self
             .nodes
@@ -200,6 +206,7 @@ impl TestApp {
                 rate_limits: self.settings.rate_limits(),
                 service_token: Some(Secret::new(SERVICE_TOKEN.into())),
                 trusted_proxies: self.trusted_proxies.clone(),
+                catalogue_kept: self.settings.catalogue_kept,
             },
         );
         let server = HttpServer::new(move || {
@@ -346,6 +353,17 @@ impl TestApp {
     /// The store itself, for what nobody asks over HTTP.
     pub fn store(&self) -> &Store {
         &self.running.as_ref().unwrap().store
+    }
+
+    /// Waits until the store has done what it does after a start: for a moment nobody reads its database.
+    pub async fn quiet(&self) {
+        let began = Instant::now();
+        let mut before = None;
+        while before != Some(self.store().reads()) {
+            assert!(began.elapsed() < REST, "the store never rests");
+            before = Some(self.store().reads());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     async fn database(&self) -> DatabaseConnection {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use store_api::Role;
 
 use crate::{
-    app::{PASSWORD, SERVICE_TOKEN, TestApp, User},
+    app::{PASSWORD, SERVICE_TOKEN, TestApp, User, game},
     both,
     smtp::MailServer,
 };
@@ -20,6 +20,7 @@ both!(
     one_sees_what_was_done_to_ones_own_account,
     what_stands_there_is_final_and_goes_with_time,
     a_deed_that_came_to_nothing_is_not_there,
+    what_is_done_to_publishers_and_games_is_written_down,
 );
 
 async fn log(app: &TestApp, operator: &User, query: &str) -> Vec<Value> {
@@ -282,5 +283,121 @@ async fn a_deed_that_came_to_nothing_is_not_there(app: TestApp) -> TestApp {
         .map(|line| line["deed"].clone())
         .collect();
     assert_eq!(deeds, ["role_changed", "registered"]);
+    app
+}
+
+async fn what_is_done_to_publishers_and_games_is_written_down(app: TestApp) -> TestApp {
+    let operator = app.user_as("Olaf", Role::Operator).await;
+    let pia = app.user("Pia").await;
+    let by = |user: &User| format!("user:{}", user.id);
+    let body = json!({"name": "Pia's", "owner": pia.id});
+    let made = app.with_body(Method::POST, "/v1/publishers", &operator, body);
+    let house = made.await.expect(201)["id"].clone();
+    let found = line(&app, &operator, "deed=publisher_made").await;
+    assert_eq!(found["actor"], by(&operator).as_str());
+    assert_eq!(found["subject"], pia.id.as_str());
+    assert_eq!(
+        found["details"],
+        json!({"publisher": house, "name": "Pia's"})
+    );
+    // She was a player.
+    let query = format!("deed=role_changed&subject={}", pia.id);
+    let found = line(&app, &operator, &query).await;
+    assert_eq!(
+        (&found["actor"], &found["details"]),
+        (
+            &json!(by(&operator)),
+            &json!({"from": "player", "to": "publisher"})
+        )
+    );
+
+    let games = format!("/v1/publishers/{}/games", house.as_str().unwrap());
+    let put = async |user: &User, change: fn(&mut Value)| {
+        let path = format!("{games}/star");
+        app.with_body(Method::PUT, &path, user, game(change)).await
+    };
+    let star = put(&pia, |_| ()).await.expect(201)["id"].clone();
+    let found = line(&app, &operator, "deed=game_made").await;
+    assert_eq!(found["actor"], by(&pia).as_str());
+    let about = json!({"game": star, "slug": "star", "publisher": house});
+    let with = |more: Value| {
+        let mut details = about.clone();
+        let fields = more.as_object().unwrap().clone();
+        details.as_object_mut().unwrap().extend(fields);
+        details
+    };
+    assert_eq!(
+        found["details"],
+        with(json!({"state": "published", "prices": {"US": 1000, "KR": 12000}}))
+    );
+    // Said again it is no change.
+    put(&operator, |_| ()).await.expect(200);
+    assert_eq!(
+        log(&app, &operator, "deed=game_changed").await,
+        [Value::Null; 0]
+    );
+    put(&operator, |game| {
+        game["state"] = json!("withdrawn");
+        game["prices"] = json!({"US": 900});
+        game["summary"] = json!("Another star.");
+        game["sales"] = json!([{"country": "US", "price": 5, "starts_at": 1, "ends_at": 2}]);
+    })
+    .await
+    .expect(200);
+    let found = line(&app, &operator, "deed=game_changed").await;
+    assert_eq!(found["actor"], by(&operator).as_str());
+    let changes = json!({
+        "texts": ["summary"], "state": {"from": "published", "to": "withdrawn"},
+        "prices": {"US": {"from": 1000, "to": 900}, "KR": {"from": 12000, "to": null}},
+        "sales": [{"country": "US", "price": 5, "starts_at": 1, "ends_at": 2}],
+    });
+    assert_eq!(found["details"], with(json!({"changes": changes})));
+
+    // An import is a line, and so is each game of it that is new or another; one that is refused is none.
+    let listed = |slug: &str, price: i64| {
+        game(|game| {
+            game["slug"] = json!(slug);
+            game["prices"] = json!({"US": price});
+        })
+    };
+    let bad = json!([listed("moon", 5), listed("sun", -1)]);
+    app.with_body(Method::POST, &games, &operator, bad)
+        .await
+        .problem(400);
+    let good = json!([listed("star", 800), listed("moon", 5), listed("sun", 5)]);
+    for _ in 0..2 {
+        app.with_body(Method::POST, &games, &operator, good.clone())
+            .await
+            .expect(200);
+    }
+    let imports = log(&app, &operator, "deed=games_imported").await;
+    let details: Vec<&Value> = imports.iter().map(|line| &line["details"]).collect();
+    assert_eq!(
+        details,
+        [
+            &json!({"publisher": house, "lines": 3, "created": 0}),
+            &json!({"publisher": house, "lines": 3, "created": 2}),
+        ]
+    );
+    assert_eq!(log(&app, &operator, "deed=game_made").await.len(), 3);
+    let changed = log(&app, &operator, "deed=game_changed").await;
+    assert_eq!(changed.len(), 2);
+    assert_eq!(
+        changed[0]["details"]["changes"]["prices"],
+        json!({"US": {"from": 900, "to": 800}})
+    );
+    assert_eq!(changed[0]["request"], imports[1]["request"]);
+
+    // Who may not do it leaves no trace.
+    let ann = app.user("Ann").await;
+    put(&ann, |game| game["title"] = json!("Mine"))
+        .await
+        .problem(403);
+    let body = json!({"name": "Pia's"});
+    app.with_body(Method::POST, "/v1/publishers", &operator, body)
+        .await
+        .problem(409);
+    assert_eq!(log(&app, &operator, "deed=game_changed").await.len(), 2);
+    assert_eq!(log(&app, &operator, "deed=publisher_made").await.len(), 1);
     app
 }

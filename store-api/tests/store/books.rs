@@ -1,10 +1,11 @@
 //! The check of the books finds what is wrong with them: each rule, broken by hand.
 
+use reqwest::Method;
 use sea_orm::{ConnectionTrait as _, Database};
 use serde_json::json;
 
 use crate::{
-    app::{Backend, TestApp, run},
+    app::{Backend, SERVICE_TOKEN, TestApp, run},
     campaigns::coupon,
     payments::{paid, set_up},
     simulator::Simulator,
@@ -27,6 +28,18 @@ const PLANTED: &[(&str, &str)] = &[
     (
         "UPDATE gift_cards SET redeemed_by = NULL, redeemed_at = NULL",
         "nobody redeemed",
+    ),
+    (
+        "UPDATE gift_cards SET voided_at = 1 WHERE redeemed_at IS NULL AND voided_at IS NULL",
+        "nor took back",
+    ),
+    (
+        "UPDATE gift_cards SET voided_at = NULL WHERE voided_at IS NOT NULL",
+        "is one transfer to the world outside",
+    ),
+    (
+        "UPDATE transfers SET reference = reference || 'x' WHERE cause = 'gift_cards_voided'",
+        "is one transfer to the world outside",
     ),
     (
         "UPDATE gift_cards SET redeemed_by = 'somebody else' WHERE redeemed_by IS NOT NULL",
@@ -171,6 +184,11 @@ async fn every_rule(mut app: TestApp) -> TestApp {
     let (ann, bob) = (app.rich_user("Ann", 50).await, app.user("Bob").await);
     app.befriend(&ann, &bob).await;
     app.gift_cards(500, "USD", 1).await;
+    let cards = json!({"amount": 300, "currency": "USD", "cards": 2});
+    let batch = app.named("/v1/gift-cards", SERVICE_TOKEN, "taken-back", &cards);
+    let batch = batch.await.expect(201)["batch"].clone();
+    let path = format!("/v1/gift-cards/{}", batch.as_str().unwrap());
+    app.service(Method::DELETE, &path).await.expect(200);
     let part = coupon(&app, &ann, |_| ()).await;
     coupon(&app, &ann, |_| ()).await;
     let body = json!({"games": [games[0]], "coupons": [part]});

@@ -114,6 +114,12 @@ async fn a_campaign_is_held_to_its_rules(app: TestApp) -> TestApp {
             "range",
         ),
         (
+            |body, _| body["starts_at"] = json!(-1),
+            "starts_at",
+            "range",
+        ),
+        (|body, _| body["opens_at"] = json!(-1), "opens_at", "range"),
+        (
             |body, _| body["starts_at"] = body["ends_at"].clone(),
             "ends_at",
             "range",

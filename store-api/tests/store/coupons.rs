@@ -426,7 +426,9 @@ async fn one_coupon_is_used_once_whatever_happens_at_once(app: TestApp) -> TestA
     app
 }
 
-async fn coupons_at_random_leave_the_books_right(app: TestApp) -> TestApp {
+async fn coupons_at_random_leave_the_books_right(mut app: TestApp) -> TestApp {
+    app.settings.store_user_rate = "1000/s burst 1000".parse().unwrap();
+    app.restart().await;
     let seed: u64 = rand::rng().random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);

@@ -27,6 +27,7 @@ use crate::{
 both!(
     it_goes_to_who_comes_first_one_each,
     it_has_its_time,
+    what_is_ended_is_over_at_once,
     what_was_given_out_survives_the_gate,
     a_token_that_was_taken_back_gets_none,
     a_rush_of_thousands_goes_in_batches,
@@ -157,6 +158,19 @@ async fn it_has_its_time(app: TestApp) -> TestApp {
         (&again["held"], &again["coupon"]),
         (&json!(true), &first["coupon"])
     );
+    app
+}
+
+async fn what_is_ended_is_over_at_once(app: TestApp) -> TestApp {
+    let [ann, bob] = [app.user("Ann").await, app.user("Bob").await];
+    let drop = drop_of(&app, 5, |_| ()).await;
+    // The store knows the drop from now on, for a while.
+    claim(&app, &ann, &drop).await.expect(200);
+    let path = format!("/v1/campaigns/{drop}");
+    app.service(Method::DELETE, &path).await.expect(200);
+    assert_eq!(rule(&claim(&app, &bob, &drop).await.expect(409)), "over");
+    let again = claim(&app, &ann, &drop).await.expect(200);
+    assert_eq!(again["held"], true);
     app
 }
 

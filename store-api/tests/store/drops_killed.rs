@@ -16,15 +16,12 @@ use loadtest::cluster::RedisServer;
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
 use serde_json::{Value, json};
-use shared::{
-    auth::{SigningKey, TokenIssuer},
-    id::UserId,
-};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    app::{SERVICE_TOKEN, client},
-    campaigns, postgres,
+    app::client,
+    crowd::{self, Person},
+    postgres,
     process::Program,
 };
 
@@ -46,8 +43,7 @@ enum Told {
 
 /// Everybody who claims, and what they were told.
 struct Crowd {
-    tokens: Vec<String>,
-    ids: Vec<String>,
+    people: Vec<Person>,
     told: Mutex<HashMap<usize, Told>>,
     answers: AtomicUsize,
 }
@@ -69,19 +65,16 @@ async fn kills_lose_double_and_overdraw_nothing_on_postgres() {
 
 async fn survive(dir: &Path, url: &str) {
     let mut redis = RedisServer::start().await.unwrap();
-    let secret = "a secret for tokens of more than 32 characters";
     let address = redis.url().to_owned();
-    let settings = [
-        ("FIRESIDE_DATABASE_URL", url),
-        ("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN),
-        ("FIRESIDE_JWT_SECRET", secret),
-        ("FIRESIDE_REDIS_URL", address.as_str()),
-        ("FIRESIDE_STORE_USER_RATE", "1000/s"),
-    ];
+    let settings = crowd::settings(url, &address);
     let mut program = Program::start(dir, &settings);
     let database = Database::connect(url).await.unwrap();
-    let crowd = Arc::new(Crowd::gather(&database, secret).await);
-    let drop = make(&program.url).await;
+    let crowd = Arc::new(Crowd {
+        people: crowd::gather(&database, PEOPLE).await,
+        told: Mutex::default(),
+        answers: AtomicUsize::new(0),
+    });
+    let drop = crowd::make_drop(&program.url, |body| body["quantity"] = json!(COUPONS)).await;
 
     let (says, said) = watch::channel(program.url.clone());
     let began = Instant::now();
@@ -130,43 +123,7 @@ async fn survive(dir: &Path, url: &str) {
     database.close().await.unwrap();
 }
 
-async fn make(url: &str) -> String {
-    let body = campaigns::text(|body| {
-        body["drop"] = json!(true);
-        body["quantity"] = json!(COUPONS);
-    });
-    let request = client().post(format!("{url}/v1/campaigns"));
-    let answer = request.bearer_auth(SERVICE_TOKEN).json(&body).send();
-    let made: Value = answer.await.unwrap().json().await.unwrap();
-    made["id"].as_str().unwrap().to_owned()
-}
-
 impl Crowd {
-    /// People with tokens, put into the database by hand: to register so many would take longer than the rest.
-    async fn gather(database: &DatabaseConnection, secret: &str) -> Self {
-        let insert = format!(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {PEOPLE}) \
-             INSERT INTO users (id, name, name_key, created_at) \
-             SELECT 'claimer-' || i, 'Claimer ' || i, 'claimer ' || i, 0 FROM n"
-        );
-        database.execute_unprepared(&insert).await.unwrap();
-        let key = SigningKey::from_secret(secret.as_bytes()).unwrap();
-        let issuer = TokenIssuer::new(&key, "fireside", Duration::from_mins(15));
-        let ids: Vec<String> = (1..=PEOPLE)
-            .map(|number| format!("claimer-{number}"))
-            .collect();
-        let token = |id: &String| {
-            let user = UserId::parse(id).unwrap();
-            issuer.issue(&user, "Claimer").unwrap().token
-        };
-        Self {
-            tokens: ids.iter().map(token).collect(),
-            ids,
-            told: Mutex::default(),
-            answers: AtomicUsize::new(0),
-        }
-    }
-
     /// Every so many-th of them claims until they are answered, wherever the store is by then.
     async fn claim(self: Arc<Self>, first: usize, drop: String, said: watch::Receiver<String>) {
         let client = client();
@@ -177,7 +134,7 @@ impl Crowd {
             loop {
                 let base = said.borrow().clone();
                 let request = client.post(format!("{base}/v1/drops/{drop}/claim"));
-                let request = request.bearer_auth(&self.tokens[person]);
+                let request = request.bearer_auth(&self.people[person].token);
                 let request = request.timeout(Duration::from_secs(10));
                 if let Ok(answer) = request.send().await
                     && let Some(told) = told(answer).await
@@ -211,7 +168,7 @@ impl Crowd {
         assert!(held.len() <= COUPONS, "{} coupons", held.len());
         for (person, told) in told {
             if let Told::Coupon(coupon) = told {
-                let person = &self.ids[person];
+                let person = &self.people[person].id;
                 assert_eq!(held.get(person), Some(&coupon), "{person}");
             }
         }

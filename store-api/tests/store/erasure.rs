@@ -55,6 +55,7 @@ const PARTS: &[(&str, &str)] = &[
     ("gifts", "gifts"),
     ("guest_book", "guest_book"),
     ("guest_book_entries", "guest_book"),
+    ("identities", "identities"),
     ("library", "library"),
     ("lists", "marks"),
     ("notices", "notices"),
@@ -214,6 +215,11 @@ async fn everything_is_exported_and_only_books_are_left(mut app: TestApp) -> Tes
          VALUES ('c', 'p', 5, 'done', 1, 1)",
     ])
     .await;
+    let identity = format!(
+        "INSERT INTO identities (provider, subject, user_id, linked_at) VALUES ('kakao', '17', '{}', 1)",
+        ann.id
+    );
+    app.write(&[&identity]).await;
     let document = export(&app, &ann).await;
     let everything: BTreeSet<&str> = PARTS.iter().map(|(part, _)| *part).collect();
     assert_eq!(filled(&document), everything, "{document:#}");

@@ -18,6 +18,8 @@ both!(
     a_gift_is_answered_once,
     a_gift_obeys_the_rules,
     nobody_waits_for_an_answer_for_ever,
+    a_full_wallet_holds_up_no_other_gift,
+    a_full_wallet_keeps_nobody_from_leaving,
     a_gift_to_somebody_who_leaves_is_paid_back,
 );
 
@@ -98,6 +100,17 @@ async fn a_gift_is_owned_once_it_is_accepted(mut app: TestApp) -> TestApp {
         .named(&refund, &ann.access, "anns-refund", &json!({}))
         .await;
     assert_eq!(rule(&refund.expect(409)), "gift");
+    // Nor does its owner, who did not pay for it; of whom it does not concern it is no order at all.
+    let refund = format!("{path}/refund");
+    let owners = app
+        .named(&refund, &bob.access, "bobs-refund", &json!({}))
+        .await;
+    assert_eq!(rule(&owners.expect(409)), "gift_received");
+    let cat = app.user("Cat").await;
+    let strangers = app
+        .named(&refund, &cat.access, "cats-refund", &json!({}))
+        .await;
+    assert_eq!(strangers.problem(404), "not_found");
     app.restart().await;
     assert_eq!(named_again(&app, &ann, &body).await["state"], "accepted");
     app.check_ledger().await;
@@ -247,6 +260,74 @@ async fn nobody_waits_for_an_answer_for_ever(mut app: TestApp) -> TestApp {
         .await;
     assert_eq!(app.balance(&ann).await, 2000);
     assert_eq!(topics(&app, &ann).await, ["gift_expired"]);
+    app.check_ledger().await;
+    app
+}
+
+/// With the ten dollars she has left it is five short of what a wallet holds, and a gift cost ten.
+const FILLED: i64 = 1_000_000_000_000_000 - 1000 - 500;
+
+/// Has a wallet hold so much more than its postings say.
+async fn fill(app: &TestApp, user: &User, by: i64) {
+    let change = |account: &str, by: i64| {
+        format!("UPDATE ledger_accounts SET balance = balance + {by} WHERE id = '{account}'")
+    };
+    let wallet = format!("wallet:{}:USD", user.id);
+    app.write(&[&change(&wallet, by), &change("outside:USD", -by)])
+        .await;
+}
+
+/// The second is given the same by the first and by the third, who each have ten dollars left.
+async fn two_gifts(app: &TestApp) -> (User, User, User) {
+    let (ann, bob, star) = friends(app).await;
+    let cat = app.rich_user("Cat", 20).await;
+    app.befriend(&cat, &bob).await;
+    for giver in [&ann, &cat] {
+        let gift = give(app, giver, "the-same-star", &bob, &[&star]).await;
+        gift.expect(201);
+    }
+    (ann, bob, cat)
+}
+
+async fn a_full_wallet_holds_up_no_other_gift(mut app: TestApp) -> TestApp {
+    app.settings.gift_lifetime = Duration::from_mins(5);
+    app.restart().await;
+    let (ann, _, cat) = two_gifts(&app).await;
+    fill(&app, &ann, FILLED).await;
+    app.advance(Duration::from_mins(6));
+    app.restart().await;
+    app.nodes[0]
+        .wait_for(|event| event["topic"] == "gift_expired")
+        .await;
+    assert_eq!(app.balance(&cat).await, 2000);
+    assert!(topics(&app, &ann).await.is_empty());
+    // Once there is room, it is her turn.
+    fill(&app, &ann, -FILLED).await;
+    app.restart().await;
+    app.nodes[0]
+        .wait_for(|event| event["topic"] == "gift_expired" && event["user"] == ann.id)
+        .await;
+    assert_eq!(app.balance(&ann).await, 2000);
+    app.check_ledger().await;
+    app
+}
+
+async fn a_full_wallet_keeps_nobody_from_leaving(mut app: TestApp) -> TestApp {
+    let (ann, bob, cat) = two_gifts(&app).await;
+    fill(&app, &ann, FILLED).await;
+    let password = json!({"password": crate::app::PASSWORD});
+    app.with_body(Method::DELETE, "/v1/me", &bob, password)
+        .await
+        .expect(204);
+    assert_eq!(app.balance(&cat).await, 2000);
+    fill(&app, &ann, -FILLED).await;
+    assert_eq!(app.balance(&ann).await, 1000);
+    // Once there is room, it is her turn.
+    app.restart().await;
+    app.nodes[0]
+        .wait_for(|event| event["topic"] == "gift_expired" && event["user"] == ann.id)
+        .await;
+    assert_eq!(app.balance(&ann).await, 2000);
     app.check_ledger().await;
     app
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::{
-    app::{Answer, PASSWORD, TestApp, User},
+    app::{Answer, PASSWORD, TestApp, User, client},
     both,
     simulator::{SECURITY_KEY, Simulator},
 };
@@ -22,6 +22,9 @@ both!(
     messages_are_taken_from_the_provider_alone,
     a_provider_that_is_away_is_asked_again,
     nobody_is_charged_who_left,
+    a_wallet_is_charged_with_no_more_than_it_holds,
+    the_currency_waits_for_payments,
+    the_window_of_toss_is_opened_by_a_page_of_its_own,
 );
 
 /// A store with providers, and somebody who buys in won.
@@ -381,5 +384,111 @@ async fn nobody_is_charged_who_left(mut app: TestApp) -> TestApp {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     app.check_ledger().await;
+    app
+}
+
+/// Puts money into a wallet that never had any, and writes it into the books: more than anybody could pay.
+async fn plant(app: &TestApp, user: &User, minor: i64) {
+    let wallet = format!("wallet:{}:KRW", user.id);
+    app.write(&[
+        &format!(
+            "INSERT INTO ledger_accounts (id, kind, owner, currency, balance) VALUES \
+             ('outside:KRW', 'outside', NULL, 'KRW', -{minor}), ('{wallet}', 'wallet', '{}', 'KRW', {minor})",
+            user.id
+        ),
+        "INSERT INTO transfers (id, cause, reference, created_at) VALUES ('planted', 'planted', 'planted', 1)",
+        &format!(
+            "INSERT INTO postings (transfer, account, amount, balance) VALUES \
+             ('planted', 'outside:KRW', -{minor}, -{minor}), ('planted', '{wallet}', {minor}, {minor})"
+        ),
+    ])
+    .await;
+}
+
+async fn a_wallet_is_charged_with_no_more_than_it_holds(mut app: TestApp) -> TestApp {
+    const MOST: i64 = 1_000_000_000_000_000;
+    let simulator = Simulator::start(&[]);
+    let ann = set_up(&mut app, &simulator).await;
+    let begun = charge(&app, &ann, "toss", "begun-before", 30_000).await;
+    let begun = begun.expect(201);
+    plant(&app, &ann, MOST - 45_000).await;
+    // With what is on its way already there is room for 15,000.
+    let refused = charge(&app, &ann, "toss", "too-much-now", 15_001).await;
+    assert_eq!(rule(refused, 409), "too_much");
+    charge(&app, &ann, "toss", "just-enough", 15_000)
+        .await
+        .expect(201);
+    assert_eq!(books(&simulator).await, (0, 0));
+    // It fills in another way before the first is paid, which then goes back where it came from.
+    let codes = app.gift_cards(40_000, "KRW", 1).await;
+    app.redeem(&ann, &codes[0]).await.expect(200);
+    let back = simulator.pay(&begun["next"], true).await;
+    come_back(&app, &simulator, &back, 303).await;
+    let id = begun["id"].as_str().unwrap();
+    let payment = until(&app, &ann, id, "cancelled").await;
+    assert_eq!(payment["failure"], "too_much");
+    assert_eq!(books(&simulator).await, (30_000, 30_000));
+    assert_eq!(app.balance(&ann).await, MOST - 5_000);
+    app.check_ledger().await;
+    app
+}
+
+async fn the_currency_waits_for_payments(mut app: TestApp) -> TestApp {
+    let simulator = Simulator::start(&[]);
+    let ann = set_up(&mut app, &simulator).await;
+    let move_to = async |country: &str| {
+        let body = json!({"country": country});
+        app.with_body(Method::PUT, "/v1/wallet/country", &ann, body)
+            .await
+    };
+    let payment = charge(&app, &ann, "kakao_pay", "not-paid-yet", 5000).await;
+    let payment = payment.expect(201);
+    assert_eq!(rule(move_to("US").await, 409), "payment_open");
+    move_to("KR").await.expect(200);
+    let back = simulator.pay(&payment["next"], false).await;
+    come_back(&app, &simulator, &back, 303).await;
+    until(&app, &ann, payment["id"].as_str().unwrap(), "failed").await;
+    assert_eq!(move_to("US").await.expect(200)["country"], "US");
+    app.check_ledger().await;
+    app
+}
+
+async fn the_window_of_toss_is_opened_by_a_page_of_its_own(mut app: TestApp) -> TestApp {
+    let simulator = Simulator::start(&[]);
+    let ann = set_up(&mut app, &simulator).await;
+    let payment = charge(&app, &ann, "toss", "in-a-window", 5000).await;
+    let payment = payment.expect(201);
+    let next = &payment["next"];
+    let url = url::Url::parse(next["url"].as_str().unwrap()).unwrap();
+    let path = format!("{}?{}", url.path(), url.query().unwrap());
+    let page = client().get(app.url(&path)).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    let scripts = format!("script-src 'self' {};", simulator.url);
+    assert!(policy.contains(&scripts), "{policy}");
+    let page = page.text().await.unwrap();
+    for said in ["sdk_url", "client_key", "success_url"] {
+        let value = next[said].as_str().unwrap().replace('&', "&amp;");
+        let value = value.replace('/', "&#x2f;");
+        assert!(page.contains(&value), "{value}: {page}");
+    }
+    let script = client().get(next["sdk_url"].as_str().unwrap());
+    assert_eq!(script.send().await.unwrap().status(), 200);
+    let id = payment["id"].as_str().unwrap();
+    come_back(&app, &simulator, &format!("/v1/payments/{id}/window"), 404).await;
+    // The card is refused in it, and another payment is none for a window.
+    let back = simulator.pay(next, false).await;
+    let refused = back.replace("PAY_PROCESS_CANCELED", "REJECT_CARD_COMPANY");
+    come_back(&app, &simulator, &refused, 303).await;
+    let payment = app.get(&format!("/v1/payments/{id}"), &ann).await;
+    let payment = payment.expect(200);
+    assert_eq!(
+        (&payment["state"], &payment["failure"]),
+        (&json!("failed"), &json!("REJECT_CARD_COMPANY"))
+    );
+    come_back(&app, &simulator, &path, 303).await;
+    let other = charge(&app, &ann, "kakao_pay", "by-the-other", 5000).await;
+    let other = other.expect(201)["id"].as_str().unwrap().to_owned();
+    come_back(&app, &simulator, &path.replace(id, &other), 404).await;
     app
 }

@@ -18,6 +18,7 @@ both!(
     a_gift_does_not_tell_what_somebody_owns,
     friends_hear_of_purchases_they_wish_for,
     of_a_library_that_is_not_shown_nobody_hears,
+    every_friend_hears_once_of_purchases_made_together,
 );
 
 async fn show(app: &TestApp, user: &User, changes: Value) -> Value {
@@ -440,5 +441,64 @@ async fn of_a_library_that_is_not_shown_nobody_hears(app: TestApp) -> TestApp {
     let heard = told(&app, &bob, "friend_bought").await;
     assert_eq!(heard.len(), 1, "{heard:?}");
     assert_eq!(heard[0]["friend"]["id"], cat.id.as_str());
+    app
+}
+
+/// More friends than a page reaches, of more people than one, told together and after a stop in the midst of it.
+async fn every_friend_hears_once_of_purchases_made_together(mut app: TestApp) -> TestApp {
+    let [star, moon, sun] = free_games(&app).await;
+    let (ann, bob) = (app.user("Ann").await, app.user("Bob").await);
+    app.wishers(&star, 450).await;
+    // Bob's friends are some of Ann's; every other of those wishes for the moon too.
+    let befriend = |user: &User, from: usize| {
+        let columns = "INSERT INTO relations (owner, other, state, since) SELECT";
+        let wishers =
+            format!("FROM marks WHERE list = 'wishlist' AND game = '{star}' AND since >= 0");
+        let some = format!("{wishers} AND CAST(SUBSTR(user_id, 8) AS INTEGER) > {from}");
+        [
+            format!("{columns} '{}', user_id, 'friend', 0 {some}", user.id),
+            format!("{columns} user_id, '{}', 'friend', 0 {some}", user.id),
+        ]
+    };
+    let moon_too = format!(
+        "INSERT INTO marks (user_id, list, game, since) SELECT user_id, list, '{moon}', since FROM marks \
+         WHERE list = 'wishlist' AND game = '{star}' AND CAST(SUBSTR(user_id, 8) AS INTEGER) % 2 = 0"
+    );
+    let statements = [befriend(&ann, 0), befriend(&bob, 150)].concat();
+    let statements: Vec<&str> = statements
+        .iter()
+        .chain([&moon_too])
+        .map(String::as_str)
+        .collect();
+    app.write(&statements).await;
+    let (anns, bobs) = (["star", "moon"], ["star", "sun"]);
+    app.buy(&ann, "ann-buys-it", &[&star, &moon])
+        .await
+        .expect(201);
+    app.buy(&bob, "bob-buys-it", &[&star, &sun])
+        .await
+        .expect(201);
+    app.restart().await;
+    let is_news = |event: &Value| event["topic"] == "friend_bought";
+    let node = app.nodes[0].clone();
+    let events = node.wait_for_all(450 + 300, is_news).await;
+    let mut heard = std::collections::BTreeSet::new();
+    for event in &events {
+        let (reader, data) = (event["user"].as_str().unwrap(), &event["data"]);
+        let friend = data["friend"]["name"].as_str().unwrap();
+        assert!(
+            heard.insert((reader, friend)),
+            "{reader} was told twice of {friend}"
+        );
+        let number: usize = reader.trim_start_matches("wisher-").parse().unwrap();
+        let bought: &[&str] = if friend == ann.name { &anns } else { &bobs };
+        let wished = if number.is_multiple_of(2) {
+            ["star", "moon"].as_slice()
+        } else {
+            &["star"]
+        };
+        let expected = bought.iter().filter(|game| wished.contains(game)).count();
+        assert_eq!(data["games"].as_array().unwrap().len(), expected, "{event}");
+    }
     app
 }

@@ -10,6 +10,7 @@ use std::{
 
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, FromQueryResult, Statement};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::app::{PASSWORD, SERVICE_TOKEN, client, crowd, game};
 
@@ -350,4 +351,43 @@ fn settings_that_make_no_sense_are_refused_before_anything_starts() {
         ("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN),
     ];
     assert!(refused(&node).contains("nodes"));
+}
+
+/// Sends a request over a connection that is there, and reads the first line of the answer; none when the connection
+/// has ended.
+async fn ask_over(stream: &mut tokio::net::TcpStream) -> Option<String> {
+    let ask = b"GET /v1/games/categories HTTP/1.1\r\nHost: store\r\n\r\n";
+    stream.write_all(ask).await.ok()?;
+    let mut answer = [0; 4096];
+    let read = stream
+        .read(&mut answer)
+        .await
+        .ok()
+        .filter(|read| *read > 0)?;
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    answer.lines().next().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_connection_may_be_idle_as_long_as_is_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let connect = async |program: &Program| {
+        let address = program.url.strip_prefix("http://").unwrap();
+        tokio::net::TcpStream::connect(address).await.unwrap()
+    };
+    let hasty = Program::start(dir.path(), &[("FIRESIDE_HTTP_KEEP_ALIVE", "1s")]);
+    let mut stream = connect(&hasty).await;
+    assert_eq!(ask_over(&mut stream).await.unwrap(), "HTTP/1.1 200 OK");
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut rest));
+    assert_eq!(end.await.expect("it ends").unwrap(), 0);
+    drop(hasty);
+    // By itself it outlasts what chat-lb keeps.
+    let program = Program::start(dir.path(), &[]);
+    let mut stream = connect(&program).await;
+    for _ in 0..2 {
+        assert_eq!(ask_over(&mut stream).await.unwrap(), "HTTP/1.1 200 OK");
+        tokio::time::sleep(Duration::from_secs(16)).await;
+    }
+    assert_eq!(ask_over(&mut stream).await.unwrap(), "HTTP/1.1 200 OK");
 }

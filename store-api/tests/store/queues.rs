@@ -22,6 +22,7 @@ use crate::{
 both!(
     people_are_admitted_in_their_order_and_at_the_rate,
     a_pass_is_for_its_owner_and_its_drop,
+    nobody_waits_for_what_is_gone,
     a_pass_that_lapsed_is_a_place_lost,
     who_leaves_or_does_not_ask_waits_no_more,
     whoever_is_there_is_told_their_rank,
@@ -190,6 +191,33 @@ async fn a_pass_is_for_its_owner_and_its_drop(app: TestApp) -> TestApp {
     .await;
     assert_eq!(ask(&app, &ann, &plain).await.problem(404), "not_found");
     claim(&app, &ann, &plain, None).await.expect(200);
+    app
+}
+
+async fn nobody_waits_for_what_is_gone(app: TestApp) -> TestApp {
+    let people = people(&app, 3).await;
+    let [ann, bob, cat] = [&people[0], &people[1], &people[2]];
+    let drop = queue(&app, 6000, |body| {
+        body["quantity"] = json!(1);
+        body["opens_at"] = json!(null);
+    })
+    .await;
+    join(&app, ann, &drop).await;
+    join(&app, bob, &drop).await;
+    let anns = pass(&app, ann, &drop).await;
+    let bobs = pass(&app, bob, &drop).await;
+    claim(&app, ann, &drop, Some(&anns)).await.expect(200);
+    assert_eq!(ask(&app, bob, &drop).await.problem(404), "not_found");
+    let late = app.put(&format!("/v1/drops/{drop}/queue"), cat).await;
+    assert_eq!(rule(&late.expect(409)), "sold_out");
+    let late = claim(&app, bob, &drop, Some(&bobs)).await.expect(409);
+    assert_eq!(rule(&late), "sold_out");
+    // And what they waited in is cleared away.
+    let began = Instant::now();
+    while app.count("drop_tickets").await > 0 {
+        assert!(began.elapsed() < Duration::from_secs(15));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     app
 }
 

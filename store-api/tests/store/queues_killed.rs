@@ -1,21 +1,24 @@
 //! A queue while the store and Redis are killed again and again under those who come: whoever was told a number keeps it,
 //! nobody has two, and in the end everybody stands where their number says.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use loadtest::cluster::RedisServer;
 use parking_lot::Mutex;
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::Database;
 use serde_json::{Value, json};
-use shared::{
-    auth::{SigningKey, TokenIssuer},
-    id::{Timestamp, UserId},
-};
+use shared::id::Timestamp;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    app::{SERVICE_TOKEN, client},
-    campaigns, postgres,
+    app::client,
+    crowd::{self, Person},
+    postgres,
     process::Program,
 };
 
@@ -24,6 +27,8 @@ const PEOPLE: usize = 1200;
 const AT_ONCE: usize = 24;
 /// How often the store is killed, and Redis with it every other time, which then comes back empty.
 const KILLS: usize = 4;
+/// How long some hundreds may take to be answered, whoever else uses the machine.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 type Told = Mutex<BTreeMap<usize, i64>>;
 
@@ -44,30 +49,32 @@ async fn kills_change_nobodys_place_on_postgres() {
 
 async fn survive(dir: &Path, url: &str) {
     let mut redis = RedisServer::start().await.unwrap();
-    let secret = "a secret for tokens of more than 32 characters";
     let address = redis.url().to_owned();
-    let settings = [
-        ("FIRESIDE_DATABASE_URL", url),
-        ("FIRESIDE_SERVICE_TOKEN", SERVICE_TOKEN),
-        ("FIRESIDE_JWT_SECRET", secret),
-        ("FIRESIDE_REDIS_URL", address.as_str()),
-        ("FIRESIDE_STORE_USER_RATE", "1000/s"),
-        ("FIRESIDE_QUEUE_TIMEOUT", "10m"),
-    ];
+    let mut settings = crowd::settings(url, &address);
+    settings.push(("FIRESIDE_QUEUE_TIMEOUT", "10m"));
     let mut program = Program::start(dir, &settings);
-    let tokens = Arc::new(gather(url, secret).await);
-    let drop = make(&program.url).await;
+    let database = Database::connect(url).await.unwrap();
+    let people = Arc::new(crowd::gather(&database, PEOPLE).await);
+    database.close().await.unwrap();
+    let drop = crowd::make_drop(&program.url, |body| {
+        body["quantity"] = json!(10);
+        body["queue_rate"] = json!(60);
+        body["opens_at"] = json!(Timestamp::now().as_millis() + 3_600_000);
+    })
+    .await;
     let told = Arc::new(Told::default());
     let (says, said) = watch::channel(program.url.clone());
-    let mut people = JoinSet::new();
+    let mut comers = JoinSet::new();
     for first in 0..AT_ONCE {
-        let (tokens, told, said) = (tokens.clone(), told.clone(), said.clone());
-        people.spawn(come(first, drop.clone(), tokens, told, said));
+        let (people, told, said) = (people.clone(), told.clone(), said.clone());
+        comers.spawn(come(first, drop.clone(), people, told, said));
     }
     for kill in 0..KILLS {
         // With some hundreds answered, and some under way.
         let enough = (kill + 1) * PEOPLE / (KILLS + 1);
+        let deadline = Instant::now() + PATIENCE;
         while told.lock().len() < enough {
+            assert!(Instant::now() < deadline, "nobody is answered");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         program.child.kill().unwrap();
@@ -81,7 +88,7 @@ async fn survive(dir: &Path, url: &str) {
             redis.restart_empty().await.unwrap();
         }
     }
-    while let Some(ended) = people.join_next().await {
+    while let Some(ended) = comers.join_next().await {
         ended.unwrap();
     }
     redis.kill().unwrap();
@@ -96,43 +103,11 @@ async fn survive(dir: &Path, url: &str) {
     let client = client();
     let address = format!("{}/v1/drops/{drop}/queue", program.url);
     for (before, (number, who)) in places.iter().enumerate() {
-        let answer = client.get(&address).bearer_auth(&tokens[*who]).send();
+        let answer = client.get(&address).bearer_auth(&people[*who].token).send();
         let place: Value = answer.await.unwrap().json().await.unwrap();
         let seen = (place["number"].as_i64(), place["ahead"].as_u64());
         assert_eq!(seen, (Some(*number), Some(before as u64)), "{place}");
     }
-}
-
-/// Tokens of people, who are put into the database by hand.
-async fn gather(url: &str, secret: &str) -> Vec<String> {
-    let database = Database::connect(url).await.unwrap();
-    let insert = format!(
-        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {PEOPLE}) \
-         INSERT INTO users (id, name, name_key, created_at) \
-         SELECT 'waiter-' || i, 'Waiter ' || i, 'waiter ' || i, 0 FROM n"
-    );
-    database.execute_unprepared(&insert).await.unwrap();
-    database.close().await.unwrap();
-    let key = SigningKey::from_secret(secret.as_bytes()).unwrap();
-    let issuer = TokenIssuer::new(&key, "fireside", Duration::from_mins(15));
-    let token = |number| {
-        let user = UserId::parse(&format!("waiter-{number}")).unwrap();
-        issuer.issue(&user, "Waiter").unwrap().token
-    };
-    (1..=PEOPLE).map(token).collect()
-}
-
-async fn make(url: &str) -> String {
-    let body = campaigns::text(|body| {
-        body["drop"] = json!(true);
-        body["quantity"] = json!(10);
-        body["queue_rate"] = json!(60);
-        body["opens_at"] = json!(Timestamp::now().as_millis() + 3_600_000);
-    });
-    let request = client().post(format!("{url}/v1/campaigns"));
-    let answer = request.bearer_auth(SERVICE_TOKEN).json(&body).send();
-    let made: Value = answer.await.unwrap().json().await.unwrap();
-    made["id"].as_str().unwrap().to_owned()
 }
 
 /// Every so many-th of them comes, and asks until there is an answer, wherever the store is by then; and then once
@@ -140,7 +115,7 @@ async fn make(url: &str) -> String {
 async fn come(
     first: usize,
     drop: String,
-    tokens: Arc<Vec<String>>,
+    people: Arc<Vec<Person>>,
     told: Arc<Told>,
     said: watch::Receiver<String>,
 ) {
@@ -150,7 +125,7 @@ async fn come(
             let number = loop {
                 let base = said.borrow().clone();
                 let request = client.put(format!("{base}/v1/drops/{drop}/queue"));
-                let request = request.bearer_auth(&tokens[person]);
+                let request = request.bearer_auth(&people[person].token);
                 let answer = request.timeout(Duration::from_secs(10)).send().await;
                 if let Ok(answer) = answer
                     && answer.status() == 200

@@ -25,12 +25,12 @@ both!(
 
 const NEW: &str = "a better password";
 
-async fn forgot(app: &TestApp, email: &str) -> Answer {
+pub async fn forgot(app: &TestApp, email: &str) -> Answer {
     app.post("/v1/auth/password/forgot", json!({"email": email}))
         .await
 }
 
-async fn reset(app: &TestApp, email: &str, code: &str, password: &str) -> Answer {
+pub async fn reset(app: &TestApp, email: &str, code: &str, password: &str) -> Answer {
     let body = json!({"email": email, "code": code, "new_password": password});
     app.post("/v1/auth/password/reset", body).await
 }

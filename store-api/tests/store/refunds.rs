@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ both!(
     what_is_given_back_is_paid_back,
     what_was_played_or_is_old_is_not_taken_back,
     a_game_is_paid_back_once,
+    who_buys_and_who_gives_back_do_not_wait_for_each_other,
 );
 
 async fn refund(app: &TestApp, user: &User, order: &Value, key: &str, body: Value) -> Answer {
@@ -151,5 +152,44 @@ async fn a_game_is_paid_back_once(app: TestApp) -> TestApp {
     }
     assert_eq!(app.balance(&ann).await, 2000);
     app.check_ledger().await;
+    app
+}
+
+async fn who_buys_and_who_gives_back_do_not_wait_for_each_other(app: TestApp) -> TestApp {
+    let mut publishers = Vec::new();
+    for name in ["Oak", "Elm", "Ash"] {
+        publishers.push(app.publisher(name).await);
+    }
+    // The game that is given back first is of the publisher who is paid last.
+    let mut games = Vec::new();
+    for (publisher, name) in publishers.iter().rev().zip(["star", "moon", "sun"]) {
+        games.push(app.game(publisher, name, |_| ()).await);
+    }
+    let games: Vec<&str> = games.iter().map(String::as_str).collect();
+    let mut people = Vec::new();
+    for name in ["Ann", "Bob", "Cat", "Dan", "Eve", "Fay", "Gil", "Hal"] {
+        people.push(app.rich_user(name, 30).await);
+    }
+    let (half, others) = people.split_at(4);
+    let buy = async |who: &User, key: String| app.buy(who, &key, &games).await.expect(201);
+    let first = half.iter().map(|who| buy(who, "bought-0".to_owned()));
+    let mut held = join_all(first).await;
+    for round in 1..=6 {
+        let (back, keen) = if round % 2 == 1 {
+            (half, others)
+        } else {
+            (others, half)
+        };
+        let key = format!("given-back-{round}");
+        let give_back = async |(who, order): (&User, &Value)| {
+            let answer = refund(&app, who, order, &key, json!({})).await;
+            answer.expect(200);
+        };
+        let given_back = join_all(back.iter().zip(&held).map(give_back));
+        let bought = join_all(keen.iter().map(|who| buy(who, format!("bought-{round}"))));
+        let (_, orders) = join(given_back, bought).await;
+        held = orders;
+        app.check_ledger().await;
+    }
     app
 }

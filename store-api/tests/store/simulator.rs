@@ -53,6 +53,7 @@ impl Simulator {
         payments.kakao_pay_cid = Some("TC0ONETIME".to_owned());
         payments.kakao_pay_secret = Some(Secret::new("kakao-secret".to_owned()));
         payments.toss_url.clone_from(&self.url);
+        payments.toss_sdk_url = format!("{}/v2/standard", self.url);
         payments.toss_client_key = Some("client".to_owned());
         payments.toss_secret_key = Some(Secret::new("toss-secret".to_owned()));
         payments.toss_security_key = Some(Secret::new(SECURITY_KEY.to_owned()));

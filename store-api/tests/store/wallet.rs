@@ -16,6 +16,8 @@ use crate::{
 both!(
     a_gift_card_fills_one_wallet_once,
     a_card_of_another_currency_or_too_old_is_not_redeemed,
+    a_batch_and_what_is_outstanding_are_bounded,
+    what_nobody_redeemed_is_taken_back,
     guessing_codes_is_stopped,
     a_request_under_one_name_is_done_once,
     requests_of_one_name_at_the_same_time_are_one,
@@ -63,6 +65,105 @@ async fn a_card_of_another_currency_or_too_old_is_not_redeemed(app: TestApp) -> 
     app.redeem(&ann, &old[0]).await.problem(404);
     assert_eq!(app.balance(&ann).await, 0);
     app.check_ledger().await;
+    app
+}
+
+async fn a_batch_and_what_is_outstanding_are_bounded(app: TestApp) -> TestApp {
+    const BATCH: i64 = 10_000_000_000;
+    let issue = async |key: &str, amount: i64, currency: &str, cards: i64| {
+        let body = json!({"amount": amount, "currency": currency, "cards": cards});
+        app.named("/v1/gift-cards", SERVICE_TOKEN, key, &body).await
+    };
+    for (key, amount, cards) in [("too-much", BATCH + 1, 1), ("too-many", BATCH / 50, 51)] {
+        let body = issue(key, amount, "USD", cards).await.expect(400);
+        assert_eq!(body["errors"][0]["rule"], "range");
+    }
+    for number in 0..100 {
+        let key = format!("batch-number-{number}");
+        issue(&key, BATCH / 2, "USD", 2).await.expect(201);
+    }
+    let body = issue("one-cent-more", 1, "USD", 1).await.expect(409);
+    assert_eq!(
+        (&body["errors"][0]["field"], &body["errors"][0]["rule"]),
+        (&json!("amount"), &json!("outstanding"))
+    );
+    // Another currency is not concerned, and what is redeemed or taken back makes room.
+    issue("some-euros", 500, "EUR", 1).await.expect(201);
+    let again = issue("batch-number-0", BATCH / 2, "USD", 2).await;
+    let first = again.expect(201);
+    let ann = app.user("Ann").await;
+    let code = first["codes"][0].as_str().unwrap();
+    app.redeem(&ann, code).await.expect(200);
+    issue("half-a-batch", BATCH / 2, "USD", 1).await.expect(201);
+    let path = format!("/v1/gift-cards/{}", first["batch"].as_str().unwrap());
+    let voided = app.service(Method::DELETE, &path).await.expect(200);
+    assert_eq!(voided["cards"], 1);
+    // Of two that each fit, one does.
+    let answers = join_all([
+        issue("the-one-half", BATCH / 2, "USD", 1),
+        issue("the-other-half", BATCH / 2, "USD", 1),
+    ])
+    .await;
+    let mut statuses: Vec<u16> = answers.iter().map(|one| one.status.as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409]);
+    app.check_ledger().await;
+    app
+}
+
+async fn what_nobody_redeemed_is_taken_back(app: TestApp) -> TestApp {
+    let operator = app.user_as("Olaf", store_api::Role::Operator).await;
+    let ann = app.user("Ann").await;
+    let body = json!({"amount": 700, "currency": "USD", "cards": 3});
+    let issued = app.named("/v1/gift-cards", &operator.access, "three-cards", &body);
+    let issued = issued.await.expect(201);
+    app.gift_cards(900, "USD", 1).await;
+    let code = |place: usize| issued["codes"][place].as_str().unwrap().to_owned();
+    app.redeem(&ann, &code(1)).await.expect(200);
+    let path = format!("/v1/gift-cards/{}", issued["batch"].as_str().unwrap());
+    for (cards, minor) in [(2, 1400), (0, 0)] {
+        let voided = app.delete(&path, &operator).await.expect(200);
+        assert_eq!(voided["cards"], cards);
+        assert_eq!(
+            voided["amount"],
+            json!({"minor": minor, "currency": "USD", "exponent": 2})
+        );
+        app.check_ledger().await;
+    }
+    // As good as none; what was redeemed stays, and is told of again.
+    app.redeem(&ann, &code(0)).await.problem(404);
+    assert_eq!(
+        app.redeem(&ann, &code(1)).await.expect(200)["balance"]["minor"],
+        700
+    );
+    let line = app.get("/v1/audit?deed=gift_cards_voided", &operator).await;
+    let lines = line.expect(200)["items"].clone();
+    assert_eq!(
+        lines[0]["details"],
+        json!({"batch": issued["batch"], "cards": 2, "amount": 1400, "currency": "USD"})
+    );
+    assert_eq!(lines.as_array().unwrap().len(), 1);
+    for unknown in ["01J00000000000000000000000", "nothing", "redeem%3A"] {
+        let path = format!("/v1/gift-cards/{unknown}");
+        app.delete(&path, &operator).await.problem(404);
+    }
+    // Taken back and redeemed at once: each card is one or the other.
+    for round in 0..5 {
+        let body = json!({"amount": 100, "currency": "USD", "cards": 1});
+        let key = format!("round-number-{round}");
+        let issued = app.named("/v1/gift-cards", &operator.access, &key, &body);
+        let issued = issued.await.expect(201);
+        let path = format!("/v1/gift-cards/{}", issued["batch"].as_str().unwrap());
+        let before = app.balance(&ann).await;
+        let (voided, redeemed) = tokio::join!(
+            app.delete(&path, &operator),
+            app.redeem(&ann, issued["codes"][0].as_str().unwrap())
+        );
+        let voided = voided.expect(200)["cards"].as_i64().unwrap();
+        let came = app.balance(&ann).await - before;
+        assert_eq!((1 - voided) * 100, came, "{}", redeemed.body);
+        app.check_ledger().await;
+    }
     app
 }
 

@@ -25,6 +25,7 @@ const WORDS = {
   answered: 'This gift has had its answer.',
   expired: 'This gift has waited too long. Whoever gave it was paid back.',
   full: 'This list is full.',
+  too_much: 'That is more than there is room for.',
   too_many: 'Too many of your payments are neither paid nor given up.',
   used: 'One of these coupons was used meanwhile. Look at the new total.',
   held: 'One of these coupons waits for another payment. Look at the new total.',

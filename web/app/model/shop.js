@@ -9,7 +9,7 @@ import { Emitter } from '../../fireside/emitter.js';
 import { RequestKeys } from './request-keys.js';
 
 /** @import { ShopNotice } from '../../fireside/types.js' */
-/** @import { Gift, Marked, Notice, Order, Owned, ShopApi, Wallet } from '../net/shop.js' */
+/** @import { Gift, Marked, Notice, Order, Owned, PaidOrder, ShopApi, Wallet } from '../net/shop.js' */
 
 /** @typedef {{ shelf: undefined, wallet: undefined, gifts: undefined, notices: undefined, queue: string }} ShopEvents `queue`: something changed for the person in the queue before this drop */
 /** @typedef {{ items: Gift[], next?: string | null }} GiftList */
@@ -235,7 +235,7 @@ export class Shop extends Emitter {
   /**
    * Begins to pay by a provider.
    * @param {string} provider
-   * @param {{ amount: number } | { order: { games: string[], expected_total: number, coupons: string[] } }} what
+   * @param {{ amount: number } | { order: PaidOrder }} what
    */
   pay(provider, what) {
     const payment = { provider, ...what };

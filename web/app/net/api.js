@@ -4,13 +4,15 @@
  * @module
  */
 
+import { remember } from './begun.js';
 import { ApiError, call } from './http.js';
 
 /** @import { FriendState, Message } from '../../fireside/types.js' */
 /** @import { Auth } from './auth.js' */
 
 /** @typedef {{ id: string, name: string, avatar_url?: string | null, status_text?: string | null }} Profile */
-/** @typedef {Profile & { email?: string, email_verified?: boolean }} Own */
+/** @typedef {Profile & { email?: string, email_verified?: boolean, has_password?: boolean }} Own */
+/** @typedef {{ provider: string, linked_at: number }} Identity */
 /** @typedef {{ items: Message[], has_before: boolean, has_after: boolean, first?: number, epoch: string }} HistoryPage */
 /** @typedef {{ user: Profile, state: FriendState, since: number }} FriendItem */
 
@@ -59,9 +61,17 @@ export class Api {
   }
 
   /**
+   * Everything the store holds about the person.
+   * @returns {Promise<object>}
+   */
+  export() {
+    return this.call('GET', '/v1/me/export');
+  }
+
+  /**
    * Has a code sent to what is to be the account's address.
    * @param {string} email
-   * @param {string} password
+   * @param {string | undefined} password
    * @returns {Promise<{ email: string }>}
    */
   changeEmail(email, password) {
@@ -79,6 +89,40 @@ export class Api {
    */
   verifyEmail(code) {
     return this.call('POST', '/v1/me/email/verify', { body: { code } });
+  }
+
+  /**
+   * Who one is at other providers.
+   * @returns {Promise<Identity[]>}
+   */
+  async identities() {
+    return (await this.call('GET', '/v1/me/identities')).items;
+  }
+
+  /**
+   * Begins to link a provider, and gives the address of its page.
+   * @param {{ name: string, label: string }} provider
+   * @param {string | undefined} password
+   * @returns {Promise<string>}
+   */
+  async beginLink({ name, label }, password) {
+    const { url, secret } = await this.call('POST', `/v1/me/identities/${encodeURIComponent(name)}`, { body: { password } });
+    remember({ secret, link: label });
+    return url;
+  }
+
+  /**
+   * Links who the provider says one is, with the ticket of somebody who is back from there.
+   * @param {string} ticket
+   * @param {string} secret
+   */
+  async link(ticket, secret) {
+    await this.call('POST', '/v1/me/identities', { body: { ticket, secret } });
+  }
+
+  /** @param {string} provider */
+  unlink(provider) {
+    return this.call('DELETE', `/v1/me/identities/${encodeURIComponent(provider)}`);
   }
 
   /** @param {{ name?: string, avatar_url?: string | null, status_text?: string | null }} change */

@@ -19,6 +19,7 @@
  * @module
  */
 
+import { recall, remember } from './begun.js';
 import { ApiError, call } from './http.js';
 
 const KEY = 'fireside.session';
@@ -27,6 +28,7 @@ const MARGIN_MS = 30_000;
 
 /** @typedef {{ id: string, name: string }} Account */
 /** @typedef {{ refresh_token: string, access_token?: string, good_until?: number, user: Account }} Stored */
+/** @typedef {{ ticket: string, secret: string, name?: string }} Newcomer */
 /** @typedef {{ user: Account, access_token: string, refresh_token: string, expires_in: number }} Grant */
 
 /** Signed out for good: nothing but signing in again helps. */
@@ -82,6 +84,65 @@ export class Auth {
   }
 
   /**
+   * The providers one may sign in by.
+   * @returns {Promise<{ name: string, label: string }[]>}
+   */
+  async providers() {
+    const { items } = await call('GET', '/v1/auth/providers');
+    return items;
+  }
+
+  /**
+   * Begins to sign in by a provider, and gives the address of its page.
+   * @param {string} provider
+   * @returns {Promise<string>}
+   */
+  async beginAt(provider) {
+    const { url, secret } = await call('POST', `/v1/auth/providers/${encodeURIComponent(provider)}`);
+    remember({ secret });
+    return url;
+  }
+
+  /**
+   * Signs in with the ticket of somebody who is back from a provider; answers what a registration needs, if they
+   * have no account yet.
+   * @param {string} ticket
+   * @returns {Promise<Newcomer | undefined>}
+   */
+  async finish(ticket) {
+    const secret = recall()?.secret ?? '';
+    const answer = await call('POST', '/v1/auth/finish', { body: { ticket, secret } });
+    if (answer.ticket) return { ticket: answer.ticket, secret, name: answer.name };
+    this.accept(answer);
+    return undefined;
+  }
+
+  /**
+   * Signs in once more as who is signed in here already: what asks for a late sign-in is then to be had. The session
+   * before is ended.
+   * @param {string} ticket
+   * @param {string} secret
+   */
+  async again(ticket, secret) {
+    const grant = await call('POST', '/v1/auth/finish', { body: { ticket, secret } });
+    const before = this.stored();
+    const same = grant.user !== undefined && grant.user.id === before?.user.id;
+    if (same) await alone(async () => this.accept(grant));
+    const ended = same ? before : grant;
+    await call('POST', '/v1/auth/logout', { token: ended.access_token, body: { refresh_token: ended.refresh_token } }).catch(() => undefined);
+    if (!same) throw new Error('There you are somebody else than here.');
+  }
+
+  /**
+   * Makes an account for somebody who came by a provider.
+   * @param {Newcomer} newcomer
+   * @param {string} name
+   */
+  async registerNewcomer({ ticket, secret }, name) {
+    this.accept(await call('POST', '/v1/auth/finish/register', { body: { ticket, secret, name } }));
+  }
+
+  /**
    * Has a code for a new password mailed, if the address is somebody's.
    * @param {string} email
    */
@@ -90,16 +151,18 @@ export class Auth {
   }
 
   /**
-   * Chooses a new password with such a code, and signs in.
+   * Chooses a new password with such a code, and signs in; every other session ends, this tab's own too.
    * @param {{ email: string, code: string, new_password: string }} what
    */
   async reset(what) {
-    this.accept(await call('POST', '/v1/auth/password/reset', { body: what }));
+    const request = () => call('POST', '/v1/auth/password/reset', { body: what });
+    if (this.account) await this.change(request, (grant) => this.accept(grant));
+    else this.accept(await request());
   }
 
   /**
    * Changes the password. The server ends every session and gives this tab a new one.
-   * @param {string} current
+   * @param {string | undefined} current the one in force, if there is one
    * @param {string} fresh
    */
   async changePassword(current, fresh) {
@@ -109,7 +172,7 @@ export class Auth {
 
   /**
    * Deletes the account for good.
-   * @param {string} password
+   * @param {string | undefined} password
    */
   async withdraw(password) {
     await this.change((token) => call('DELETE', '/v1/me', { body: { password }, token }), () => this.clear());

@@ -61,6 +61,8 @@
  */
 /** @typedef {{ id: string, topic: string, ts: number, data: Record<string, any>, read: boolean }} Notice */
 /** @typedef {{ country: string, balance: Money, providers: string[] }} Wallet */
+/** What a provider is to be paid for; a gift, where there is a recipient. */
+/** @typedef {{ games: string[], expected_total: number, coupons?: string[], recipient?: string, message?: string }} PaidOrder */
 /**
  * @typedef {{
  *   id: string, provider: string, purpose: 'top_up' | 'order', order?: string, amount: Money, cancelled: Money, cancelling: Money,

@@ -55,12 +55,13 @@ export function closeDialogs() {
 }
 
 /**
- * A dialog with a form: submits once, shows what went wrong, closes when it went well.
+ * A dialog with a form: submits once, shows what went wrong, closes when it went well. Other buttons that submit are told apart by
+ * what they have for a name and a value.
  * @param {string} title
  * @param {Child[]} fields
- * @param {{ submit: string, danger?: boolean, run: (data: FormData) => Promise<unknown>, class?: string }} how
+ * @param {{ submit: string, danger?: boolean, run: (data: FormData) => Promise<unknown>, class?: string, others?: Child }} how
  */
-export function openForm(title, fields, { submit, danger, run, class: style }) {
+export function openForm(title, fields, { submit, danger, run, class: style, others }) {
   const problem = h('p', { class: 'form-error', role: 'alert' });
   const button = h('button', { class: danger ? 'button danger' : 'button primary', type: 'submit' }, submit);
   const form = h(
@@ -74,18 +75,22 @@ export function openForm(title, fields, { submit, danger, run, class: style }) {
       h('button', { class: 'button', type: 'button', onclick: () => close() }, 'Cancel'),
       button,
     ),
+    others,
   );
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
+    const data = new FormData(form, event.submitter);
     problem.textContent = '';
-    button.disabled = true;
+    /** @type {NodeListOf<HTMLButtonElement>} */
+    const buttons = form.querySelectorAll('button[type=submit]');
+    for (const one of buttons) one.disabled = true;
     try {
-      await run(new FormData(form));
+      await run(data);
       close();
     } catch (error) {
       problem.textContent = error instanceof Error ? error.message : String(error);
     } finally {
-      button.disabled = false;
+      for (const one of buttons) one.disabled = false;
     }
   });
   const { dialog, close } = openDialog(title, [form], { class: style });

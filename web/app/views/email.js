@@ -5,6 +5,7 @@
  */
 
 import { h } from '../dom.js';
+import { confirmation, confirmed } from './confirmation.js';
 import { field, openForm } from './dialog.js';
 import { toast } from './toast.js';
 
@@ -22,12 +23,12 @@ export function openEmail(session) {
         ? h('button', { class: 'button', type: 'button', onclick: () => (close(), verify(session)) }, `Send a code to ${email}`)
         : null,
       field('New e-mail address', { name: 'email', type: 'email', autocomplete: 'email', required: true }, 'It takes the place of the old one once you have typed in the code that is sent there.'),
-      field('Password', { name: 'password', type: 'password', autocomplete: 'current-password', required: true }),
+      confirmation(session),
     ],
     {
       submit: 'Send a code',
       run: async (data) => {
-        const sent = await session.api.changeEmail(String(data.get('email')).trim(), String(data.get('password')));
+        const sent = await session.api.changeEmail(String(data.get('email')).trim(), confirmed(data));
         openCode(session, sent.email);
       },
     },

@@ -36,7 +36,7 @@ export function newsText({ topic, data }) {
     case 'friend_bought':
       return `${data.friend.name} bought ${games()}, which you wish for`;
     case 'guest_book_entry':
-      return `${data.from.name} wrote in your guest book: ${data.text}`;
+      return `${data.from.name} wrote in your guest book`;
     case 'webhook_disabled':
       return `Your webhook at ${data.host} is disabled: it ${data.reason === 'gone' ? 'says that it is no more' : 'took nothing for days'}`;
     case 'coupon_received':

@@ -7,6 +7,7 @@
 import { h } from '../dom.js';
 import { flame } from '../icons.js';
 import { field } from './dialog.js';
+import { newcomerForm, providerButtons } from './providers.js';
 import { recoveryForm } from './recovery.js';
 
 /** @import { Auth } from '../net/auth.js' */
@@ -20,9 +21,10 @@ const ADDRESS = /^[^@\s]+@[^@\s]+\.[^@\s]+$/u;
 /**
  * @param {Auth} auth
  * @param {string | undefined} notice why the person is here again
+ * @param {string | undefined} ticket of somebody who is back from a provider
  * @param {() => void} done
  */
-export function signInView(auth, notice, done) {
+export function signInView(auth, notice, ticket, done) {
   const page = h('div', { class: 'door' });
   let joining = false;
   let email = '';
@@ -86,6 +88,9 @@ export function signInView(auth, notice, done) {
       h('p', { class: 'door-line' }, joining ? 'Pull up a chair.' : 'Your friends, your games, one warm place.'),
       notice ? h('p', { class: 'form-notice', role: 'status' }, notice) : null,
       form,
+      providerButtons(auth, auth.providers(), ({ label }) => `Continue with ${label}`, (refusal) => {
+        problem.textContent = refusal;
+      }),
       h('p', { class: 'door-switch' }, joining ? 'Already here? ' : 'New here? ', other),
     );
     form.querySelector('input')?.focus();
@@ -98,7 +103,21 @@ export function signInView(auth, notice, done) {
     show(h('p', { class: 'door-line' }, 'Back to the fire.'), form, h('p', { class: 'door-switch' }, back));
     form.querySelector('input')?.focus();
   };
-  draw('');
+  const comeBack = async (/** @type {string} */ ticket) => {
+    show(h('p', { class: 'door-line', role: 'status' }, 'Signing you in…'));
+    try {
+      const newcomer = await auth.finish(ticket);
+      if (!newcomer) return done();
+      const back = h('button', { class: 'link', type: 'button', onclick: () => draw('') }, 'Back to signing in');
+      const form = newcomerForm(auth, newcomer, done);
+      show(h('p', { class: 'door-line' }, 'Pull up a chair.'), form, h('p', { class: 'door-switch' }, back));
+      form.querySelector('input')?.focus();
+    } catch (error) {
+      draw(error instanceof Error ? error.message : String(error));
+    }
+  };
+  if (ticket === undefined) draw('');
+  else void comeBack(ticket);
   // The page is not in the document yet, and only what is there can have the focus.
   queueMicrotask(() => page.querySelector('input')?.focus());
   return page;

@@ -114,7 +114,7 @@ function openSettings(session, anchor, signOut) {
   openMenu(anchor, 'Settings', [
     { label: 'Your profile', icon: 'user', run: () => (location.hash = shopRoute('person')) },
     { label: 'Edit profile…', icon: 'edit', run: () => openProfile(session) },
-    { label: 'Account…', icon: 'gear', run: () => openAccount(session) },
+    { label: 'Account…', icon: 'gear', run: () => void openAccount(session) },
     { label: 'Privacy…', icon: 'shield', run: () => openPrivacy(session) },
     { label: 'Blocked people…', icon: 'block', run: () => openBlocked(session) },
     { label: 'Keyboard shortcuts', icon: 'keyboard', hint: '?', run: openShortcuts },

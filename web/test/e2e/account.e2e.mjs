@@ -46,7 +46,7 @@ async function open(what) {
   const button = page.getByRole('dialog').getByRole('button', { name: what });
   await button.waitFor();
   await clean();
-  for (let i = 0; i < 5 && !(await button.evaluate((b) => b === document.activeElement)); i += 1) await page.keyboard.press('Tab');
+  for (let i = 0; i < 6 && !(await button.evaluate((b) => b === document.activeElement)); i += 1) await page.keyboard.press('Tab');
   await page.keyboard.press('Enter');
 }
 
@@ -94,6 +94,15 @@ test('the password is changed here, and everywhere else one is signed out', asyn
   await elsewhere.page.getByRole('button', { name: 'Sign in' }).click();
   await elsewhere.settled();
   await elsewhere.context.close();
+});
+
+test('what is held of one is saved as a file', async () => {
+  const [download] = await Promise.all([ana.page.waitForEvent('download'), open('Download my data')]);
+  const held = JSON.parse(readFileSync(await download.path(), 'utf8'));
+  assert.equal(held.account[0].name, 'Ana Reyes');
+  assert.equal(held.friends.length, 1);
+  assert.match(download.suggestedFilename(), /^fireside-.+\.json$/u);
+  await ana.page.getByText('Your data is in your downloads.').waitFor();
 });
 
 test('an account is deleted for good, once the password says so', async () => {

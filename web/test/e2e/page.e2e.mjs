@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
+import { accessible } from './accessible.mjs';
 import { Person, openBrowser } from './people.mjs';
 import { Server } from './server.mjs';
 
@@ -157,6 +158,20 @@ test('a wrong password is refused in words', async () => {
   await guest.page.getByRole('button', { name: 'Sign in' }).click();
   await guest.page.getByRole('alert').getByText(/\w/).waitFor();
   await guest.context.close();
+});
+
+test('an address that leads nowhere is a page that says so', async () => {
+  const { page } = ana;
+  const before = page.url();
+  const response = await page.goto(`${server.url}/v1/payments/nowhere/return?outcome=cancelled`);
+  assert.equal(response.status(), 404);
+  await page.getByRole('heading', { name: 'There is nothing here' }).waitFor();
+  await page.getByText('not_found').waitFor();
+  await accessible(ana);
+  await page.getByRole('link', { name: 'Go to Fireside' }).click();
+  await ana.settled();
+  await page.goto(before);
+  await ana.settled();
 });
 
 test('on a narrow screen one thing is shown at a time', async () => {

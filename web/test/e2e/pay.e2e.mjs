@@ -10,12 +10,16 @@ let server;
 let browser;
 /** @type {Person} */
 let ana;
+/** @type {Person} */
+let bo;
 
 before(async () => {
   provider = await Provider.start();
   server = await Server.start((url) => provider.settings(url));
   browser = await openBrowser();
   ana = await Person.join(browser, server.url, 'Ana Reyes', { bypassCSP: true });
+  bo = await Person.join(browser, server.url, 'Bo');
+  await ana.befriend(bo);
 });
 
 after(async () => {
@@ -39,6 +43,21 @@ async function atProvider(choice) {
 async function charge(amount) {
   await main().getByLabel('Charge your wallet', { exact: true }).fill(String(amount));
   await main().getByRole('button', { name: 'KakaoPay' }).click();
+}
+
+/** Those that cost something and are not on sale. */
+async function games() {
+  const { items } = await (await fetch(`${server.url}/v1/games?sort=title&limit=200`)).json();
+  return items.filter((one) => one.price.minor > 0 && !one.full_price);
+}
+
+/** The provider has paid back so much in all. */
+async function paidBack(minor) {
+  for (;;) {
+    const [, back] = await provider.books();
+    if (back === minor) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 test('a wallet is charged by a provider, to which one goes and comes back', async () => {
@@ -81,8 +100,7 @@ test('who gives up there pays nothing, and who comes back without an answer may 
 });
 
 test('a game is paid by a provider, is owned, and goes back to the provider', async () => {
-  const games = await (await fetch(`${server.url}/v1/games?sort=title&limit=200`)).json();
-  const game = games.items.find((one) => one.price.minor > 0 && !one.full_price);
+  const [game] = await games();
   await ana.page.goto(`${server.url}/#/shop/game/${game.slug}`);
   await main().getByRole('button', { name: /^Buy for/u }).click();
   const dialog = ana.page.getByRole('dialog');
@@ -95,12 +113,35 @@ test('a game is paid by a provider, is owned, and goes back to the provider', as
   await payment().getByRole('link', { name: 'Look at your order' }).click();
   await main().getByRole('button', { name: /^Give back/u }).first().click();
   await dialog.getByRole('button', { name: 'Give it back' }).click();
-  for (;;) {
-    const [, back] = await provider.books();
-    if (back === game.price.minor) break;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  await paidBack(game.price.minor);
   await ana.page.goto(`${server.url}/#/shop/wallet`);
   await balance().getByText(won(36_000)).waitFor();
-  assert.deepEqual(ana.problems, []);
+});
+
+test('a gift is paid by a provider, waits for the friend, and goes back to the provider if they decline', async () => {
+  const [first, game] = await games();
+  await ana.page.goto(`${server.url}/#/shop/game/${game.slug}`);
+  await main().getByRole('heading', { name: game.title, exact: true }).waitFor();
+  await main().getByRole('button', { name: 'Give to a friend' }).click();
+  const dialog = ana.page.getByRole('dialog');
+  await dialog.getByRole('button', { name: 'Pay by KakaoPay' }).waitFor();
+  // Nobody pays for a gift to nobody.
+  await dialog.getByRole('button', { name: 'Pay by KakaoPay' }).click();
+  await dialog.getByLabel('Who is it for?').selectOption({ label: 'Bo' });
+  await dialog.getByLabel('A line to go with it').fill('for the long evenings');
+  await accessible(ana);
+  await dialog.getByRole('button', { name: 'Pay by KakaoPay' }).click();
+  await atProvider('Pay');
+  await payment().getByText(`You paid ${won(game.price.minor)}.`).waitFor();
+  await balance().getByText(won(36_000)).waitFor();
+  await bo.page.goto(`${server.url}/#/shop/gifts`);
+  const gift = bo.page.getByRole('main').getByRole('article', { name: `A gift from Ana Reyes: ${game.title}` });
+  await gift.getByText('for the long evenings').waitFor();
+  await gift.getByRole('button', { name: `Decline ${game.title}` }).click();
+  await paidBack(first.price.minor + game.price.minor);
+  await ana.page.goto(`${server.url}/#/shop/gifts`);
+  await main().getByRole('article', { name: `Your gift to Bo: ${game.title}` }).getByText('Declined').waitFor();
+  await ana.page.goto(`${server.url}/#/shop/wallet`);
+  await balance().getByText(won(36_000)).waitFor();
+  assert.deepEqual([...ana.problems, ...bo.problems], []);
 });

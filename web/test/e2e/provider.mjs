@@ -28,6 +28,10 @@ export class Provider {
       FIRESIDE_KAKAO_PAY_URL: this.url,
       FIRESIDE_KAKAO_PAY_CID: 'TC0ONETIME',
       FIRESIDE_KAKAO_PAY_SECRET: 'kakao-secret',
+      FIRESIDE_TOSS_URL: this.url,
+      FIRESIDE_TOSS_SDK_URL: `${this.url}/v2/standard`,
+      FIRESIDE_TOSS_CLIENT_KEY: 'client',
+      FIRESIDE_TOSS_SECRET_KEY: 'toss-secret',
     };
   }
 

@@ -1,4 +1,6 @@
-use shared::events::{FriendChange, Person, Profile};
+use std::time::Duration;
+
+use shared::events::{FriendChange, FriendState, Person, Profile, StoreEvent, StoreEventKind};
 
 use super::*;
 use crate::friends::memory::MemoryFriends;

@@ -37,7 +37,8 @@ enum Inserted {
     Unknown(String),
 }
 
-/// Appends lines, each of another room, until everything stands, or is lost, or time is up.
+/// Appends lines, each of another room, until everything stands, or is lost, or time is up. The inserts that takes are
+/// few, however many rooms are lost to others.
 pub(super) async fn insert(store: &Arc<Store>, lines: &mut [Line]) {
     let until = Instant::now() + store.patience;
     // Something is there of which we had not heard.
@@ -69,6 +70,9 @@ pub(super) async fn insert(store: &Arc<Store>, lines: &mut [Line]) {
                 store.health.recovers();
                 if let Some(line) = stand(lines, stopped) {
                     doubt = look_into(store, line, &sent[stopped], until).await;
+                    if line.lost.is_some() {
+                        doubt = look_ahead(store, lines, until).await;
+                    }
                 }
             }
             Inserted::Unknown(reason) => {
@@ -233,6 +237,36 @@ async fn explain(
         _ => None,
     };
     Ok((there, first))
+}
+
+/// Finds all other lines that are lost already, with one question: who was faster in one room writes in batches too,
+/// and an insert a room would take so long that they are faster in the rest as well.
+///
+/// True when an entry of our own stands of which we had not heard. Whatever the store does not say now, the next insert
+/// runs into.
+async fn look_ahead(store: &Arc<Store>, lines: &mut [Line], until: Instant) -> bool {
+    let next: Vec<_> = lines.iter().map(Line::next_position).collect();
+    let ids: Vec<String> = next.iter().flatten().map(|(id, _)| id.clone()).collect();
+    let asking = Arc::clone(store);
+    let task = tokio::spawn(async move { among(&asking.entries, "_id", ids).await });
+    let left = until.saturating_duration_since(Instant::now());
+    let Ok(Ok(Ok(found))) = timeout(left, task).await else {
+        return false;
+    };
+    let mut there: HashMap<String, EntryDoc> = found
+        .into_iter()
+        .map(|entry| (entry.id.clone(), entry))
+        .collect();
+    let mut ours = false;
+    for (line, next) in lines.iter_mut().zip(next) {
+        let Some((id, attempt)) = next else { continue };
+        match there.remove(&id) {
+            Some(there) if there.attempt == attempt => ours = true,
+            Some(there) => lose(store, line, &there, until).await,
+            None => {}
+        }
+    }
+    ours
 }
 
 /// Somebody else's entry stands where the next should: answers how far the log goes at least.

@@ -2,14 +2,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use shared::id::UserId;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    GRACE, MongoHistory, Together,
+    GRACE, MongoHistory,
     store::{self, Store},
 };
-use crate::history::HistoryError;
+use crate::{history::HistoryError, rounds::Rounds};
 
 impl MongoHistory {
     /// Asks, on the store's own runtime. Who stops waiting stops nothing: the driver's futures are
@@ -54,18 +53,18 @@ impl MongoHistory {
         }
     }
 
-    /// Asks what many ask at the same time, when they start: with them, in the next round.
-    pub(super) async fn ask_together<T: Send + 'static>(
+    /// Asks what many ask at the same time, such as when they start: with them, in the next round.
+    pub(super) async fn ask_together<Q: Send + 'static, T: Send + 'static>(
         &self,
-        rounds: &Together<T>,
-        user: &UserId,
+        rounds: &Rounds<Q, Result<T, HistoryError>>,
+        question: Q,
     ) -> Result<T, HistoryError> {
         let Some(_ticket) = self.reads.enter(0) else {
             self.store.gauges.reads_refused.increment(1);
             return self.away("too many questions wait for an answer");
         };
         let began = Instant::now();
-        let answer = rounds.ask(&self.runtime, user.clone());
+        let answer = rounds.ask(&self.runtime, question);
         let answer = timeout(self.store.patience + GRACE, answer).await;
         self.store.gauges.question_seconds.record(began.elapsed());
         match answer {

@@ -25,6 +25,8 @@ use super::{
 const FRESH: Duration = Duration::from_mins(1);
 /// Rooms whose ends are known. When there are more, everything is forgotten and asked again.
 const KNOWN: usize = 100_000;
+/// How far behind a hint the end of a log is looked for together with others'.
+const AHEAD: i64 = 2;
 /// Logs that are looked at together.
 const TOGETHER: usize = 16;
 
@@ -89,7 +91,8 @@ impl Heads {
         self.due.lock().insert(room.clone(), (key, head));
     }
 
-    fn hint(&self, room: &RoomDoc) -> i64 {
+    /// Where the log of that room ends, or before.
+    pub(super) fn hint(&self, room: &RoomDoc) -> i64 {
         let known = self.known.get(room.id.as_str());
         let known = known.filter(|known| known.0.key == room.key);
         known.map_or(room.head, |known| room.head.max(seq_value(known.0.head)))
@@ -160,36 +163,35 @@ impl Store {
         Ok(())
     }
 
-    /// The newest entries of many logs. Two questions find those whose hints are right, which are
-    /// nearly all of those in which nothing happens.
+    /// The newest entries of many logs. One question finds those whose hints are right, or nearly so, which are
+    /// nearly all of those in which little happens.
     pub(super) async fn heads_of(
         &self,
         rooms: Vec<(RoomId, RoomDoc)>,
     ) -> Result<Vec<(RoomId, RoomDoc, EntryDoc)>> {
-        let mut asked = Vec::with_capacity(2 * rooms.len());
-        for (_, doc) in &rooms {
-            let hint = seq(self.heads.hint(doc));
-            asked.push(position(doc.key, hint));
-            asked.push(position(doc.key, hint.next()));
-        }
-        let found = among(&self.entries, "_id", asked).await?;
-        let mut newest: HashMap<Key, (EntryDoc, bool)> = HashMap::new();
-        for entry in found {
-            match newest.get_mut(&entry.room) {
-                Some(other) if other.0.seq > entry.seq => other.1 = true,
-                Some(other) => *other = (entry, true),
-                None => drop(newest.insert(entry.room, (entry, false))),
-            }
-        }
+        // As they are now: what is learned meanwhile was not asked for.
+        let rooms = rooms.into_iter().map(|(room, doc)| {
+            let hint = self.heads.hint(&doc);
+            (room, doc, hint)
+        });
+        let rooms: Vec<_> = rooms.collect();
+        let asked = rooms
+            .iter()
+            .flat_map(|(_, doc, hint)| (*hint..=hint + AHEAD).map(|at| position(doc.key, seq(at))));
+        let found = among(&self.entries, "_id", asked.collect()).await?;
+        let mut found: HashMap<(Key, i64), EntryDoc> = found
+            .into_iter()
+            .map(|entry| ((entry.room, entry.seq), entry))
+            .collect();
         stream::iter(rooms)
-            .map(|(room, doc)| {
-                let known = newest.remove(&doc.key);
+            .map(|(room, doc, hint)| {
+                let standing = (hint..=hint + AHEAD)
+                    .map_while(|at| found.remove(&(doc.key, at)))
+                    .last();
                 async move {
-                    let head = match known {
-                        // There is the hint, and nothing after it.
-                        Some((head, false)) if head.seq == self.heads.hint(&doc) && !head.end => {
-                            Some(head)
-                        }
+                    let head = match standing {
+                        // Something stands there, and nothing right after it.
+                        Some(head) if head.seq < hint + AHEAD && !head.end => Some(head),
                         _ => self.head(&room, &doc).await?,
                     };
                     Ok(head.map(|head| (room, doc, head)))

@@ -214,6 +214,13 @@ impl Line {
         }
     }
 
+    /// Where the next to be sent belongs, and the name of its attempt.
+    pub(super) fn next_position(&self) -> Option<(String, ObjectId)> {
+        let n = self.next().filter(|_| self.lost.is_none())?;
+        let at = position(self.end.key, self.end.head.next());
+        Some((at, self.entries[n].attempt))
+    }
+
     /// The user and the nonce of the next to be sent, if it is a message.
     pub(super) fn next_name(&self) -> Option<(&str, &str)> {
         self.next().and_then(|n| self.entries[n].name())

@@ -29,7 +29,8 @@
 //!    stand, or come to; whoever retries finds messages by their nonces, and the room's actor reads
 //!    what stands before it appends again.
 //!
-//! A batch mixes rooms; a refusal ends the part of that room only, and the rest is sent again.
+//! A batch mixes rooms; a refusal ends the part of that room only. Who was faster there writes in batches too, so one
+//! question finds in which of the other rooms it was, and the rest is sent again: the inserts do not grow with the places that are lost.
 //!
 //! # What is derived
 //! Rooms, people (`people`: members, bans, markers), how messages now read (in the message's own
@@ -50,6 +51,7 @@ mod create;
 mod documents;
 mod expiry;
 mod fold;
+mod gaps;
 mod gauges;
 mod heads;
 mod health;
@@ -93,7 +95,14 @@ use tokio::{
     time::timeout,
 };
 
-use self::{line::Fresh, queue::Waiting, search::Query, store::Store, writer::Append};
+use self::{
+    gaps::{Filled, Gap},
+    line::Fresh,
+    queue::Waiting,
+    search::Query,
+    store::Store,
+    writer::Append,
+};
 use super::{
     AppendError, Cursor, Expired, Found, History, HistoryError, Missed, NewEntry, Outcome, Overdue,
     Page, RoomRecord, Search,
@@ -109,7 +118,7 @@ const GRACE: Duration = Duration::from_millis(1_500);
 /// How often the heads of rooms are noted in their documents.
 const HINTS_EVERY: Duration = Duration::from_millis(500);
 
-/// What many ask at the same time.
+/// What many ask of themselves at the same time.
 type Together<T> = Rounds<UserId, Result<T, HistoryError>>;
 
 /// History in a MongoDB that other nodes use too.
@@ -122,6 +131,8 @@ pub struct MongoHistory {
     reads: Arc<Waiting>,
     memberships: Together<Vec<RoomId>>,
     views: Together<Vec<RoomView>>,
+    gaps: Rounds<Gap, Filled>,
+    records: Rounds<RoomId, Result<rooms::Together, HistoryError>>,
     turns: Arc<Semaphore>,
     stop: Arc<Notify>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -194,13 +205,21 @@ impl MongoHistory {
                 usize::MAX,
                 read_queue,
             )),
-            memberships: Rounds::new(views::ROUND, {
+            memberships: Rounds::gathering(views::ROUND, {
                 let store = Arc::clone(&store);
                 move |users| views::memberships(Arc::clone(&store), users)
             }),
-            views: Rounds::new(views::ROUND, {
+            views: Rounds::gathering(views::ROUND, {
                 let store = Arc::clone(&store);
                 move |users| views::views(Arc::clone(&store), users)
+            }),
+            records: Rounds::gathering(rooms::ROUND, {
+                let store = Arc::clone(&store);
+                move |rooms| rooms::records(Arc::clone(&store), rooms)
+            }),
+            gaps: Rounds::gathering(gaps::ROUND, {
+                let store = Arc::clone(&store);
+                move |gaps| gaps::filled(Arc::clone(&store), gaps)
             }),
             store,
             runtime: handle,
@@ -305,11 +324,23 @@ impl History for MongoHistory {
 
     async fn room(&self, room: &RoomId) -> Result<Option<RoomRecord>, HistoryError> {
         let room = room.clone();
+        let together = self.ask_together(&self.records, room.clone()).await?;
+        if let rooms::Together::Read(record) = together {
+            return Ok(record);
+        }
         self.ask(async move |store| store.record(&room).await).await
     }
 
     async fn log(&self, room: &RoomId, after: Seq, limit: u32) -> Result<Vec<Entry>, HistoryError> {
         let room = room.clone();
+        let gap = Gap {
+            room: room.clone(),
+            after,
+            limit,
+        };
+        if let Some(entries) = self.ask_together(&self.gaps, gap).await? {
+            return Ok(entries);
+        }
         self.ask(async move |store| store.log(&room, after, limit).await)
             .await
     }
@@ -351,7 +382,7 @@ impl History for MongoHistory {
     }
 
     async fn memberships(&self, user: &UserId) -> Result<Vec<RoomId>, HistoryError> {
-        self.ask_together(&self.memberships, user).await
+        self.ask_together(&self.memberships, user.clone()).await
     }
 
     async fn views(
@@ -360,7 +391,7 @@ impl History for MongoHistory {
         only: Option<&RoomId>,
     ) -> Result<Vec<RoomView>, HistoryError> {
         let Some(only) = only.cloned() else {
-            return self.ask_together(&self.views, user).await;
+            return self.ask_together(&self.views, user.clone()).await;
         };
         let users = [user.clone()];
         let found = self.ask(async move |store| store.views(&users, Some(&only)).await);

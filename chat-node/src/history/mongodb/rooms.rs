@@ -1,6 +1,6 @@
 //! Rooms and their people.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use futures_util::TryStreamExt as _;
 use mongodb::bson::doc;
@@ -14,9 +14,38 @@ use super::{
         Damaged, EntryDoc, Key, PersonDoc, RoomDoc, Until, person_id, seq, seq_value, user,
     },
     heads::Place,
-    store::{Result, Store, all, among},
+    store::{Fault, Result, Store, all, among},
 };
-use crate::history::{MemberRecord, RoomRecord};
+use crate::history::{HistoryError, MemberRecord, RoomRecord};
+
+/// The most rooms of a round.
+pub(super) const ROUND: usize = 64;
+/// The most people of a room that is read together with others.
+const SMALL: i64 = 200;
+
+/// What a round says of a room.
+pub(super) enum Together {
+    /// What its actor starts from; `None` when there is no such room.
+    Read(Option<RoomRecord>),
+    /// To be asked apart.
+    Apart,
+}
+
+/// What the actors of these rooms start from.
+pub(super) async fn records(
+    store: Arc<Store>,
+    rooms: Vec<RoomId>,
+) -> Vec<Result<Together, HistoryError>> {
+    match store.records(&rooms).await {
+        Ok(records) => records.into_iter().map(Ok).collect(),
+        Err(fault @ Fault::Driver(_)) => {
+            let error = HistoryError::from(fault);
+            rooms.iter().map(|_| Err(error.clone())).collect()
+        }
+        // What is wrong with one room is not the others' trouble.
+        Err(_) => rooms.iter().map(|_| Ok(Together::Apart)).collect(),
+    }
+}
 
 impl Store {
     /// A room with everything folded that is in its log up to the head that is answered, or later.
@@ -40,34 +69,54 @@ impl Store {
         let Some((doc, head)) = self.current(room).await? else {
             return Ok(None);
         };
-        let mut people = all(&self.people, doc! { "r": doc.key, "known": true }).await?;
-        people.sort_unstable_by(|a, b| (a.since, &a.user).cmp(&(b.since, &b.user)));
-        let mut record = RoomRecord {
-            id: room.clone(),
-            kind: doc.kind,
-            epoch: epoch(&doc)?,
-            slow_mode_ms: slow(&doc),
-            name: doc.name,
-            topic: doc.topic,
-            head: head.at(),
-            members: Vec::new(),
-            bans: Vec::new(),
+        let people = all(&self.people, doc! { "r": doc.key, "known": true }).await?;
+        recorded(room, doc, &head, people).map(Some)
+    }
+
+    /// The same of several rooms, in the order that [`Self::current`] tells. A room in which many are is left out.
+    pub(super) async fn records(&self, rooms: &[RoomId]) -> Result<Vec<Together>> {
+        let ids: Vec<&str> = rooms.iter().map(RoomId::as_str).collect();
+        let read = async || {
+            let docs = among(&self.rooms, "_id", ids.clone()).await?;
+            let named = docs.into_iter().map(|doc| Ok((room_id(&doc.id)?, doc)));
+            named.collect::<Result<HashMap<RoomId, RoomDoc>>>()
         };
-        for person in people {
-            if let Some(banned) = person.banned {
-                record.bans.push((user(&person.user)?, banned.time()));
-            }
-            if person.here {
-                record.members.push(MemberRecord {
-                    user: user(&person.user)?,
-                    role: person.role,
-                    muted: person.muted.map(Until::time),
-                    read: seq(person.read),
-                });
+        let docs = read().await?;
+        for room in rooms.iter().filter(|room| !docs.contains_key(*room)) {
+            self.heads.forget(room);
+        }
+        let heads = self.heads_of(docs.into_iter().collect()).await?;
+        let heads: HashMap<Key, EntryDoc> = heads
+            .into_iter()
+            .map(|(_, doc, head)| (doc.key, head))
+            .collect();
+        let keys: Vec<Key> = heads.keys().copied().collect();
+        self.all_caught_up(&keys).await?;
+        let docs = read().await?;
+        let small = |doc: &&RoomDoc| doc.members <= SMALL && heads.contains_key(&doc.key);
+        let keys: Vec<Key> = docs.values().filter(small).map(|doc| doc.key).collect();
+        let mut people: HashMap<Key, Vec<PersonDoc>> = HashMap::new();
+        if !keys.is_empty() {
+            let known = doc! { "r": { "$in": keys }, "known": true };
+            for person in all(&self.people, known).await? {
+                people.entry(person.room).or_default().push(person);
             }
         }
-        record.bans.sort();
-        Ok(Some(record))
+        let record = |room: &RoomId| {
+            let Some(doc) = docs.get(room) else {
+                return Ok(Together::Read(None));
+            };
+            match heads.get(&doc.key) {
+                None => Ok(Together::Read(None)),
+                Some(_) if doc.members > SMALL => Ok(Together::Apart),
+                Some(head) => {
+                    let people = people.get(&doc.key).cloned().unwrap_or_default();
+                    let record = recorded(room, doc.clone(), head, people)?;
+                    Ok(Together::Read(Some(record)))
+                }
+            }
+        };
+        rooms.iter().map(record).collect()
     }
 
     /// Entries after a position.
@@ -171,6 +220,42 @@ impl Store {
             .await?;
         Ok(moved.map_or(Seq::ZERO, |person| seq(person.read)))
     }
+}
+
+/// A room as an actor takes it up.
+fn recorded(
+    room: &RoomId,
+    doc: RoomDoc,
+    head: &EntryDoc,
+    mut people: Vec<PersonDoc>,
+) -> Result<RoomRecord> {
+    people.sort_unstable_by(|a, b| (a.since, &a.user).cmp(&(b.since, &b.user)));
+    let mut record = RoomRecord {
+        id: room.clone(),
+        kind: doc.kind,
+        epoch: epoch(&doc)?,
+        slow_mode_ms: slow(&doc),
+        name: doc.name,
+        topic: doc.topic,
+        head: head.at(),
+        members: Vec::new(),
+        bans: Vec::new(),
+    };
+    for person in people {
+        if let Some(banned) = person.banned {
+            record.bans.push((user(&person.user)?, banned.time()));
+        }
+        if person.here {
+            record.members.push(MemberRecord {
+                user: user(&person.user)?,
+                role: person.role,
+                muted: person.muted.map(Until::time),
+                read: seq(person.read),
+            });
+        }
+    }
+    record.bans.sort();
+    Ok(record)
 }
 
 pub(super) fn epoch(doc: &RoomDoc) -> Result<Epoch, Damaged> {

@@ -3,6 +3,7 @@
 mod contention;
 mod faults;
 mod folds;
+mod many_rooms;
 mod rounds;
 mod schema;
 mod unread;

@@ -8,23 +8,24 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde_json::json;
 use shared::id::RoomId;
 use tokio::{
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{Instant, sleep},
 };
 
-use super::{Deploy, fault};
+use super::{Deploy, cost::Cost, fault};
 use crate::{
     Connector, Device, Line, Recorder,
-    cluster::{Cluster, ClusterPlan, Program},
+    cluster::{Cluster, ClusterPlan, Program, ServerProcess},
     drive::read_logs,
-    measure::Progress,
+    measure::{Figure, Progress},
     swarm::Fault,
-    target::{Access, LIMITS_OFF},
+    target::{Access, LIMITS_OFF, Process},
 };
 
 /// How long anything may take.
@@ -42,17 +43,18 @@ pub(super) struct Street {
     doors: Vec<Program>,
     recorder: Recorder,
     crowd: Arc<Crowd>,
-    living: JoinSet<Result<Device, Fault>>,
+    living: JoinSet<Result<Resident, Fault>>,
     people: usize,
     at_once: usize,
-    /// With somebody who may read it.
-    rooms: Vec<(String, RoomId)>,
+    rooms: usize,
 }
 
 /// What everybody who lives here shares.
 #[derive(Default)]
 struct Crowd {
     on_line: AtomicUsize,
+    /// How often somebody came in.
+    came_in: AtomicUsize,
     acked: AtomicUsize,
     stop: AtomicBool,
 }
@@ -87,7 +89,7 @@ impl Street {
             living: JoinSet::new(),
             people: plan.people,
             at_once: plan.at_once.max(1),
-            rooms: Vec::new(),
+            rooms: 0,
         };
         street.until_fit(plan.nodes).await?;
         street.move_in(plan, progress).await?;
@@ -100,28 +102,25 @@ impl Street {
         let tokens = access.tokens(&users)?;
         let entrance = Arc::new(Semaphore::new(self.at_once));
         let neighbours = plan.members.max(1);
-        let rooms = users.chunks(neighbours).zip(tokens.chunks(neighbours));
-        for (n, (members, tokens)) in rooms.enumerate() {
-            let body = json!({"kind": "group", "name": format!("room {n}"), "members": members});
-            let service = Some(access.service());
-            let rest = self.cluster.rest();
-            let made = rest.ok(Method::POST, "/v1/server/rooms", Some(&body), service);
-            let made = made.await.map_err(fault)?;
-            let id = made["room"]["id"].as_str().unwrap_or_default();
-            let room = RoomId::parse(id).map_err(fault)?;
-            for (m, token) in tokens.iter().enumerate() {
-                let name = format!("{}", n * neighbours + m);
-                let door = &self.doors[(n * neighbours + m) % self.doors.len()];
-                let connector = Connector::new(door.address()).token(token);
-                let resident = Resident {
-                    device: Device::new(&name, connector, self.recorder.clone()),
-                    room: room.clone(),
-                    pace: plan.pace(),
-                    crowd: self.crowd.clone(),
-                };
-                self.living.spawn(resident.live(entrance.clone()));
-            }
-            self.rooms.push((tokens[0].clone(), room));
+        let making = users.chunks(neighbours).enumerate();
+        let making = making.map(|(n, members)| self.make_room(n, members, access.service()));
+        let rooms: Vec<RoomId> = stream::iter(making)
+            .buffered(self.at_once)
+            .try_collect()
+            .await?;
+        self.rooms = rooms.len();
+        for (n, token) in tokens.iter().enumerate() {
+            let door = &self.doors[n % self.doors.len()];
+            let connector = Connector::new(door.address()).token(token);
+            let first_of_room = n.is_multiple_of(neighbours);
+            let resident = Resident {
+                device: Device::new(&n.to_string(), connector, self.recorder.clone()),
+                room: rooms[n / neighbours].clone(),
+                reads: first_of_room.then(|| self.recorder.clone()),
+                pace: plan.pace(),
+                crowd: self.crowd.clone(),
+            };
+            self.living.spawn(resident.live(entrance.clone()));
         }
         let deadline = Instant::now() + PATIENCE;
         while self.on_line() < self.people {
@@ -131,15 +130,24 @@ impl Street {
         Ok(())
     }
 
+    async fn make_room(&self, n: usize, members: &[String], by: &str) -> Result<RoomId, Fault> {
+        let body = json!({"kind": "group", "name": format!("room {n}"), "members": members});
+        let rest = self.cluster.rest();
+        let made = rest.ok(Method::POST, "/v1/server/rooms", Some(&body), Some(by));
+        let made = made.await.map_err(fault)?;
+        RoomId::parse(made["room"]["id"].as_str().unwrap_or_default()).map_err(fault)
+    }
+
     fn on_line(&self) -> usize {
         self.crowd.on_line.load(Relaxed)
     }
 
-    /// Until everybody is on line and has said something more, on average.
+    /// Until everybody is on line and something more was said in each room, on average. Whether each of them is served
+    /// shows at the end, when nobody may be left without an answer.
     pub(super) async fn talk(&mut self) -> Result<(), Fault> {
         let acked = |street: &Self| street.crowd.acked.load(Relaxed);
         let (before, deadline) = (acked(self), Instant::now() + PATIENCE);
-        while self.on_line() < self.people || acked(self) < before + self.people {
+        while self.on_line() < self.people || acked(self) < before + self.rooms {
             self.wait(deadline, "everybody to be served").await?;
         }
         Ok(())
@@ -172,53 +180,68 @@ impl Street {
         Ok(())
     }
 
-    /// kill -9, and everybody on line again.
-    pub(super) async fn kill(&mut self, node: usize) -> Result<(), Fault> {
+    /// kill -9, and everybody who was there on line again: what that took of everybody else.
+    pub(super) async fn kill(&mut self, node: usize) -> Result<Vec<Figure>, Fault> {
+        let came_in = |street: &Self| street.crowd.came_in.load(Relaxed);
+        let before = came_in(self);
+        let there = self.there(node).await;
+        let cost = Cost::begin(self.programs_but(node)?)?;
         let program = &mut self.cluster.node_mut(node).program;
         program.process_mut().kill().map_err(fault)?;
-        self.until_fit(self.cluster.nodes().len() - 1).await?;
         let deadline = Instant::now() + PATIENCE;
-        while self.on_line() < self.people {
+        while self.on_line() < self.people || came_in(self) < before + there {
             self.wait(deadline, "everybody to be back").await?;
         }
-        Ok(())
+        let cost = cost.figures();
+        self.until_fit(self.cluster.nodes().len() - 1).await?;
+        cost
+    }
+
+    /// Everything that runs, but one node.
+    fn programs_but(&self, node: usize) -> Result<Vec<(&'static str, Process)>, Fault> {
+        let nodes = self.cluster.nodes().iter().enumerate();
+        let nodes = nodes.filter(|(n, _)| *n != node);
+        let nodes = nodes.map(|(_, node)| ("the nodes", node.program.process()));
+        let doors = self
+            .doors
+            .iter()
+            .map(|door| ("the balancers", door.process()));
+        let mut processes: Vec<_> = nodes.chain(doors).collect();
+        processes.push(("store-api", self.cluster.store().process()));
+        if let Some(redis) = self.cluster.redis() {
+            processes.push(("Redis", redis.process().map_err(fault)?));
+        }
+        let mongo = self.cluster.mongo().process().map_err(fault)?;
+        processes.push(("the stand-in for MongoDB", mongo));
+        let running = |(name, process): (_, &ServerProcess)| Some((name, process.usage()?));
+        let mut running: Vec<_> = processes.into_iter().filter_map(running).collect();
+        running.push(("the people", Process::of(std::process::id())));
+        Ok(running)
     }
 
     /// Everybody stops, has their answers, has seen all there is, and every log is read: the record.
-    pub(super) async fn end(mut self) -> Result<Vec<Line>, Fault> {
+    pub(super) async fn end(mut self, progress: &Progress) -> Result<Vec<Line>, Fault> {
         self.crowd.stop.store(true, Relaxed);
-        let mut devices = Vec::new();
-        while let Some(device) = self.living.join_next().await {
-            devices.push(device.map_err(fault)??);
+        let mut residents = Vec::new();
+        while let Some(resident) = self.living.join_next().await {
+            residents.push(resident.map_err(fault)??);
+            progress.count("people at rest", residents.len(), self.people);
         }
         // When nobody says anything any more.
         let entrance = Arc::new(Semaphore::new(self.at_once));
         let mut looking = JoinSet::new();
-        for mut device in devices {
+        for mut resident in residents {
             let entrance = entrance.clone();
             looking.spawn(async move {
-                let _permit = entrance.acquire_owned().await.map_err(fault)?;
-                let deadline = Instant::now() + PATIENCE;
-                // Somebody may still be moved.
-                while let Err(error) = device.catch_up().await {
-                    if Instant::now() > deadline {
-                        return Err(fault(error));
-                    }
-                    device.drop_socket();
-                }
-                Ok::<Device, Fault>(device)
+                let _permit = resident.wait_to_look(entrance).await?;
+                resident.look().await
             });
         }
-        while let Some(looked) = looking.join_next().await {
-            looked.map_err(fault)??;
-        }
-        for (n, (token, room)) in self.rooms.iter().enumerate() {
-            let connector = Connector::new(self.doors[0].address()).token(token);
-            let name = format!("reader-{n}");
-            let mut reader = Device::new(&name, connector, Recorder::in_memory());
-            reader.reconnect(PATIENCE).await.map_err(fault)?;
-            let read = read_logs(&mut reader, std::slice::from_ref(room), &self.recorder);
-            read.await.map_err(fault)?;
+        let mut looked = 0;
+        while let Some(outcome) = looking.join_next().await {
+            outcome.map_err(fault)??;
+            looked += 1;
+            progress.count("people who have looked", looked, self.people);
         }
         self.recorder.lines().map_err(fault)
     }
@@ -239,6 +262,21 @@ impl Street {
             }
         }
         Ok(())
+    }
+
+    /// How many people are on a node, by all balancers.
+    async fn there(&self, node: usize) -> usize {
+        let address = self.cluster.nodes()[node].program.address();
+        let mut there = 0;
+        for door in &self.doors {
+            let live = door.live().await.unwrap_or_default();
+            let nodes = live["nodes"].as_array().into_iter().flatten();
+            let tunnels = nodes
+                .filter(|node| node["address"] == address)
+                .filter_map(|node| node["tunnels"].as_u64());
+            there += tunnels.sum::<u64>() as usize;
+        }
+        there
     }
 
     /// How many people the balancers have had moved.
@@ -269,12 +307,14 @@ impl Street {
 struct Resident {
     device: Device,
     room: RoomId,
+    /// Where the room's log goes; one of its members reads it.
+    reads: Option<Recorder>,
     pace: Duration,
     crowd: Arc<Crowd>,
 }
 
 impl Resident {
-    async fn live(mut self, entrance: Arc<Semaphore>) -> Result<Device, Fault> {
+    async fn live(mut self, entrance: Arc<Semaphore>) -> Result<Self, Fault> {
         let permit = entrance.acquire_owned().await.map_err(fault)?;
         self.come_in().await?;
         drop(permit);
@@ -305,12 +345,54 @@ impl Resident {
                 .fetch_add(self.device.acked() - acked, Relaxed);
         }
         self.device.settle(PATIENCE).await.map_err(fault)?;
-        Ok(self.device)
+        Ok(self)
+    }
+
+    /// One of the places of those who look. Whoever waits for it reads on, or their node would take them for gone.
+    async fn wait_to_look(
+        &mut self,
+        entrance: Arc<Semaphore>,
+    ) -> Result<OwnedSemaphorePermit, Fault> {
+        loop {
+            if let Ok(permit) = entrance.clone().try_acquire_owned() {
+                return Ok(permit);
+            }
+            if !self.device.on_line() {
+                self.device.reconnect(PATIENCE).await.map_err(fault)?;
+            }
+            let soon = Instant::now() + Duration::from_millis(500);
+            if self.device.step(soon).await.is_err() {
+                self.device.drop_socket();
+            }
+        }
+    }
+
+    /// Sees all there is.
+    async fn look(mut self) -> Result<(), Fault> {
+        let deadline = Instant::now() + PATIENCE;
+        // Somebody may still be moved.
+        while let Err(error) = self.try_to_look().await {
+            if Instant::now() > deadline {
+                return Err(fault(error));
+            }
+            self.device.drop_socket();
+        }
+        Ok(())
+    }
+
+    async fn try_to_look(&mut self) -> anyhow::Result<()> {
+        self.device.catch_up().await?;
+        if let Some(recorder) = &self.reads {
+            let rooms = std::slice::from_ref(&self.room);
+            read_logs(&mut self.device, rooms, recorder).await?;
+        }
+        Ok(())
     }
 
     async fn come_in(&mut self) -> Result<(), Fault> {
         self.device.reconnect(PATIENCE).await.map_err(fault)?;
         self.crowd.on_line.fetch_add(1, Relaxed);
+        self.crowd.came_in.fetch_add(1, Relaxed);
         Ok(())
     }
 

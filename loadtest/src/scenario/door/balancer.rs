@@ -30,8 +30,8 @@ const UNLIMITED: &str = "1000000/s";
 pub(super) enum Kind {
     /// Nobody.
     Direct,
-    /// Ours: verifies the token, pins by its subject.
-    ChatLb,
+    /// Ours, the n-th of its builds: verifies the token, pins by its subject.
+    ChatLb(usize),
     /// Verifies the token, hashes its subject.
     HaProxy,
     /// Hashes the token, which it cannot read.
@@ -39,14 +39,33 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] = [Self::Direct, Self::ChatLb, Self::HaProxy, Self::Nginx];
+    /// All of them, with so many builds of ours.
+    pub(super) fn all(builds: usize) -> Vec<Self> {
+        let ours = (0..builds).map(Self::ChatLb);
+        let mut kinds = vec![Self::Direct];
+        kinds.extend(ours.chain([Self::HaProxy, Self::Nginx]));
+        kinds
+    }
+
+    /// The same in the order of a run: another first each time, and the other way round in every second. Memory that the
+    /// kernel has to find for sockets is paid by whoever comes after somebody who needed less.
+    pub(super) fn in_turn(builds: usize, run: usize) -> Vec<Self> {
+        let mut kinds = Self::all(builds);
+        let first = run / 2 % kinds.len();
+        kinds.rotate_left(first);
+        if run % 2 == 1 {
+            kinds.reverse();
+        }
+        kinds
+    }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Direct => "direct",
-            Self::ChatLb => "chat-lb",
+            Self::ChatLb(0) => "chat-lb",
+            Self::ChatLb(n) => return write!(f, "chat-lb ({})", n + 1),
             Self::HaProxy => "haproxy",
             Self::Nginx => "nginx",
         })
@@ -56,8 +75,8 @@ impl fmt::Display for Kind {
 /// How to open a door.
 pub(super) struct Plan<'a> {
     pub(super) kind: Kind,
-    /// The program of ours.
-    pub(super) chat_lb: PathBuf,
+    /// The builds of ours.
+    pub(super) builds: &'a [PathBuf],
     /// The back ends.
     pub(super) places: &'a [SocketAddr],
     /// The secret that signs tokens: letters and digits, as it stands in a file of HAProxy's.
@@ -78,18 +97,18 @@ pub(super) struct Balancer {
 impl Balancer {
     /// Starts it and waits until it lets somebody through.
     pub(super) async fn open(plan: &Plan<'_>) -> Result<Self, Failure> {
-        if plan.kind == Kind::Direct {
-            return Ok(Self {
-                address: plan.places[0],
-                process: None,
-            });
-        }
         let address = free_address()?;
         let mut process = ServerProcess::new(format!("{} on {address}", plan.kind))?;
         let mut command = match plan.kind {
+            Kind::Direct => {
+                return Ok(Self {
+                    address: plan.places[0],
+                    process: None,
+                });
+            }
             Kind::HaProxy => haproxy(plan, address, &process)?,
             Kind::Nginx => nginx(plan, address, &process)?,
-            Kind::ChatLb | Kind::Direct => chat_lb(plan, address, &process)?,
+            Kind::ChatLb(build) => chat_lb(plan, build, address, &process)?,
         };
         process.spawn_by(&mut command, |command| pinned(command, plan.cpu))?;
         let since = Instant::now();
@@ -114,10 +133,11 @@ impl Balancer {
 
 fn chat_lb(
     plan: &Plan<'_>,
+    build: usize,
     address: SocketAddr,
     process: &ServerProcess,
 ) -> Result<Command, Failure> {
-    let mut command = Command::new(&plan.chat_lb);
+    let mut command = Command::new(&plan.builds[build]);
     let places: Vec<String> = plan.places.iter().map(ToString::to_string).collect();
     command
         .args(["--listen", &address.to_string()])

@@ -9,7 +9,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ use self::{
     trips::Trips,
 };
 use crate::{
-    cluster::built,
+    cluster::{Guarded, built},
     measure::{Figure, Progress, Report, Unit},
     swarm::Fault,
     target::{Access, Process, pin, pinned},
@@ -38,22 +38,24 @@ const PLACES: usize = 3;
 const IN_FLIGHT: [usize; 2] = [1, 64];
 /// How long a door may take to give back what opening took.
 const SETTLE: Duration = Duration::from_secs(1);
+/// How long it may take to let go of those who left.
+const LEAVE: Duration = Duration::from_millis(500);
 
 /// The doors in turns, each a fresh process with one thread that serves, before a fresh back end, which
-/// says back what it hears.
+/// says back what it hears. Runs begin with another of them, and every second goes backwards.
 ///
 /// chat-lb and HAProxy verify the token and hash its subject; nginx verifies nothing and hashes
 /// the token. The CPU is the door's own; what the back end takes is told beside it.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct Door {
-    /// The balancer of ours; beside this program when not given
+    /// The balancer of ours, several times for several builds of it; beside this program when not given
     #[arg(long, value_name = "PROGRAM")]
-    chat_lb: Option<PathBuf>,
+    chat_lb: Vec<PathBuf>,
     /// How many runs each gets
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// How many round trips are timed, with one and with 64 under way
+    /// How many round trips are timed, with one and with 64 under way; 0 for upgrades and memory alone
     #[arg(long, default_value_t = 100_000)]
     round_trips: usize,
     /// How many sockets make them
@@ -68,6 +70,9 @@ pub struct Door {
     /// The second at so many; the slope between them is the cost of one
     #[arg(long, default_value_t = 4_500)]
     to: usize,
+    /// How often the tunnels between the two are ended and opened again, which is timed too
+    #[arg(long, default_value_t = 4)]
+    rounds: usize,
     /// The CPU that doors keep to
     #[arg(long)]
     server_cpu: Option<usize>,
@@ -91,22 +96,19 @@ impl Door {
         if let Some(cpu) = self.load_cpu {
             pin(cpu).map_err(fault)?;
         }
+        let mut builds = self.chat_lb.clone();
+        if builds.is_empty() {
+            builds.push(built("chat-lb").map_err(fault)?);
+        }
         let mut report = Report::begin("door", Encoding::Json);
         let progress = Progress::begin();
-        for run in 1..=self.runs {
-            let mut ours = Vec::new();
-            for kind in Kind::ALL {
-                progress.step(format!("run {run} of {}: {kind}", self.runs));
-                let figures = self.measure(kind, program)?;
-                match kind {
-                    Kind::Direct => {}
-                    Kind::ChatLb => ours.clone_from(&figures),
-                    Kind::HaProxy | Kind::Nginx => {
-                        report.add("chat-lb", compared(&ours, &figures, kind));
-                    }
-                }
-                report.add(&kind.to_string(), figures);
+        for run in 0..self.runs {
+            let mut found = Vec::new();
+            for kind in Kind::in_turn(builds.len(), run) {
+                progress.step(format!("run {} of {}: {kind}", run + 1, self.runs));
+                found.push((kind, self.measure(kind, &builds, program)?));
             }
+            add(&mut report, &Kind::all(builds.len()), &found);
         }
         progress.end();
         if let Some(file) = &self.out {
@@ -120,7 +122,12 @@ impl Door {
         Ok(report)
     }
 
-    fn measure(&self, kind: Kind, program: &std::path::Path) -> Result<Vec<Figure>, Fault> {
+    fn measure(
+        &self,
+        kind: Kind,
+        builds: &[PathBuf],
+        program: &std::path::Path,
+    ) -> Result<Vec<Figure>, Fault> {
         let back_end = BackEnd::start(program, self.load_cpu)?;
         let access = Access::new(SECRET, "")?;
         let people = self.to.max(self.from + 1).max(self.speakers);
@@ -128,10 +135,7 @@ impl Door {
         let tokens = access.tokens(&users)?;
         let plan = Plan {
             kind,
-            chat_lb: match &self.chat_lb {
-                Some(program) => program.clone(),
-                None => built("chat-lb").map_err(fault)?,
-            },
+            builds,
             places: &back_end.places,
             secret: SECRET,
             token: &tokens[0],
@@ -159,6 +163,9 @@ impl Door {
             &mut unread,
         )?;
         for in_flight in IN_FLIGHT {
+            if self.round_trips == 0 {
+                break;
+            }
             let mut took = super::histogram()?;
             let before = used(&watched)?;
             let since = std::time::Instant::now();
@@ -188,13 +195,46 @@ impl Door {
             let name = format!("{whose}memory of an idle tunnel");
             figures.push(Figure::new(name, Unit::Bytes, each));
         }
+        figures.extend(self.again(&mut trips, others, &watched)?);
+        Ok(figures)
+    }
+
+    /// Those who are there last leave and come back: no memory has to be found for them any more.
+    fn again(
+        &self,
+        trips: &mut Trips,
+        tokens: &[String],
+        watched: &[Watched],
+    ) -> Result<Vec<Figure>, Fault> {
+        let first = trips.len() - tokens.len();
+        let mut unread = super::histogram()?;
+        let (mut came, mut left) = (vec![Duration::ZERO; 2], vec![Duration::ZERO; 2]);
+        for _ in 0..self.rounds {
+            let there = used(watched)?;
+            trips.cut(first);
+            trips.rest(LEAVE)?;
+            let gone = used(watched)?;
+            trips.reopen(first, tokens)?;
+            let back = used(watched)?;
+            for n in 0..watched.len() {
+                left[n] += gone[n].saturating_sub(there[n]);
+                came[n] += back[n].saturating_sub(gone[n]);
+            }
+            trips.run(trips.len(), trips.len(), self.speakers, &mut unread)?;
+        }
+        let count = self.rounds * tokens.len();
+        let mut figures = Vec::new();
+        if count > 0 {
+            figures.extend(costs(watched, &came, "an upgrade, again", count));
+            figures.extend(costs(watched, &left, "the end of a tunnel", count));
+        }
         Ok(figures)
     }
 }
 
 /// A back end in a process of its own, as many addresses as there are places.
 struct BackEnd {
-    child: Child,
+    child: Guarded,
     places: Vec<SocketAddr>,
 }
 
@@ -206,11 +246,12 @@ impl BackEnd {
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let child = pinned(&mut command, cpu).map_err(fault)?;
+        let child = Guarded::new(child, None).map_err(fault)?;
         let mut back_end = Self {
             child,
             places: Vec::new(),
         };
-        let stdout = back_end.child.stdout.take();
+        let stdout = back_end.child.take_stdout();
         let lines = stdout.map(BufReader::new).into_iter();
         for line in lines.flat_map(BufReader::lines).take(PLACES) {
             let place = line.map_err(fault)?.parse().map_err(fault)?;
@@ -223,20 +264,11 @@ impl BackEnd {
     }
 }
 
-impl Drop for BackEnd {
-    fn drop(&mut self) {
-        // Both fail only for a process that has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 type Watched = (&'static str, Process);
 
 fn used(watched: &[Watched]) -> Result<Vec<Duration>, Fault> {
-    let used = watched.iter().map(|(_, process)| process.cpu());
-    used.map(|cpu| cpu.map(crate::target::Cpu::total).map_err(fault))
-        .collect()
+    let used = watched.iter().map(|(_, process)| process.time());
+    used.map(|time| time.map_err(fault)).collect()
 }
 
 fn memory(watched: &[Watched]) -> Result<Vec<u64>, Fault> {
@@ -252,13 +284,20 @@ fn each(
     count: usize,
 ) -> Result<Vec<Figure>, Fault> {
     let now = used(watched)?;
-    let cost = watched.iter().zip(now.iter().zip(before));
-    Ok(cost
-        .map(|((whose, _), (now, before))| {
-            let micros = now.saturating_sub(*before).as_secs_f64() * 1e6 / count as f64;
-            Figure::new(format!("{whose}{what}"), Unit::CpuMicros, micros)
-        })
-        .collect())
+    let since = now.iter().zip(before);
+    let since: Vec<Duration> = since
+        .map(|(now, before)| now.saturating_sub(*before))
+        .collect();
+    Ok(costs(watched, &since, what, count))
+}
+
+/// What each has used, for each of `count`.
+fn costs(watched: &[Watched], used: &[Duration], what: &str, count: usize) -> Vec<Figure> {
+    let cost = watched.iter().zip(used).map(|((whose, _), used)| {
+        let micros = used.as_secs_f64() * 1e6 / count as f64;
+        Figure::new(format!("{whose}{what}"), Unit::CpuMicros, micros)
+    });
+    cost.collect()
 }
 
 /// How long round trips took, as far as tables go.
@@ -267,6 +306,19 @@ fn waits(what: &str, took: &Histogram<u64>) -> [Figure; 2] {
         let name = format!("{what}, {name}");
         Figure::new(name, Unit::Millis, super::millis(took, share))
     })
+}
+
+/// Adds what was found in one run, and ours by what others cost in the same.
+fn add(report: &mut Report, kinds: &[Kind], found: &[(Kind, Vec<Figure>)]) {
+    let of = |kind: &Kind| found.iter().find(|(other, _)| other == kind);
+    for (kind, figures) in kinds.iter().filter_map(of) {
+        report.add(&kind.to_string(), figures.iter().cloned());
+        for other in [Kind::HaProxy, Kind::Nginx] {
+            if let (Kind::ChatLb(_), Some((_, theirs))) = (kind, of(&other)) {
+                report.add(&kind.to_string(), compared(figures, theirs, other));
+            }
+        }
+    }
 }
 
 /// What ours costs, by what another costs in the same run.

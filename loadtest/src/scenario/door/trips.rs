@@ -41,12 +41,33 @@ impl Trips {
 
     /// Opens one more for each token, some at a time.
     pub(super) fn open(&mut self, tokens: &[String]) -> Result<(), Fault> {
+        let first = self.spoken.len();
+        self.spoken.resize(first + tokens.len(), 0);
+        self.dial(tokens.len(), |swarm, n| swarm.dial(&tokens[n]).map(|_| ()))
+    }
+
+    /// Ends all from `first` on, with a reset: others need the ports.
+    pub(super) fn cut(&mut self, first: Who) {
+        for who in first..self.spoken.len() {
+            self.swarm.cut(who);
+        }
+    }
+
+    /// Opens those from `first` on anew, which were cut.
+    pub(super) fn reopen(&mut self, first: Who, tokens: &[String]) -> Result<(), Fault> {
+        self.dial(tokens.len(), |swarm, n| swarm.redial(first + n, &tokens[n]))
+    }
+
+    fn dial(
+        &mut self,
+        wanted: usize,
+        mut begin: impl FnMut(&mut Swarm, usize) -> Result<(), SwarmError>,
+    ) -> Result<(), Fault> {
         let (mut dialled, mut open) = (0, 0);
         let mut quiet_since = Instant::now();
-        while open < tokens.len() {
-            while dialled < tokens.len() && dialled - open < AT_ONCE {
-                self.swarm.dial(&tokens[dialled])?;
-                self.spoken.push(0);
+        while open < wanted {
+            while dialled < wanted && dialled - open < AT_ONCE {
+                begin(&mut self.swarm, dialled)?;
                 dialled += 1;
             }
             let (before, mut ended) = (open, None);
@@ -151,10 +172,7 @@ impl Trips {
 
 impl Drop for Trips {
     fn drop(&mut self) {
-        for who in 0..self.spoken.len() {
-            // With a reset: the next door's sockets need the ports.
-            self.swarm.cut(who);
-        }
+        self.cut(0);
     }
 }
 

@@ -22,6 +22,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/payments/{key}/cancel", web::post().to(cancel))
         .route("/v1/payments/orders/{order}", web::get().to(order))
         .route("/v1/payments/{key}", web::get().to(payment))
+        .route("/v2/standard", web::get().to(sdk))
         .route("/toss/window", web::get().to(window));
 }
 
@@ -48,7 +49,7 @@ struct Window {
     amount: i64,
     success_url: String,
     fail_url: String,
-    choice: String,
+    choice: Option<String>,
 }
 
 async fn confirm(
@@ -129,15 +130,29 @@ async fn payment(
     .await
 }
 
-/// What the payer's window does: it opens the payment, and sends them back.
-async fn window(simulator: Data<Simulator>, query: Query<Window>) -> HttpResponse {
+/// The script that opens the window.
+async fn sdk() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/javascript; charset=utf-8")
+        .body(include_str!("toss_sdk.js"))
+}
+
+/// The payer's window, and what it does: it opens the payment, and sends them back.
+async fn window(
+    simulator: Data<Simulator>,
+    request: HttpRequest,
+    query: Query<Window>,
+) -> HttpResponse {
     let query = query.into_inner();
+    let Some(choice) = query.choice.as_deref() else {
+        return asked(&request, query.amount);
+    };
     let back = [query.success_url.clone(), query.fail_url.clone()];
     let mut books = simulator.books.lock();
     let (order, user) = (&query.order_id, &query.customer_key);
     let opened = books.open(Played::Toss, order, user, query.amount, back);
     let key = opened.key.clone();
-    if query.choice == "agree" {
+    if choice == "agree" {
         books.agree(&key);
         to(&format!(
             "{}&paymentKey={key}&orderId={order}&amount={}",
@@ -145,11 +160,39 @@ async fn window(simulator: Data<Simulator>, query: Query<Window>) -> HttpRespons
         ))
     } else {
         books.quit(&key);
+        let code = if choice == "refuse" {
+            "REJECT_CARD_COMPANY"
+        } else {
+            "PAY_PROCESS_CANCELED"
+        };
         to(&format!(
-            "{}&code=PAY_PROCESS_CANCELED&orderId={order}",
+            "{}&code={code}&message=as+it+says&orderId={order}",
             query.fail_url
         ))
     }
+}
+
+/// What the payer is asked, in a window over the merchant's page.
+fn asked(request: &HttpRequest, amount: i64) -> HttpResponse {
+    let query = request
+        .query_string()
+        .replace('&', "&amp;")
+        .replace('\'', "%27");
+    let link = |choice: &str, text: &str| {
+        format!("<a target=_top href='?{query}&amp;choice={choice}'>{text}</a> ")
+    };
+    let links = [
+        link("agree", "Pay"),
+        link("refuse", "Be refused"),
+        link("quit", "Give up"),
+    ];
+    HttpResponse::Ok()
+        .content_type(header::ContentType::html())
+        .body(format!(
+            "<!doctype html><title>Toss Payments, played</title><h1>{amount} KRW</h1><p>{}\
+             <button onclick=\"parent.postMessage('closed', '*')\">Close</button>",
+            links.concat()
+        ))
 }
 
 /// A payment as Toss shows it.

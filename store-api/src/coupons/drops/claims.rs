@@ -1,15 +1,14 @@
-//! Claims of drops, in batches: first before the gate, then in the database.
+//! Claims of drops, in batches: first before the gate, then in the database (`given`).
 //!
 //! Bound: [`WAITING`] claims before the gate, and as many before the database; one more is `busy`. Gauge:
 //! `fireside_store_claims_waiting`.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use sea_orm::{DatabaseTransaction, FromQueryResult, Value};
 use shared::{
     auth,
     id::{Timestamp, UserId},
@@ -17,24 +16,17 @@ use shared::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    super::{
-        Campaign, Coupon,
-        campaign::find,
-        grant::{Place, count_issued, holders},
-    },
+    super::{Campaign, Coupon, campaign::find},
     gate::{Entry, GateDrop},
+    given::in_the_database,
     outcome::{Lost, Won, count},
 };
-use crate::{
-    error::StoreError,
-    sql,
-    store::{Store, lock_users},
-};
+use crate::{error::StoreError, store::Store};
 
 /// How many claims wait for a step.
 const WAITING: usize = 16_384;
 /// How many go on together.
-const BATCH: usize = 512;
+pub(super) const BATCH: usize = 512;
 /// How long what is known of a campaign is good.
 const FRESH: Duration = Duration::from_secs(1);
 /// How many campaigns are known.
@@ -59,27 +51,22 @@ pub(crate) struct Claims {
 pub(crate) struct Receivers(mpsc::Receiver<Claim>);
 
 /// Somebody wants a coupon.
-struct Claim {
-    drop: String,
-    person: UserId,
+pub(super) struct Claim {
+    pub(super) drop: String,
+    pub(super) person: UserId,
     /// What a drop with a queue asks for.
     pass: Option<String>,
     /// The token's name, and when it was issued.
-    token: (String, Timestamp),
-    answer: oneshot::Sender<Result<Won, Lost>>,
+    pub(super) token: (String, Timestamp),
+    pub(super) answer: oneshot::Sender<Result<Won, Lost>>,
 }
 
 /// Somebody who goes on to the database.
-struct Passed {
-    claim: Claim,
-    campaign: Campaign,
+pub(super) struct Passed {
+    pub(super) claim: Claim,
+    pub(super) campaign: Campaign,
     /// Why they get no coupon unless they have one; nothing if they may get one.
-    refused: Option<Lost>,
-}
-
-#[derive(FromQueryResult)]
-struct Revoked {
-    subject: String,
+    pub(super) refused: Option<Lost>,
 }
 
 impl Default for Claims {
@@ -244,140 +231,6 @@ async fn enter(store: &Store, campaign: &Campaign, claims: Vec<Claim>) -> Option
     Some(let_in)
 }
 
-async fn in_the_database(store: &Store, mut passed: mpsc::Receiver<Passed>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while passed.recv_many(&mut batch, BATCH).await > 0 {
-        let may = |passed: &Passed| (passed.claim.drop.clone(), passed.refused.is_none());
-        for batch in by(batch.drain(..), may).into_values() {
-            let campaign = batch[0].campaign.clone();
-            let (claims, refused) = batch.into_iter().map(|p| (p.claim, p.refused)).unzip();
-            settle(store, &campaign, claims, refused).await;
-        }
-    }
-}
-
-/// Gives people their coupons, answers them, and tells the gate.
-async fn settle(
-    store: &Store,
-    campaign: &Campaign,
-    claims: Vec<Claim>,
-    refused: Vec<Option<Lost>>,
-) {
-    let open = refused.iter().all(Option::is_none);
-    let outcome = if open {
-        give(store, campaign, &claims).await
-    } else {
-        look(store, campaign, &claims, refused).await
-    };
-    let answers = match outcome {
-        Ok(answers) => answers,
-        // The gate keeps their places: what became of the commit nobody knows.
-        Err(error) => return refuse(claims, &Lost::of(error)),
-    };
-    let (mut have, mut lack) = (Vec::new(), Vec::new());
-    let (mut issued, mut words, mut full) = (0, Vec::new(), false);
-    for (claim, answer) in claims.into_iter().zip(answers) {
-        words.push(match &answer {
-            Ok(Won::New(_)) => "issued",
-            Ok(Won::Held(_)) => "held",
-            Err(lost) => lost.word(),
-        });
-        issued += usize::from(matches!(answer, Ok(Won::New(_))));
-        full |= matches!(answer, Err(Lost::SoldOut));
-        if answer.is_ok() {
-            have.push(claim.person);
-        } else {
-            lack.push(claim.person);
-        }
-        let _ = claim.answer.send(answer);
-    }
-    count(&words);
-    count_issued("drop", issued);
-    if !open {
-        return;
-    }
-    let drop = gate_drop(campaign);
-    let have: Vec<&str> = have.iter().map(UserId::as_str).collect();
-    let lack: Vec<&str> = lack.iter().map(UserId::as_str).collect();
-    store.gates().told(&drop, &have, &lack).await;
-    if full && let Err(error) = store.gates().mend(store, &drop).await {
-        tracing::warn!(%error, "telling the gate of a drop who has a coupon");
-    }
-}
-
-/// Gives coupons, in one transaction: to each claim an answer.
-async fn give(
-    store: &Store,
-    campaign: &Campaign,
-    claims: &[Claim],
-) -> Result<Vec<Result<Won, Lost>>, StoreError> {
-    let people: Vec<&UserId> = claims.iter().map(|claim| &claim.person).collect();
-    let tx = store.database().begin().await?;
-    let users = lock_users(&tx, &people).await?;
-    let since: HashMap<&str, i64> = users
-        .iter()
-        .map(|user| (user.id.as_str(), user.tokens_not_before))
-        .collect();
-    let revoked = revoked(&tx, claims).await?;
-    let holds = |claim: &Claim| {
-        let (name, issued_at) = &claim.token;
-        let since = since.get(claim.person.as_str());
-        since.is_some_and(|since| *since <= issued_at.as_millis()) && !revoked.contains(name)
-    };
-    let good: Vec<&UserId> = claims
-        .iter()
-        .filter(|c| holds(c))
-        .map(|c| &c.person)
-        .collect();
-    let now = store.now();
-    let places = store.grant(&tx, &campaign.id, &good, now).await?;
-    store.database().commit(tx).await?;
-    let mut places = places.into_iter();
-    let answer = |claim: &Claim| {
-        if !holds(claim) {
-            return Err(Lost::Unauthenticated);
-        }
-        match places.next() {
-            Some(Place::New(id)) => Ok(Won::New(Box::new(campaign.coupon(id, now)))),
-            Some(Place::Held(id)) => Ok(Won::Held(id)),
-            _ => Err(Lost::SoldOut),
-        }
-    };
-    Ok(claims.iter().map(answer).collect())
-}
-
-/// Who of those that get none now has a coupon from before.
-async fn look(
-    store: &Store,
-    campaign: &Campaign,
-    claims: &[Claim],
-    refused: Vec<Option<Lost>>,
-) -> Result<Vec<Result<Won, Lost>>, StoreError> {
-    let people: Vec<&UserId> = claims.iter().map(|claim| &claim.person).collect();
-    let held = holders(store.database().reader(), &campaign.id, &people).await?;
-    let answer = |(claim, refused): (&Claim, Option<Lost>)| match held.get(claim.person.as_str()) {
-        Some(id) => Ok(Won::Held(id.clone())),
-        None => Err(refused.unwrap_or(Lost::Over)),
-    };
-    Ok(claims.iter().zip(refused).map(answer).collect())
-}
-
-/// Which of the claims' tokens were taken back one by one.
-async fn revoked(
-    tx: &DatabaseTransaction,
-    claims: &[Claim],
-) -> Result<HashSet<String>, StoreError> {
-    let text = format!(
-        "SELECT subject FROM revocations WHERE kind = 'jti' AND subject IN {}",
-        sql::list(claims.len())
-    );
-    let names = claims
-        .iter()
-        .map(|claim| Value::from(claim.token.0.as_str()));
-    let rows: Vec<Revoked> = sql::all(tx, &text, names.collect()).await?;
-    Ok(rows.into_iter().map(|row| row.subject).collect())
-}
-
 /// Campaigns as they were lately.
 #[derive(Default)]
 struct Known(HashMap<String, (Instant, Option<Campaign>)>);
@@ -401,7 +254,7 @@ impl Known {
     }
 }
 
-fn gate_drop(campaign: &Campaign) -> GateDrop {
+pub(super) fn gate_drop(campaign: &Campaign) -> GateDrop {
     GateDrop {
         id: campaign.id.clone(),
         places: campaign.quantity.unwrap_or_default().unsigned_abs(),
@@ -421,7 +274,7 @@ pub(super) fn by<T, K: Ord>(
     groups
 }
 
-fn refuse(claims: Vec<Claim>, lost: &Lost) {
+pub(super) fn refuse(claims: Vec<Claim>, lost: &Lost) {
     count(&vec![lost.word(); claims.len()]);
     for claim in claims {
         let _ = claim.answer.send(Err(lost.clone()));

@@ -1,6 +1,6 @@
 //! Drops: campaigns whose coupons go to whoever comes first, one a person, as many as there are.
 //!
-//! A claim goes two steps, in batches (`claims`). The gate (`gate`) lets in as many people as there are
+//! A claim goes two steps, in batches (`claims`, `given`). The gate (`gate`) lets in as many people as there are
 //! coupons; everybody else is told that there are no more, and never reaches the database. Who is let in
 //! gets their coupon in a transaction with all who were let in with them, and is told of it after its commit. So what
 //! was told is in the database, and the database alone says how many there are: the gate may forget all.
@@ -34,6 +34,7 @@ pub use queue::{QueuePlace, QueueState};
 mod claims;
 mod gate;
 mod gates;
+mod given;
 mod outcome;
 mod queue;
 
@@ -67,6 +68,19 @@ struct Row {
 }
 
 impl DropState {
+    /// What one can do at this drop now.
+    fn of(campaign: &Campaign, now: Timestamp) -> Self {
+        if now >= campaign.closes_at || now >= campaign.ends_at {
+            Self::Over
+        } else if campaign.left() == Some(0) {
+            Self::SoldOut
+        } else if now < campaign.opens_at {
+            Self::Soon
+        } else {
+            Self::Open
+        }
+    }
+
     /// Its word.
     pub fn word(self) -> &'static str {
         match self {
@@ -81,16 +95,7 @@ impl DropState {
 impl CouponDrop {
     /// What one can do at it now.
     pub fn state(&self, now: Timestamp) -> DropState {
-        let campaign = &self.campaign;
-        if now >= campaign.closes_at || now >= campaign.ends_at {
-            DropState::Over
-        } else if campaign.left() == Some(0) {
-            DropState::SoldOut
-        } else if now < campaign.opens_at {
-            DropState::Soon
-        } else {
-            DropState::Open
-        }
+        DropState::of(&self.campaign, now)
     }
 }
 

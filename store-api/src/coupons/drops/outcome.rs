@@ -6,7 +6,7 @@ use sea_orm::DbErr;
 
 use super::super::{
     Coupon,
-    grant::{refusal, sold_out},
+    grant::{over, refusal, sold_out},
 };
 use super::queue::NoPass;
 use crate::error::StoreError;
@@ -62,7 +62,7 @@ impl From<Lost> for StoreError {
         match lost {
             Lost::NotFound => Self::NotFound,
             Lost::NotOpen => refusal("id", "not_open", "this has not begun yet"),
-            Lost::Over => refusal("id", "over", "this is over"),
+            Lost::Over => over("id"),
             Lost::SoldOut => sold_out("id"),
             Lost::NoPass(why) => {
                 let (rule, message) = match why {

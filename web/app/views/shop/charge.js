@@ -10,15 +10,11 @@ import { paymentText } from '../../model/refusal.js';
 import { shopRoute } from '../../route.js';
 import { field } from '../dialog.js';
 
-/** @import { Payment, Wallet } from '../../net/shop.js' */
+/** @import { PaidOrder, Payment, Wallet } from '../../net/shop.js' */
 /** @import { ShopContext } from './place.js' */
 
-/**
- * Providers to whose page one is sent. Toss is paid in a window of its own script, which this page does
- * not have.
- * @type {Record<string, string>}
- */
-const NAMES = { kakao_pay: 'KakaoPay' };
+/** @type {Record<string, string>} */
+const NAMES = { kakao_pay: 'KakaoPay', toss: 'Toss Payments' };
 
 /** How often a payment is looked at that is on its way. */
 const LOOK_MS = 1000;
@@ -38,7 +34,7 @@ export function providersOf(wallet) {
  * Begins a payment and goes to its provider's page.
  * @param {ShopContext} context
  * @param {string} provider
- * @param {{ amount: number } | { order: { games: string[], expected_total: number, coupons: string[] } }} what
+ * @param {{ amount: number } | { order: PaidOrder }} what
  */
 export async function goAndPay({ shop, api, left }, provider, what) {
   const begun = await shop.pay(provider, what);
@@ -49,11 +45,11 @@ export async function goAndPay({ shop, api, left }, provider, what) {
 }
 
 /**
- * The provider's page on which the person agrees, while they can.
+ * The page on which the person agrees, while they can: the provider's, or the store's that opens the provider's window.
  * @param {Payment} payment
  */
 function pageOf({ state, next }) {
-  if (state !== 'ready' || next?.kind !== 'redirect') return undefined;
+  if (state !== 'ready' || !next || !['redirect', 'window'].includes(next.kind)) return undefined;
   const mobile = matchMedia('(pointer: coarse)').matches ? next.mobile_url : undefined;
   return safeUrl(mobile ?? next.url ?? '');
 }

@@ -69,7 +69,7 @@ function dropsSection(context, got) {
     section.hidden = drops.length === 0;
     reconcile(list, drops, {
       key: (drop) => `${drop.id} ${drop.state} ${drop.left} ${drop.mine ?? ''}`,
-      create: (drop) => dropRow(context, drop, (pass) => claim(drop, pass)),
+      create: (drop) => dropRow(context, drop, (pass) => claim(drop, pass), () => void read().catch(() => undefined)),
     });
     clearTimeout(timer);
     const next = nextChange(drops, Date.now());
@@ -98,8 +98,9 @@ function dropsSection(context, got) {
  * @param {ShopContext} context
  * @param {CouponDrop} drop
  * @param {(pass?: string) => Promise<void>} claim
+ * @param {() => void} changed called when the drop may not be any more what it was
  */
-function dropRow(context, drop, claim) {
+function dropRow(context, drop, claim, changed) {
   const button = h('button', { class: 'button primary', type: 'button', 'aria-label': `Get ${drop.name}` }, 'Get');
   button.addEventListener('click', async () => {
     button.disabled = true;
@@ -109,7 +110,7 @@ function dropRow(context, drop, claim) {
   const say = (/** @type {string} */ words) => h('p', { class: 'quiet' }, words);
   const doing = () => {
     if (drop.mine) return say('You have it');
-    if (drop.queue_rate !== undefined && (drop.state === 'open' || drop.state === 'soon')) return queueView(context, drop, claim);
+    if (drop.queue_rate !== undefined && (drop.state === 'open' || drop.state === 'soon')) return queueView(context, drop, claim, changed);
     if (drop.state === 'open') return button;
     if (drop.state === 'soon') return say(`Opens ${fullTimeOf(drop.opens_at)}`);
     return say(drop.state === 'sold_out' ? 'None left' : 'Over');

@@ -8,6 +8,7 @@ import { fill, h } from '../../dom.js';
 import { paymentText, ruleOf } from '../../model/refusal.js';
 import { openDialog, openForm } from '../dialog.js';
 import { toast } from '../toast.js';
+import { goAndPay, providersOf } from './charge.js';
 import { bill } from './checkout.js';
 
 /** @import { GameCard } from '../../net/shop.js' */
@@ -19,7 +20,8 @@ const MESSAGE = 140;
  * @param {ShopContext} context
  * @param {GameCard} game
  */
-export function openGive({ session, shop, api }, game) {
+export function openGive(context, game) {
+  const { session, shop, api } = context;
   const friends = session.people.inState('friend');
   if (friends.length === 0) {
     openDialog('Give to a friend', [h('p', null, 'Gifts are for friends, and you have none here yet. Find somebody in the list of friends first.')]);
@@ -27,7 +29,12 @@ export function openGive({ session, shop, api }, game) {
   }
   let item = game;
   const holder = h('div', null);
-  const draw = () => fill(holder, bill(shop, [item]).view);
+  const others = h('div', { class: 'form-actions' });
+  const draw = () => {
+    fill(holder, bill(shop, [item]).view);
+    const providers = item.price && item.price.minor > 0 ? providersOf(shop.wallet) : [];
+    fill(others, providers.map(({ name, title }) => h('button', { class: 'button', type: 'submit', name: 'by', value: name }, `Pay by ${title}`)));
+  };
   const friend = h('select', { id: 'gift-friend', name: 'friend', required: true }, h('option', { value: '' }, 'Choose a friend'), friends.map(({ id, name }) => h('option', { value: id }, name)));
   const message = h('textarea', { id: 'gift-message', name: 'message', rows: '2', maxlength: String(MESSAGE), placeholder: 'Happy birthday!' });
   const { dialog, form, close } = openForm(
@@ -40,11 +47,15 @@ export function openGive({ session, shop, api }, game) {
     ],
     {
       submit: 'Give it',
+      others,
       run: async (data) => {
         const text = String(data.get('message') ?? '').trim();
         const recipient = String(data.get('friend'));
+        const by = data.get('by');
+        const gift = { recipient, games: [item.id], message: text === '' ? undefined : text, expected_total: item.price.minor };
         try {
-          await shop.give({ recipient, games: [item.id], message: text === '' ? undefined : text, expected_total: item.price.minor });
+          if (by) return await goAndPay(context, String(by), { order: gift });
+          await shop.give(gift);
         } catch (error) {
           if (ruleOf(error) === 'already_owned') throw new Error(`${session.people.name(recipient)} has this game already.`);
           if (ruleOf(error) === 'price_changed') item = await api.game(item.id).catch(() => item);
@@ -52,7 +63,7 @@ export function openGive({ session, shop, api }, game) {
           draw();
           throw new Error(paymentText(error));
         }
-        toast(`Your gift waits for ${session.people.name(recipient)}.`);
+        return toast(`Your gift waits for ${session.people.name(recipient)}.`);
       },
     },
   );

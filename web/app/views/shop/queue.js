@@ -23,8 +23,9 @@ const LATEST_MS = 20_000;
  * @param {ShopContext} context
  * @param {CouponDrop} drop
  * @param {(pass?: string) => Promise<void>} claim
+ * @param {() => void} gone called when the place is gone without the person having left: the drop may be over
  */
-export function queueView({ api, shop, keep }, drop, claim) {
+export function queueView({ api, shop, keep }, drop, claim, gone) {
   const view = h('div', { class: 'queue', role: 'group', 'aria-label': `Queue for ${drop.name}` });
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
@@ -63,8 +64,10 @@ export function queueView({ api, shop, keep }, drop, claim) {
     try {
       show(await api.queuePlace(drop.id));
     } catch (error) {
-      if (error instanceof ApiError && error.status === 404) show(undefined);
-      else later(LATEST_MS / 4);
+      if (!(error instanceof ApiError && error.status === 404)) return later(LATEST_MS / 4);
+      const had = shown !== undefined && shown !== 'none';
+      show(undefined);
+      if (had && !ended) gone();
     }
   };
   /**

@@ -1,6 +1,6 @@
 //! Many who start at the same time are answered together.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use chat_node::history::History;
 use futures_util::future::join_all;
@@ -69,7 +69,7 @@ async fn start(history: &dyn History, who: &UserId) -> (Vec<RoomId>, Vec<RoomVie
 }
 
 /// How many questions and other commands the server has answered.
-async fn asked(client: &Client) -> i64 {
+pub(super) async fn asked(client: &Client) -> i64 {
     let admin = client.database("admin");
     let status = admin.run_command(doc! { "serverStatus": 1 }).await.unwrap();
     let counters = status.get_document("opcounters").unwrap();
@@ -108,6 +108,89 @@ async fn those_who_start_at_once_are_told_what_each_is_told_alone() {
     assert!(at_once * 5 < one_by_one, "{at_once} of {one_by_one}");
 }
 
+/// Rooms of every kind, and one that is not there.
+fn rooms() -> Vec<RoomId> {
+    let groups = (0..PEOPLE / GROUP)
+        .flat_map(|n| ["group", "pair", "channel"].map(|kind| room(&format!("{kind}-{n}"))));
+    groups.chain([room("nowhere")]).collect()
+}
+
+/// Whoever comes back asks for what came since; in short gaps and long ones, from the end and behind it.
+#[tokio::test]
+async fn those_who_missed_something_at_once_are_told_what_each_is_told_alone() {
+    let server = MongoServer::start().await.unwrap();
+    let database = database();
+    let history = node(&server, &database).await;
+    settle(&history).await;
+    let heads: HashMap<RoomId, Seq> = history.heads(&rooms()).await.unwrap().into_iter().collect();
+    let mut gaps = Vec::new();
+    for room in rooms() {
+        let head = heads.get(&room).map_or(0, |head| head.get());
+        for back in [0, 1, 2, 5, 40, 200] {
+            let after = head.saturating_sub(back);
+            gaps.extend([1, 2, 5, 100].map(|limit| (room.clone(), Seq::new(after), limit)));
+        }
+        gaps.push((room, Seq::new(head + 3), 100));
+    }
+    let client = Client::with_uri_str(server.uri()).await.unwrap();
+    let fresh = node(&server, &database).await;
+    let before = asked(&client).await;
+    let log = |(room, after, limit): &(RoomId, Seq, u32)| {
+        let (fresh, room, after, limit) = (fresh.clone(), room.clone(), *after, *limit);
+        async move { fresh.log(&room, after, limit).await.unwrap() }
+    };
+    let together = join_all(gaps.iter().map(log)).await;
+    let at_once = asked(&client).await - before;
+    for (gap, entries) in gaps.iter().zip(&together) {
+        let (room, after, limit) = gap;
+        let head = heads.get(room).map_or(0, |head| head.get());
+        let last = head.min(after.get() + u64::from(*limit));
+        let wanted: Vec<u64> = (after.get() + 1..=last).collect();
+        let found: Vec<u64> = entries.iter().map(|entry| entry.seq.get()).collect();
+        assert_eq!(found, wanted, "{gap:?}");
+    }
+    // A node that knows where the logs end, and asks for one after the other.
+    let before = asked(&client).await;
+    for (gap, entries) in gaps.iter().zip(&together) {
+        let (room, after, limit) = gap;
+        let alone = history.log(room, *after, *limit).await.unwrap();
+        assert_eq!(alone, *entries, "{gap:?}");
+    }
+    let one_by_one = asked(&client).await - before;
+    let count = gaps.len();
+    println!("{count} gaps: {one_by_one} questions one by one, {at_once} at once");
+    assert!(at_once * 2 < one_by_one, "{at_once} of {one_by_one}");
+}
+
+/// Rooms in which somebody speaks after a node died wake at the same time.
+#[tokio::test]
+async fn rooms_that_wake_at_once_are_what_each_is_alone() {
+    let server = MongoServer::start().await.unwrap();
+    let database = database();
+    let history = node(&server, &database).await;
+    settle(&history).await;
+    let rooms = rooms();
+    let client = Client::with_uri_str(server.uri()).await.unwrap();
+    let before = asked(&client).await;
+    let mut alone = Vec::new();
+    for room in &rooms {
+        alone.push(history.room(room).await.unwrap());
+    }
+    let one_by_one = asked(&client).await - before;
+    let fresh = node(&server, &database).await;
+    let before = asked(&client).await;
+    let together = join_all(rooms.iter().map(|room| fresh.room(room))).await;
+    let at_once = asked(&client).await - before;
+    let together: Vec<_> = together.into_iter().map(Result::unwrap).collect();
+    assert_eq!(together, alone);
+    assert_eq!(alone.iter().filter(|record| record.is_none()).count(), 1);
+    println!(
+        "{} rooms: {one_by_one} questions one by one, {at_once} at once",
+        rooms.len()
+    );
+    assert!(at_once * 2 < one_by_one, "{at_once} of {one_by_one}");
+}
+
 /// Somebody who was brought in by a node that crashed right after is in, for all of a round.
 #[tokio::test]
 async fn what_nobody_folded_is_folded_for_a_round() {
@@ -143,5 +226,12 @@ async fn a_room_that_is_damaged_is_its_members_trouble_alone() {
         // Whoever left it does not see it.
         let concerned = n / GROUP == 3 && n % GROUP != 9;
         assert_eq!(views.is_err(), concerned, "{}: {views:?}", name(n));
+    }
+    let groups: Vec<RoomId> = (0..PEOPLE / GROUP)
+        .map(|n| room(&format!("group-{n}")))
+        .collect();
+    let records = join_all(groups.iter().map(|room| history.room(room))).await;
+    for (n, record) in records.into_iter().enumerate() {
+        assert_eq!(record.is_err(), n == 3, "{n}: {record:?}");
     }
 }

@@ -7,7 +7,10 @@
 use sea_orm::{ConnectionTrait, FromQueryResult};
 use shared::id::{Timestamp, UserId};
 
-use super::super::{Campaign, campaign::find, grant::refusal};
+use super::{
+    super::{Campaign, campaign::find, grant::refusal},
+    DropState,
+};
 use crate::{
     error::StoreError,
     sql::{self, values},
@@ -77,9 +80,11 @@ impl Store {
     /// drop opens people may wait already.
     pub async fn join_queue(&self, me: &UserId, drop: &str) -> Result<QueuePlace, StoreError> {
         let campaign = self.queued(drop).await?;
-        let now = self.now();
-        if now >= campaign.closes_at || now >= campaign.ends_at {
-            return Err(refusal("id", "over", "this is over"));
+        let state = DropState::of(&campaign, self.now());
+        match state {
+            DropState::Soon | DropState::Open => {}
+            DropState::SoldOut => return Err(refusal("id", state.word(), "there are no more")),
+            DropState::Over => return Err(refusal("id", state.word(), "this is over")),
         }
         let ticket = self.joins().join(drop, me).await?;
         self.stand(me, &campaign, ticket).await
@@ -88,6 +93,10 @@ impl Store {
     /// Where `me` stands. To ask is to be seen: who does not for `queue_timeout` does not wait any more.
     pub async fn queue_place(&self, me: &UserId, drop: &str) -> Result<QueuePlace, StoreError> {
         let campaign = self.queued(drop).await?;
+        match DropState::of(&campaign, self.now()) {
+            DropState::Soon | DropState::Open => {}
+            DropState::SoldOut | DropState::Over => return Err(StoreError::NotFound),
+        }
         if let Some((number, ahead)) = self.lines().ask(self, &campaign, me).await?
             && ahead >= NEAR
         {

@@ -8,7 +8,10 @@ use shared::id::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    super::super::{Campaign, campaign::find},
+    super::{
+        super::{Campaign, campaign::find},
+        DropState,
+    },
     count_gone,
     ranks::Ranks,
 };
@@ -148,10 +151,15 @@ impl Store {
             self.database().commit(tx).await?;
             return Ok(false);
         };
-        if now >= campaign.closes_at || now >= campaign.ends_at {
-            let delete = "DELETE FROM drop_tickets WHERE campaign = ?";
-            sql::execute(&tx, delete, values![drop]).await?;
+        let state = DropState::of(campaign, now);
+        if matches!(state, DropState::Over | DropState::SoldOut) {
+            // There is nothing to wait for.
+            let delete = "DELETE FROM drop_tickets WHERE campaign = ? RETURNING number, user_id";
+            let all: Vec<Next> = sql::all(&tx, delete, values![drop]).await?;
             self.database().commit(tx).await?;
+            count_gone(state.word(), all.len() as u64);
+            let people: Vec<&str> = all.iter().map(|next| next.user_id.as_str()).collect();
+            self.lines().leave(self, campaign, &people).await;
             return Ok(false);
         }
         let delete = "DELETE FROM drop_tickets WHERE campaign = ? AND admitted_until <= ?";
@@ -169,8 +177,7 @@ impl Store {
         let rate = campaign.queue_rate.unwrap_or(1);
         let since = settled_at.max(campaign.opens_at.as_millis());
         let allowance = Allowance::at(at, since, rate);
-        let open = now >= campaign.opens_at && campaign.left() != Some(0);
-        let admitted: Vec<Next> = if open && allowance.people > 0 {
+        let admitted: Vec<Next> = if state == DropState::Open && allowance.people > 0 {
             sql::all(
                 &tx,
                 "SELECT number, user_id FROM drop_tickets WHERE campaign = ? AND admitted_until IS NULL \

@@ -1,14 +1,13 @@
 //! Gifts: bought by one, owned by another once they accept. Until then the money is spent and
-//! nobody owns the games; a gift that is declined, taken back or never answered is paid back whole.
-
-use std::collections::BTreeSet;
+//! nobody owns the games; a gift that is declined, taken back or never answered is paid back whole
+//! (`answers`).
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::id::{Timestamp, UserId};
 
-use super::{Kept, Order, Parties, Purchase, count_order, find, license, named_games, refusal};
+use super::{Kept, Order, Parties, Purchase, count_order, find, named_games, read, refusal};
 use crate::{
     entity::user,
     error::{StoreError, Violation},
@@ -22,6 +21,8 @@ use crate::{
     users::line,
     webhooks::{EventKind, OrderEvent},
 };
+
+mod answers;
 
 /// What somebody wants to give.
 #[derive(Debug, Clone, Serialize)]
@@ -128,8 +129,10 @@ impl Store {
         let named = Named::new(&caller, key, "gifts", gift)?;
         let tx = self.database().begin().await?;
         if let Some(kept) = named.claim::<Kept>(self, &tx).await? {
+            let gift = self.find_gift(&tx, me, &kept.answer.id).await?;
+            self.database().end_settled(tx).await?;
             return Ok(Answered {
-                answer: self.find_gift(&tx, me, &kept.answer.id).await?,
+                answer: gift,
                 replayed: true,
             });
         }
@@ -142,7 +145,7 @@ impl Store {
         };
         named.keep(&tx, &kept).await?;
         self.tell(&tx, vec![news]).await?;
-        self.commit(tx).await?;
+        self.commit_contended(tx).await?;
         count_order(&gift.order);
         Ok(Answered::first(gift))
     }
@@ -187,7 +190,7 @@ impl Store {
         message: Option<String>,
     ) -> Result<(Gift, News), StoreError> {
         let (me, recipient) = (parties.payer, parties.owner);
-        let order = self.paid(tx, parties, purchase).await?;
+        let (order, due) = self.ordered(tx, parties, purchase).await?;
         let expires_at = order
             .at
             .plus_millis(self.limits().gift_lifetime.as_millis() as i64);
@@ -206,6 +209,7 @@ impl Store {
         .await?;
         self.publish_gift(tx, EventKind::GiftGiven, me, &order)
             .await?;
+        due.settle(tx).await?;
         let mut data = json!({
             "gift": order.id, "from": person(giver), "games": named_games(&order.lines),
             "expires_at": expires_at.as_millis(),
@@ -227,21 +231,6 @@ impl Store {
             order,
         };
         Ok((gift, received))
-    }
-
-    /// Takes a gift to `me` into the library. Again is fine.
-    pub async fn accept_gift(&self, me: &UserId, id: &str) -> Result<Gift, StoreError> {
-        self.answer(me, id, GiftState::Accepted).await
-    }
-
-    /// Refuses a gift to `me`: its giver is paid back. Again is fine.
-    pub async fn decline_gift(&self, me: &UserId, id: &str) -> Result<Gift, StoreError> {
-        self.answer(me, id, GiftState::Declined).await
-    }
-
-    /// Takes a gift of `me` back that was not answered yet. Again is fine.
-    pub async fn take_back_gift(&self, me: &UserId, id: &str) -> Result<Gift, StoreError> {
-        self.answer(me, id, GiftState::TakenBack).await
     }
 
     /// Gifts of `me` or to them, the newest first.
@@ -272,86 +261,6 @@ impl Store {
         })
     }
 
-    async fn answer(&self, me: &UserId, id: &str, to: GiftState) -> Result<Gift, StoreError> {
-        let tx = self.database().begin().await?;
-        let gift = self.find_gift(&tx, me, id).await?;
-        let theirs = if to == GiftState::TakenBack {
-            &gift.giver
-        } else {
-            &gift.recipient
-        };
-        if theirs != me {
-            return Err(StoreError::NotFound);
-        }
-        let users = lock_users(&tx, &[&gift.giver, &gift.recipient]).await?;
-        let mine = users.iter().find(|user| user.id == me.as_str());
-        let mine = mine.ok_or(StoreError::Unauthenticated("the account is withdrawn"))?;
-        // As it stands now that nobody else answers it.
-        let gift = self.find_gift(&tx, me, id).await?;
-        if gift.state == to {
-            return Ok(gift);
-        }
-        if gift.state != GiftState::Waiting {
-            return Err(refusal("id", "answered", "this gift was answered already"));
-        }
-        if gift.expires_at <= self.now() {
-            return Err(refusal("id", "expired", "this gift waited for too long"));
-        }
-        let news = self.settle(&tx, &gift, to, Some(mine)).await?;
-        let gift = self.find_gift(&tx, me, id).await?;
-        self.tell(&tx, news).await?;
-        self.commit(tx).await?;
-        Ok(gift)
-    }
-
-    /// Ends the waiting of a gift, and says who is to be told of it. `by` did it, unless nobody did.
-    async fn settle(
-        &self,
-        tx: &DatabaseTransaction,
-        gift: &Gift,
-        to: GiftState,
-        by: Option<&user::Model>,
-    ) -> Result<Vec<News>, StoreError> {
-        let order = &gift.order;
-        let settled = sql::execute(
-            tx,
-            "UPDATE gifts SET state = ?, answered_at = ? WHERE order_id = ? AND state = 'waiting'",
-            values![to.word(), self.now().as_millis(), order.id.as_str()],
-        );
-        if settled.await? == 0 {
-            return Err(StoreError::Busy);
-        }
-        let (user, topic, kind) = match to {
-            GiftState::Accepted => (&gift.giver, Topic::GiftAccepted, EventKind::GiftAccepted),
-            GiftState::Declined => (&gift.giver, Topic::GiftDeclined, EventKind::GiftDeclined),
-            GiftState::TakenBack => (
-                &gift.recipient,
-                Topic::GiftTakenBack,
-                EventKind::GiftTakenBack,
-            ),
-            GiftState::Expired | GiftState::Waiting => {
-                (&gift.giver, Topic::GiftExpired, EventKind::GiftExpired)
-            }
-        };
-        self.publish_gift(tx, kind, &gift.giver, order).await?;
-        if to == GiftState::Accepted {
-            self.check_unowned(tx, gift).await?;
-            license(tx, &gift.recipient, &order.id, &order.lines, self.now()).await?;
-        } else {
-            let games: BTreeSet<_> = order.lines.iter().map(|line| line.game.clone()).collect();
-            self.give_back(tx, &gift.giver, order, &games).await?;
-        }
-        let mut data = json!({"gift": order.id, "games": named_games(&order.lines)});
-        if let Some(by) = by {
-            data["by"] = person(by);
-        }
-        Ok(vec![News {
-            user: user.clone(),
-            topic,
-            data,
-        }])
-    }
-
     async fn publish_gift(
         &self,
         tx: &DatabaseTransaction,
@@ -366,70 +275,6 @@ impl Store {
             games: None,
         };
         self.publish_order(tx, &event).await
-    }
-
-    async fn check_unowned(&self, tx: &DatabaseTransaction, gift: &Gift) -> Result<(), StoreError> {
-        let games = &gift.order.lines;
-        let text = format!(
-            "SELECT game FROM library WHERE user_id = ? AND game IN {}",
-            sql::list(games.len())
-        );
-        let mut values = values![gift.recipient.as_str()];
-        values.extend(games.iter().map(|line| line.game.as_str().into()));
-        let owned: Option<super::GameRow> = sql::one(tx, &text, values).await?;
-        if owned.is_some() {
-            let message = "you have one of these games: decline the gift";
-            return Err(refusal("id", "already_owned", message));
-        }
-        Ok(())
-    }
-
-    /// Pays back gifts that waited for too long.
-    pub(crate) async fn expire_gifts(&self) -> Result<(), StoreError> {
-        loop {
-            let late: Vec<Row> = sql::all(
-                self.database().reader(),
-                &format!("{GIFT} WHERE state = 'waiting' AND expires_at <= ? ORDER BY expires_at LIMIT 100"),
-                values![self.now().as_millis()],
-            )
-            .await?;
-            if late.is_empty() {
-                return Ok(());
-            }
-            // A transaction each: none holds up anybody but the two it is between.
-            for row in late {
-                self.end_gift(&row.order_id, &stored_id(&row.giver)?)
-                    .await?;
-            }
-        }
-    }
-
-    async fn end_gift(&self, id: &str, giver: &UserId) -> Result<(), StoreError> {
-        let tx = self.database().begin().await?;
-        let gift = self.find_gift(&tx, giver, id).await?;
-        lock_users(&tx, &[&gift.giver, &gift.recipient]).await?;
-        let gift = self.find_gift(&tx, giver, id).await?;
-        // Another process may have been faster.
-        if gift.state == GiftState::Waiting {
-            let news = self.settle(&tx, &gift, GiftState::Expired, None).await?;
-            self.tell(&tx, news).await?;
-        }
-        self.commit(tx).await
-    }
-
-    /// Pays back what waits for somebody who leaves.
-    pub(crate) async fn return_gifts_to(
-        &self,
-        tx: &DatabaseTransaction,
-        leaving: &UserId,
-    ) -> Result<(), StoreError> {
-        let text = format!("{GIFT} WHERE recipient = ? AND state = 'waiting' ORDER BY order_id");
-        let rows: Vec<Row> = sql::all(tx, &text, values![leaving.as_str()]).await?;
-        let mut news = Vec::new();
-        for gift in with_orders(tx, rows).await? {
-            news.extend(self.settle(tx, &gift, GiftState::Expired, None).await?);
-        }
-        self.tell(tx, news).await
     }
 
     /// A gift of `me` or to them.
@@ -450,7 +295,7 @@ impl Store {
 /// Puts orders to gifts.
 async fn with_orders(db: &impl ConnectionTrait, rows: Vec<Row>) -> Result<Vec<Gift>, StoreError> {
     let ids: Vec<_> = rows.iter().map(|row| row.order_id.as_str()).collect();
-    let mut orders = super::read::by_id(db, &ids).await?;
+    let mut orders = read::by_id(db, &ids).await?;
     let find = |row: Row| {
         let order = orders.remove(&row.order_id).ok_or(StoreError::NotFound)?;
         gift(row, order)

@@ -2,7 +2,7 @@
 //!
 //! [`routes!`](crate::routes) takes the table of a service's routes and makes the function that
 //! mounts them and the [`OpenApi`] document that describes them, so that neither can lack what the
-//! other has. [`faults`] is what a test of that service holds to be empty.
+//! other has. [`faults`] is what a test of that service holds to be empty. [`reference`] makes the document a page.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,12 @@ use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use crate::problem::PROBLEM_JSON;
 
+pub mod reference;
+
 /// Declares the routes of a service. The module it stands in gets
 ///
 /// - `mount(&mut web::ServiceConfig)`: mounts every route, a resource a path, so that another
-///   method on it is answered 405, and the document itself;
+///   method on it is answered 405, the document itself, and a page made of it;
 /// - `openapi()`: the document;
 /// - `MOUNTED`, in tests: every method and path, for [`faults`](crate::openapi::faults).
 ///
@@ -34,6 +36,7 @@ use crate::problem::PROBLEM_JSON;
 /// }
 /// shared::routes! {
 ///     document "/openapi.json";
+///     reference "/reference";
 ///     body_limit 16 << 10;
 ///     openapi(info(title = "Rooms"));
 ///     "/rooms" => get rooms::list;
@@ -50,6 +53,7 @@ macro_rules! routes {
     (@limit $default:expr; $limit:ident) => { $limit };
     (
         document $document:literal;
+        reference $reference:literal;
         body_limit $body:expr;
         openapi($($openapi:tt)*);
         $($path:literal $(up to $limit:ident)? => $($method:ident $module:ident::$handler:ident),+;)+
@@ -58,6 +62,11 @@ macro_rules! routes {
         pub(crate) fn mount(config: &mut ::actix_web::web::ServiceConfig) {
             async fn document() -> ::actix_web::HttpResponse {
                 ::actix_web::HttpResponse::Ok().json(openapi())
+            }
+            async fn reference() -> ::actix_web::HttpResponse {
+                static PAGE: ::std::sync::OnceLock<Option<String>> = ::std::sync::OnceLock::new();
+                let page = PAGE.get_or_init(|| $crate::openapi::reference::page(&openapi(), $document));
+                $crate::openapi::reference::answer(page.as_deref())
             }
             config
                 $(.service({
@@ -70,6 +79,10 @@ macro_rules! routes {
                 .service(
                     ::actix_web::web::resource($document)
                         .route(::actix_web::web::get().to(document)),
+                )
+                .service(
+                    ::actix_web::web::resource($reference)
+                        .route(::actix_web::web::get().to(reference)),
                 );
         }
 
@@ -285,6 +298,7 @@ mod tests {
 
     crate::routes! {
         document "/openapi.json";
+        reference "/reference";
         body_limit 32;
         openapi(info(title = "Things"));
         "/things" => get things::list, post things::make;
