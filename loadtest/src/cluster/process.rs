@@ -10,7 +10,10 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        statvfs::statvfs,
+    },
     unistd::Pid,
 };
 use tempfile::TempDir;
@@ -26,6 +29,10 @@ const ASKED_EVERY: Duration = Duration::from_millis(10);
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
 /// How much of a log a failure shows.
 const TAIL: usize = 2_000;
+/// A file system in memory.
+const MEMORY: &str = "/dev/shm";
+/// How many bytes have to be free there.
+const ROOM_IN_MEMORY: u64 = 1 << 30;
 
 /// A server's process, running or not, with a directory of its own for its data and its log.
 ///
@@ -41,7 +48,22 @@ pub struct ServerProcess {
 impl ServerProcess {
     /// One that is not started yet; the name is for messages.
     pub fn new(name: impl Into<String>) -> Result<Self, Failure> {
-        let directory = tempfile::tempdir().map_err(Failure::system("a directory"))?;
+        Self::new_in(&std::env::temp_dir(), name)
+    }
+
+    /// The same, in memory where there is room: what it wrote outlives it there, too, and it is
+    /// never held up by a disk.
+    pub fn in_memory(name: impl Into<String>) -> Result<Self, Failure> {
+        let memory = Path::new(MEMORY);
+        let free = statvfs(memory).map_or(0, |of| of.blocks_available() * of.fragment_size());
+        if free < ROOM_IN_MEMORY {
+            return Self::new(name);
+        }
+        Self::new_in(memory, name)
+    }
+
+    fn new_in(parent: &Path, name: impl Into<String>) -> Result<Self, Failure> {
+        let directory = tempfile::tempdir_in(parent).map_err(Failure::system("a directory"))?;
         fs::create_dir(directory.path().join("data")).map_err(Failure::system("a directory"))?;
         Ok(Self {
             name: name.into(),

@@ -248,13 +248,18 @@ async fn a_rush_of_thousands_goes_in_batches(mut app: TestApp) -> TestApp {
 }
 
 pub(crate) async fn link(server: &RedisServer) -> RedisLink {
+    link_with(server, Duration::from_secs(10)).await
+}
+
+/// A link that gives an answer up after so long.
+async fn link_with(server: &RedisServer, timeout: Duration) -> RedisLink {
     let settings = RedisSettings {
         redis_url: Some(Secret::new(server.url().to_owned())),
-        redis_timeout: Duration::from_millis(200),
+        redis_timeout: timeout,
         ..RedisSettings::default()
     };
     let link = RedisLink::connect(&settings).unwrap();
-    assert!(link.wait_up(Duration::from_secs(5)).await);
+    assert!(link.wait_up(Duration::from_mins(1)).await);
     link
 }
 
@@ -277,7 +282,7 @@ fn two_stores_never_give_out_more_together() {
 fn two_stores_share_a_gate_that_may_forget_everything() {
     run(Backend::Postgres, async |mut app: TestApp| {
         let mut server = RedisServer::start().await.unwrap();
-        app.redis = Some(link(&server).await);
+        app.redis = Some(link_with(&server, Duration::from_millis(200)).await);
         app.restart().await;
         let twin = app.twin().await;
         let people = people(&app, 24).await;

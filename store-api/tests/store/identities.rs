@@ -386,7 +386,7 @@ fn log_ins_on_their_way_outlive_a_redis_that_is_away() {
         app.login("bob@example.org", PASSWORD).await.expect(200);
 
         server.restart().await.unwrap();
-        assert!(redis.wait_up(Duration::from_secs(10)).await);
+        assert!(redis.wait_up(Duration::from_mins(1)).await);
         // The browser loads the same address again.
         let again = bring_back(&app, &back).await;
         let new = finish(&app, &again, &begun.secret).await.expect(202);
@@ -397,7 +397,7 @@ fn log_ins_on_their_way_outlive_a_redis_that_is_away() {
         let answer = register(&app, known, &begun.secret, "Ann").await;
         assert_eq!(answer.problem(503), "unavailable");
         server.restart_empty().await.unwrap();
-        assert!(redis.wait_up(Duration::from_secs(10)).await);
+        assert!(redis.wait_up(Duration::from_mins(1)).await);
         let answer = register(&app, known, &begun.secret, "Ann").await;
         assert_eq!(answer.problem(403), "forbidden");
         assert_eq!(app.count("users").await, 1);

@@ -261,7 +261,7 @@ async fn who_leaves_or_does_not_ask_waits_no_more(mut app: TestApp) -> TestApp {
     // Several stores know who was seen by Redis; one alone needs none.
     let server = RedisServer::shared().await.unwrap();
     app.redis = Some(link(server).await);
-    app.settings.queue_timeout = Duration::from_secs(2);
+    app.settings.queue_timeout = Duration::from_secs(5);
     app.restart().await;
     let people = people(&app, 3).await;
     let [ann, bob, cat] = [&people[0], &people[1], &people[2]];
@@ -283,10 +283,10 @@ async fn who_leaves_or_does_not_ask_waits_no_more(mut app: TestApp) -> TestApp {
         if place["ahead"] == 0 {
             break;
         }
-        assert!(began.elapsed() < Duration::from_secs(15), "{place}");
+        assert!(began.elapsed() < Duration::from_mins(1), "{place}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert!(began.elapsed() > Duration::from_secs(1));
+    assert!(began.elapsed() > Duration::from_secs(4));
     assert_eq!(ask(&app, ann, &drop).await.problem(404), "not_found");
     // Who comes again comes last.
     for (user, number) in [(ann, 4), (bob, 5)] {
