@@ -39,6 +39,13 @@ pub enum OpenError {
     Mail(#[from] MailError),
 }
 
+impl OpenError {
+    /// Whether the same settings may do later: a database that is out of reach, or is being started.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Store(error) if error.may_pass())
+    }
+}
+
 impl Store {
     /// Opens the store that `settings` describe, its tokens signed with `key` in the name of
     /// `issuer`, its files in `data_dir`.

@@ -97,6 +97,16 @@ impl StoreError {
         }
     }
 
+    /// Whether a database that could not be opened may be there later: it is out of reach, or is being started.
+    /// Who is not let in will not be later.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unavailable(DbErr::ConnectionAcquire(_)) => true,
+            Self::Unavailable(error) => driver(error).is_some_and(is_passing_there),
+            _ => false,
+        }
+    }
+
     /// Whether a unique constraint stood against a write: a race lost, not a fault.
     pub(crate) fn is_unique_violation(&self) -> bool {
         match self {
@@ -124,13 +134,12 @@ impl From<DbErr> for StoreError {
 /// Whether the same statement may succeed later: the database is away or full, or two
 /// transactions stood in each other's way.
 fn is_passing(error: &DbErr) -> bool {
-    if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) {
-        return true;
-    }
-    let Some(driver) = driver(error) else {
-        return false;
-    };
-    match driver {
+    matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_))
+        || driver(error).is_some_and(is_passing_there)
+}
+
+fn is_passing_there(error: &sqlx::Error) -> bool {
+    match error {
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
             match code.parse::<u32>() {
@@ -157,7 +166,8 @@ fn is_unspeakable(error: &DbErr) -> bool {
 
 fn driver(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
-        DbErr::Exec(RuntimeErr::SqlxError(driver))
+        DbErr::Conn(RuntimeErr::SqlxError(driver))
+        | DbErr::Exec(RuntimeErr::SqlxError(driver))
         | DbErr::Query(RuntimeErr::SqlxError(driver)) => Some(driver),
         _ => None,
     }

@@ -1,14 +1,14 @@
 //! The program `store-api`: the store on an address of its own.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
 use anyhow::Context as _;
 use shared::{
-    lifecycle::ExitReason,
+    lifecycle::{Check, ExitReason, Lifecycle, Phase},
     problem,
     program::{self, Program},
-    redis::{self, RedisLink},
+    redis::{self, Backoff, RedisLink},
     settings::Loader,
     telemetry,
 };
@@ -17,6 +17,9 @@ use store_api::{Books, HttpOptions, METRICS, NodeSink, Routes, ServiceSettings, 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How soon a database that is away is tried again, and how late at most.
+const AGAIN_SOONEST: Duration = Duration::from_millis(200);
+const AGAIN_LATEST: Duration = Duration::from_secs(5);
 /// The longest body of a request, where a route does not say otherwise.
 const BODY_LIMIT: usize = 16 << 10;
 
@@ -37,14 +40,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<ExitReason> {
-    let key = settings.token.signing_key(&settings.server.data_dir)?;
-    let store = Store::open(
-        &settings.store,
-        &settings.server.data_dir,
-        &key,
-        &settings.token.jwt_issuer,
-    )
-    .await?;
+    let check = program.lifecycle().check("database");
+    let Some(store) = open(&settings, program.lifecycle(), &check).await? else {
+        // There is nothing to drain yet.
+        return Ok(program.serve(async || {}).await);
+    };
     let mut targets = Vec::with_capacity(settings.nodes.len());
     if let Some(token) = &settings.service_token {
         for node in &settings.nodes {
@@ -91,7 +91,7 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(server);
-    actix_web::rt::spawn(store.clone().watch(program.lifecycle().check("database")));
+    actix_web::rt::spawn(store.clone().watch(check));
     let drain = || async {
         handle.stop(true).await;
         // After the last request: what it changed is still told.
@@ -99,4 +99,31 @@ async fn run(settings: ServiceSettings, program: Program) -> anyhow::Result<Exit
         store.close().await;
     };
     Ok(program.serve(drain).await)
+}
+
+/// Opens the store as soon as PostgreSQL is there, unless the program is told to end before. Until then readiness and
+/// the log say what is in the way.
+async fn open(
+    settings: &ServiceSettings,
+    lifecycle: &Lifecycle,
+    check: &Check,
+) -> anyhow::Result<Option<Store>> {
+    let data_dir = &settings.server.data_dir;
+    let key = settings.token.signing_key(data_dir)?;
+    let mut pauses = Backoff::new(AGAIN_SOONEST, AGAIN_LATEST);
+    loop {
+        let issuer = &settings.token.jwt_issuer;
+        match Store::open(&settings.store, data_dir, &key, issuer).await {
+            Err(error) if error.may_pass() => {
+                let again_in = pauses.next_wait();
+                tracing::warn!(%error, ?again_in, "the store waits for its database");
+                check.fail(error.to_string());
+                tokio::select! {
+                    () = tokio::time::sleep(again_in) => {}
+                    () = lifecycle.reached(Phase::Draining) => return Ok(None),
+                }
+            }
+            opened => return Ok(Some(opened?)),
+        }
+    }
 }

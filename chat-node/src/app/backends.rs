@@ -21,7 +21,7 @@ use crate::{
     bus::redis::RedisBus,
     history::mongodb::{MongoHistory, MongoSettings},
     presence::RedisPresence,
-    redis::{RedisLink, RedisSettings},
+    redis::{Backoff, RedisLink, RedisSettings},
     revoked::RedisRevoked,
 };
 use crate::{
@@ -152,20 +152,20 @@ impl Backends {
 #[cfg(feature = "cluster")]
 async fn open(settings: &MongoSettings, lifecycle: &Lifecycle) -> anyhow::Result<MongoHistory> {
     let check = lifecycle.check("history");
-    let mut pause = AGAIN_SOONEST;
+    let mut pauses = Backoff::new(AGAIN_SOONEST, AGAIN_LATEST);
     loop {
         match MongoHistory::open(settings).await {
             Err(error) if error.may_pass() => {
+                let again_in = pauses.next_wait();
+                tracing::warn!(%error, ?again_in, "the node waits for MongoDB");
                 check.fail(error.to_string());
-                tracing::warn!(%error, again_in = ?pause, "the node waits for MongoDB");
+                tokio::select! {
+                    () = tokio::time::sleep(again_in) => {}
+                    () = lifecycle.reached(Phase::Draining) => bail!(Stopped),
+                }
             }
             opened => return Ok(opened?),
         }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = lifecycle.reached(Phase::Draining) => bail!(Stopped),
-        }
-        pause = (pause * 2).min(AGAIN_LATEST);
     }
 }
 

@@ -107,11 +107,8 @@ pub(super) async fn give(
     body: web::Json<GiftRequest>,
 ) -> Answer {
     let request = body.into_inner();
-    let recipient = UserId::parse(&request.recipient)
-        .map_err(|_| Violation::new("recipient", "malformed", "the id of a friend"))
-        .map_err(StoreError::from)?;
     let gift = GiftOrder {
-        recipient,
+        recipient: friend("recipient", &request.recipient)?,
         message: request.message,
         purchase: Purchase {
             games: Some(request.games),
@@ -171,6 +168,11 @@ pub(super) async fn decline(store: Store, person: Person, id: web::Path<String>)
 pub(super) async fn take_back(store: Store, person: Person, id: web::Path<String>) -> Answer {
     let gift = store.take_back_gift(person.id(), &id).await?;
     Ok(HttpResponse::Ok().json(body_for(gift, person.id())))
+}
+
+/// The friend whom a field of a body names.
+pub(super) fn friend(field: &'static str, id: &str) -> Result<UserId, StoreError> {
+    UserId::parse(id).map_err(|_| Violation::new(field, "malformed", "the id of a friend").into())
 }
 
 /// A gift as `viewer` sees it.

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     caller::{Key, Person},
+    gifts::friend,
     money::MoneyBody,
     refusal::Answer,
     users::PageQuery,
@@ -41,6 +42,8 @@ pub(super) struct PreviewRequest {
     games: Option<Vec<String>>,
     /// Ids of coupons; those that are best together, when this is left out; none, when it is empty.
     coupons: Option<Vec<String>>,
+    /// The friend whom it is for, if it is a gift.
+    recipient: Option<String>,
 }
 
 /// What an order would come to.
@@ -178,14 +181,23 @@ pub(super) async fn buy(
 #[utoipa::path(post, path = "/v1/orders/preview", tag = "orders", security(("bearer" = [])), request_body = PreviewRequest, responses(
     (status = 200, body = PreviewBody), (status = 400, body = Problem), (status = 401, body = Problem),
     (status = 404, body = Problem, description = "one of them is no game, or not for sale"),
-    (status = 409, body = Problem, description = "as buying is refused, but for the money")))]
+    (status = 409, body = Problem, description = "as buying and giving are refused, but for the money")))]
 pub(super) async fn preview(
     store: Store,
     person: Person,
     body: web::Json<PreviewRequest>,
 ) -> Answer {
-    let PreviewRequest { games, coupons } = body.into_inner();
-    let Preview { order, spare } = store.preview(person.id(), games, coupons).await?;
+    let request = body.into_inner();
+    let recipient = request.recipient.as_deref();
+    let recipient = recipient.map(|id| friend("recipient", id)).transpose()?;
+    let Preview { order, spare } = store
+        .preview(
+            person.id(),
+            recipient.as_ref(),
+            request.games,
+            request.coupons,
+        )
+        .await?;
     Ok(HttpResponse::Ok().json(PreviewBody {
         country: order.country.code(),
         total: order.total.into(),

@@ -6,11 +6,12 @@ use actix_web::{
     web,
 };
 use serde::{Deserialize, Serialize};
-use shared::{id::UserId, problem::Problem};
+use shared::problem::Problem;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     caller::{Address, Key, Person, state},
+    gifts::friend,
     money::MoneyBody,
     payment_window,
     refusal::Answer,
@@ -191,10 +192,8 @@ fn purpose(amount: Option<i64>, order: Option<PaidOrderRequest>) -> Result<Purpo
     let Some(recipient) = order.recipient else {
         return Ok(Purpose::Order(purchase));
     };
-    let recipient = UserId::parse(&recipient)
-        .map_err(|_| Violation::new("order.recipient", "malformed", "the id of a friend"))?;
     Ok(Purpose::Gift(GiftOrder {
-        recipient,
+        recipient: friend("order.recipient", &recipient)?,
         message: order.message,
         purchase,
     }))

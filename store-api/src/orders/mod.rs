@@ -112,6 +112,20 @@ struct Parties<'a> {
     agreed: Option<&'a Agreed>,
 }
 
+impl<'a> Parties<'a> {
+    /// Somebody who buys for themselves.
+    fn alone(me: &'a UserId, country: Country) -> Self {
+        Self {
+            payer: me,
+            country,
+            owner: me,
+            owners_country: country,
+            knows_owned: true,
+            agreed: None,
+        }
+    }
+}
+
 /// What is kept of an answer: orders do not change, so the rest is read again.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -180,15 +194,10 @@ impl Store {
     ) -> Result<Parties<'a>, StoreError> {
         let user = lock_users(tx, &[me]).await?.pop();
         let user = user.ok_or(StoreError::Unauthenticated("the account is withdrawn"))?;
-        let country = self.country_said(user.country.as_deref());
-        Ok(Parties {
-            payer: me,
-            country,
-            owner: me,
-            owners_country: country,
-            knows_owned: true,
-            agreed: None,
-        })
+        Ok(Parties::alone(
+            me,
+            self.country_said(user.country.as_deref()),
+        ))
     }
 
     /// Buys for one who is alone, but for what is due in the end, and says what they are to be told. Friends are told by the herald.

@@ -66,23 +66,20 @@ struct Offer {
 }
 
 impl Store {
-    /// What an order of `me` would come to now: with the coupons that are named, or those that are best
-    /// together. The rules are those of buying, but for the money, which nobody looks at.
+    /// What an order of `me` would come to now, or a gift to `recipient`: with the coupons that are named, or
+    /// those that are best together. The rules are those of buying and giving, but for the money, which nobody
+    /// looks at.
     pub async fn preview(
         &self,
         me: &UserId,
+        recipient: Option<&UserId>,
         games: Option<Vec<String>>,
         coupons: Option<Vec<String>>,
     ) -> Result<Preview, StoreError> {
         let db = self.database().reader();
-        let country = self.country_of(db, me).await?;
-        let parties = Parties {
-            payer: me,
-            country,
-            owner: me,
-            owners_country: country,
-            knows_owned: true,
-            agreed: None,
+        let parties = match recipient {
+            Some(recipient) => self.giver_and_friend(db, me, recipient).await?,
+            None => Parties::alone(me, self.country_of(db, me).await?),
         };
         let purchase = Purchase {
             games,

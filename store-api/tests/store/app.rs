@@ -415,17 +415,19 @@ impl TestApp {
             .collect()
     }
 
-    /// How many mails are left once there have been no others for a while.
-    pub async fn settled_mails(&self) -> i64 {
-        let (mut before, mut since) = (self.count("mails").await, Instant::now());
-        while since.elapsed() < Duration::from_millis(1500) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            let now = self.count("mails").await;
-            if now != before {
-                (before, since) = (now, Instant::now());
+    /// Waits until so many mails are left to be sent, and sees that they stay.
+    pub async fn mails_left(&self, expected: i64) {
+        let since = Instant::now();
+        loop {
+            let left = self.count("mails").await;
+            if left == expected {
+                break;
             }
+            assert!(since.elapsed() < Duration::from_mins(2), "{left} are left");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        before
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(self.count("mails").await, expected);
     }
 
     /// Does things in the database itself: what would be thousands of requests, or comes from

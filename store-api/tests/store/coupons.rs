@@ -20,6 +20,7 @@ both!(
     coupons_that_are_named_have_to_fit,
     what_was_paid_for_a_line_comes_back_for_it,
     a_gift_that_comes_back_brings_its_coupon,
+    a_preview_of_a_gift_says_what_it_costs_the_giver,
     the_first_purchase_is_the_first_that_is_kept,
     one_coupon_is_used_once_whatever_happens_at_once,
     coupons_at_random_leave_the_books_right,
@@ -367,6 +368,42 @@ async fn a_gift_that_comes_back_brings_its_coupon(app: TestApp) -> TestApp {
         (app.balance(&ann).await, states(&app, &ann).await),
         (4200, vec!["used".to_owned()])
     );
+    app.check_ledger().await;
+    app
+}
+
+async fn a_preview_of_a_gift_says_what_it_costs_the_giver(app: TestApp) -> TestApp {
+    let [star, moon, _] = games(&app).await;
+    let (ann, bob) = (
+        app.rich_user("Ann", 50).await,
+        app.rich_user("Bob", 50).await,
+    );
+    let part = coupon(&app, &ann, |_| ()).await;
+    let of_star = json!({"games": [star], "recipient": bob.id});
+    let stranger = preview(&app, &ann, of_star.clone()).await;
+    assert_eq!(rule(&stranger.expect(409)), "not_a_friend");
+    app.befriend(&ann, &bob).await;
+    buy_with(&app, &bob, "bob-has-the-moon", &[&moon], &[])
+        .await
+        .expect(201);
+    // What the giver has is no matter, what the friend has is.
+    buy_with(&app, &ann, "ann-has-the-star", &[&star], &[])
+        .await
+        .expect(201);
+    let seen = preview(&app, &ann, of_star).await.expect(200);
+    assert_eq!(seen["total"]["minor"], 800);
+    assert_eq!(seen["coupons"][0]["id"], part.as_str());
+    let of_moon = json!({"games": [moon], "recipient": bob.id});
+    let owned = preview(&app, &ann, of_moon).await;
+    assert_eq!(rule(&owned.expect(409)), "already_owned");
+    let to_self = json!({"games": [star], "recipient": ann.id});
+    preview(&app, &ann, to_self).await.expect(400);
+    let odd = json!({"games": [star], "recipient": "no one"});
+    preview(&app, &ann, odd).await.expect(400);
+    let body =
+        json!({"recipient": bob.id, "games": [star], "expected_total": 800, "coupons": [part]});
+    let gift = app.named("/v1/gifts", &ann.access, "as-it-was-said", &body);
+    assert_eq!(gift.await.expect(201)["total"], seen["total"]);
     app.check_ledger().await;
     app
 }

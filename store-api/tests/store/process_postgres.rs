@@ -1,6 +1,10 @@
 //! What was answered survives the database, too.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
@@ -177,4 +181,52 @@ async fn a_purchase_that_was_answered_survives_the_death_of_the_database() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// A store that is started before its database waits, and one that is told to end meanwhile does.
+#[tokio::test]
+async fn a_store_that_starts_before_its_database_waits_for_it() {
+    let mut server = spawn_blocking(PostgresServer::start).await.unwrap();
+    let url = server.url().to_owned();
+    server.kill().await;
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+
+    let mut told = Command::new(env!("CARGO_BIN_EXE_store-api"))
+        .env("FIRESIDE_LISTEN", "127.0.0.1:0")
+        .env("FIRESIDE_DATA_DIR", dirs[0].path())
+        .env("FIRESIDE_DATABASE_URL", &url)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(told.stderr.take().unwrap()).lines();
+    let ended = spawn_blocking(move || {
+        let mut log = log.map(Result::unwrap);
+        log.find(|line| line.contains("waits for its database"))
+            .expect("it does not wait");
+        std::thread::spawn(move || log.for_each(drop));
+        let pid = told.id().to_string();
+        Command::new("kill").arg(&pid).status().unwrap();
+        told.wait().unwrap()
+    });
+    assert!(ended.await.unwrap().success());
+
+    let program = spawn_blocking({
+        let (dir, url) = (dirs[1].path().to_owned(), url.clone());
+        move || Program::start(&dir, &[("FIRESIDE_DATABASE_URL", url.as_str())])
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!program.is_finished(), "it serves without a database");
+    server.restart();
+    let program = program.await.unwrap();
+    let account = json!({"email": "ann@example.org", "name": "Ann", "password": PASSWORD});
+    let made = program.post("/v1/auth/register", account).await;
+    assert_eq!(made.status(), 201);
+    // What is wrong stays wrong.
+    let nowhere = url.replace("/postgres?", "/nowhere?");
+    let settings = [("FIRESIDE_DATABASE_URL", nowhere.as_str())];
+    let (said, well) = command(dirs[0].path(), &[], &settings);
+    assert!(
+        !well && said.contains("\"nowhere\" does not exist"),
+        "{said}"
+    );
 }

@@ -99,7 +99,7 @@ async fn asking_is_the_same_for_somebody_and_for_nobody(mut app: TestApp) -> Tes
     let wrong = reset(&app, "nobody@example.org", &code, NEW).await;
     let other = reset(&app, &ann.email, "0000-0000", NEW).await;
     assert_eq!(wrong.problem(401), other.problem(401));
-    assert_eq!(app.settled_mails().await, 0);
+    app.mails_left(0).await;
     assert_eq!(server.mails().len(), 2, "nobody gets none");
     app
 }
@@ -170,11 +170,11 @@ async fn a_mail_that_is_put_off_or_refused_holds_up_no_other(mut app: TestApp) -
     }
     server.code("open@example.org", 1).await;
     // The refused one is gone, the other waits.
-    assert_eq!(app.settled_mails().await, 1);
+    app.mails_left(1).await;
     app.advance(Duration::from_mins(1));
     server.set_busy(false);
     server.code("busy@example.org", 1).await;
-    assert_eq!(app.settled_mails().await, 0);
+    app.mails_left(0).await;
     assert_eq!(server.mails().len(), 2);
     app
 }
@@ -234,7 +234,7 @@ async fn who_left_gets_no_mail(mut app: TestApp) -> TestApp {
         .await
         .expect(204);
     server.up();
-    assert_eq!(app.settled_mails().await, 0);
+    app.mails_left(0).await;
     assert_eq!(server.mails().len(), 0);
     app
 }
@@ -254,7 +254,7 @@ fn several_processes_send_each_mail_once() {
         for ann in &people {
             server.code(&ann.email, 1).await;
         }
-        assert_eq!(app.settled_mails().await, 0);
+        app.mails_left(0).await;
         assert_eq!(server.mails().len(), 12);
         for twin in twins {
             twin.end().await;

@@ -212,7 +212,7 @@ export class Shop extends Emitter {
   }
 
   /**
-   * @param {{ recipient: string, games: string[], message?: string, expected_total: number }} gift
+   * @param {{ recipient: string, games: string[], message?: string, expected_total: number, coupons: string[] }} gift
    */
   async give(gift) {
     const given = await this.keys.run('gifts', gift, (key) => this.api.give(key, gift));

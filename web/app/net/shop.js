@@ -196,10 +196,11 @@ export class ShopApi {
   /**
    * What games cost together, with the coupons of the person that are best for them.
    * @param {string[]} games
+   * @param {string} [recipient] the friend whom they are for
    * @returns {Promise<Preview>}
    */
-  preview(games) {
-    return this.api.call('POST', '/v1/orders/preview', { body: { games } });
+  preview(games, recipient) {
+    return this.api.call('POST', '/v1/orders/preview', { body: { games, recipient } });
   }
 
   /**
@@ -231,7 +232,7 @@ export class ShopApi {
 
   /**
    * @param {string} key
-   * @param {{ recipient: string, games: string[], message?: string, expected_total: number }} gift
+   * @param {{ recipient: string, games: string[], message?: string, expected_total: number, coupons: string[] }} gift
    * @returns {Promise<Gift>}
    */
   give(key, gift) {

@@ -22,6 +22,7 @@ before(async () => {
   keeper = await Shopkeeper.hire(server);
   ana = await Person.join(browser, server.url, 'Ana Reyes', { bypassCSP: true });
   bo = await Person.join(browser, server.url, 'Bo', { bypassCSP: true });
+  await ana.befriend(bo);
 });
 
 after(async () => {
@@ -121,5 +122,32 @@ test('a code gives a coupon, which makes a purchase cheaper and is used then', a
   await openCoupons(ana);
   await mine(ana).getByRole('article', { name: 'Half of it' }).getByText('Used').waitFor();
   await mine(ana).getByRole('article', { name: 'Early bird' }).getByText(/^Good until/u).waitFor();
+  assert.deepEqual([...ana.problems, ...bo.problems], []);
+});
+
+test('a coupon makes a gift cheaper, once it is known for whom', async () => {
+  const [, game] = await keeper.games(2);
+  const cost = game.price.minor - Math.floor((game.price.minor * 30) / 100);
+  await ana.page.goto(`${server.url}/#/shop/wallet`);
+  await ana.page.getByLabel('Gift card code').fill(await keeper.card(cost));
+  await ana.page.getByRole('button', { name: 'Redeem' }).click();
+  await ana.page.getByText(`${dollars(cost)} came into your wallet.`).waitFor();
+  await ana.page.goto(`${server.url}/#/shop/game/${game.slug}`);
+  await main(ana).getByRole('button', { name: 'Give to a friend' }).click();
+  const dialog = ana.page.getByRole('dialog');
+  await dialog.getByText(/^You need \$/u).waitFor();
+  assert.equal(await dialog.getByText(/^Coupon:/u).count(), 0);
+  await dialog.getByLabel('Who is it for?').selectOption({ label: 'Bo' });
+  await dialog.getByText('Coupon: Long line').waitFor();
+  await accessible(ana);
+  await dialog.getByRole('button', { name: 'Give it' }).click();
+  await dialog.waitFor({ state: 'detached' });
+  await openCoupons(ana);
+  await mine(ana).getByRole('article', { name: 'Long line' }).getByText('Used').waitFor();
+  await bo.page.goto(`${server.url}/#/shop/gifts`);
+  const gift = main(bo).getByRole('article', { name: `A gift from Ana Reyes: ${game.title}` });
+  await gift.getByRole('button', { name: `Decline ${game.title}` }).click();
+  await openCoupons(ana);
+  await mine(ana).getByRole('article', { name: 'Long line' }).getByText(/^Good until/u).waitFor();
   assert.deepEqual([...ana.problems, ...bo.problems], []);
 });

@@ -157,27 +157,36 @@ impl Store {
         me: &'a UserId,
         recipient: &'a UserId,
     ) -> Result<(user::Model, Parties<'a>), StoreError> {
+        let mut users = lock_users(tx, &[me, recipient]).await?;
+        let giver = users.iter().position(|user| user.id == me.as_str());
+        let giver = giver.ok_or(StoreError::Unauthenticated("the account is withdrawn"))?;
+        let parties = self.giver_and_friend(tx, me, recipient).await?;
+        Ok((users.swap_remove(giver), parties))
+    }
+
+    /// Whom a gift is from and for, if they are friends.
+    pub(super) async fn giver_and_friend<'a>(
+        &self,
+        db: &impl ConnectionTrait,
+        me: &'a UserId,
+        recipient: &'a UserId,
+    ) -> Result<Parties<'a>, StoreError> {
         if recipient == me {
             return Err(Violation::new("recipient", "self", "that is you yourself").into());
         }
-        let mut users = lock_users(tx, &[me, recipient]).await?;
-        let both = users.len() == 2;
-        let giver = users.iter().position(|user| user.id == me.as_str());
-        let giver = giver.ok_or(StoreError::Unauthenticated("the account is withdrawn"))?;
         // A stranger and nobody at all are one answer.
-        if !both || !are_friends(tx, me, recipient).await? {
+        if !are_friends(db, me, recipient).await? {
             let message = "gifts are for friends";
             return Err(refusal("recipient", "not_a_friend", message));
         }
-        let parties = Parties {
+        Ok(Parties {
             payer: me,
-            country: self.country_of(tx, me).await?,
+            country: self.country_of(db, me).await?,
             owner: recipient,
-            owners_country: self.country_of(tx, recipient).await?,
-            knows_owned: shows(tx, me, recipient, Section::Library).await?,
+            owners_country: self.country_of(db, recipient).await?,
+            knows_owned: shows(db, me, recipient, Section::Library).await?,
             agreed: None,
-        };
-        Ok((users.swap_remove(giver), parties))
+        })
     }
 
     /// Buys a gift, and says what the recipient is to be told.

@@ -11,7 +11,7 @@ import { toast } from '../toast.js';
 import { goAndPay, providersOf } from './charge.js';
 import { bill } from './checkout.js';
 
-/** @import { GameCard } from '../../net/shop.js' */
+/** @import { GameCard, Preview } from '../../net/shop.js' */
 /** @import { ShopContext } from './place.js' */
 
 const MESSAGE = 140;
@@ -28,14 +28,27 @@ export function openGive(context, game) {
     return;
   }
   let item = game;
+  /** @type {Preview | undefined} */
+  let preview;
+  let pricing = Promise.resolve();
   const holder = h('div', null);
   const others = h('div', { class: 'form-actions' });
   const draw = () => {
-    fill(holder, bill(shop, [item]).view);
-    const providers = item.price && item.price.minor > 0 ? providersOf(shop.wallet) : [];
+    const { view, sum } = bill(shop, [item], preview);
+    fill(holder, view);
+    const providers = sum.minor > 0 ? providersOf(shop.wallet) : [];
     fill(others, providers.map(({ name, title }) => h('button', { class: 'button', type: 'submit', name: 'by', value: name }, `Pay by ${title}`)));
   };
   const friend = h('select', { id: 'gift-friend', name: 'friend', required: true }, h('option', { value: '' }, 'Choose a friend'), friends.map(({ id, name }) => h('option', { value: id }, name)));
+  /** With coupons, once it is known for whom; what the shop refuses to price, it refuses to sell, and says so then. */
+  const priced = async () => {
+    const recipient = friend.value;
+    const found = recipient === '' ? undefined : await api.preview([item.id], recipient).catch(() => undefined);
+    if (recipient !== friend.value) return;
+    preview = found;
+    draw();
+  };
+  friend.addEventListener('change', () => (pricing = priced()));
   const message = h('textarea', { id: 'gift-message', name: 'message', rows: '2', maxlength: String(MESSAGE), placeholder: 'Happy birthday!' });
   const { dialog, form, close } = openForm(
     `Give ${game.title}`,
@@ -52,7 +65,12 @@ export function openGive(context, game) {
         const text = String(data.get('message') ?? '').trim();
         const recipient = String(data.get('friend'));
         const by = data.get('by');
-        const gift = { recipient, games: [item.id], message: text === '' ? undefined : text, expected_total: item.price.minor };
+        const shown = bill(shop, [item], preview).sum.minor;
+        await pricing;
+        // Less than was shown is fine, more is not.
+        const sum = Math.min(shown, bill(shop, [item], preview).sum.minor);
+        const coupons = (preview?.coupons ?? []).map((coupon) => coupon.id);
+        const gift = { recipient, games: [item.id], message: text === '' ? undefined : text, expected_total: sum, coupons };
         try {
           if (by) return await goAndPay(context, String(by), { order: gift });
           await shop.give(gift);
@@ -60,7 +78,8 @@ export function openGive(context, game) {
           if (ruleOf(error) === 'already_owned') throw new Error(`${session.people.name(recipient)} has this game already.`);
           if (ruleOf(error) === 'price_changed') item = await api.game(item.id).catch(() => item);
           if (ruleOf(error) === 'insufficient_funds') await shop.readWallet().catch(() => undefined);
-          draw();
+          pricing = priced();
+          await pricing;
           throw new Error(paymentText(error));
         }
         return toast(`Your gift waits for ${session.people.name(recipient)}.`);
