@@ -37,9 +37,17 @@ pub(crate) fn database() -> String {
     format!("history-{}", ulid::Ulid::new())
 }
 
+/// The same for who asks whether an answer is right, on however busy a machine.
+fn patient(server: &MongoServer, database: &str) -> MongoSettings {
+    MongoSettings {
+        mongodb_timeout: Duration::from_secs(45),
+        ..settings(server, database)
+    }
+}
+
 /// One more node on a database.
 pub(crate) async fn node(server: &MongoServer, database: &str) -> Arc<dyn History> {
-    let settings = settings(server, database);
+    let settings = patient(server, database);
     Arc::new(MongoHistory::open(&settings).await.unwrap())
 }
 
@@ -66,11 +74,7 @@ impl HistoryFactory for Database {
             return history;
         }
         let server = MongoServer::shared().await.unwrap();
-        // What the suite asks is whether an answer is right, on however busy a machine.
-        let settings = MongoSettings {
-            mongodb_timeout: Duration::from_secs(45),
-            ..settings(server, &self.name)
-        };
+        let settings = patient(server, &self.name);
         let history = Arc::new(MongoHistory::open(&settings).await.unwrap());
         *open = Arc::downgrade(&history);
         history

@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chat_node::history::{AppendError, Cursor, HistoryError, NewEntry, mongodb::MongoHistory};
+use chat_node::history::{
+    AppendError, Cursor, History, HistoryError, NewEntry, mongodb::MongoHistory,
+};
 use loadtest::cluster::MongoServer;
 use shared::{
     id::{Nonce, RoomId, Seq, Timestamp},
@@ -19,13 +21,19 @@ use shared::{
 use super::super::{Log, room, said, under, user};
 use super::{
     contention::{append, checked_log},
-    database, node,
+    database, settings,
 };
 
 /// No answer may take longer.
 const PROMPT: Duration = Duration::from_secs(6);
 /// How long something may take to be as it ought to.
 const SOON: Duration = Duration::from_secs(30);
+
+/// One more node on a database, as patient as a node is by default.
+async fn node(server: &MongoServer, database: &str) -> Arc<dyn History> {
+    let settings = settings(server, database);
+    Arc::new(MongoHistory::open(&settings).await.unwrap())
+}
 
 fn message(nonce: &str) -> NewEntry {
     NewEntry {
@@ -212,7 +220,7 @@ async fn an_append_goes_on_when_the_store_comes_back_in_time() {
 async fn a_store_that_is_not_there_is_said_at_once() {
     let mut server = MongoServer::start().await.unwrap();
     server.kill().unwrap();
-    let settings = super::settings(&server, "x");
+    let settings = settings(&server, "x");
     let since = Instant::now();
     assert!(MongoHistory::open(&settings).await.is_err());
     assert!(since.elapsed() < PROMPT);
