@@ -362,8 +362,8 @@ async fn deep_and_lying_bodies_are_refused_or_closed_and_cost_nothing() {
 #[tokio::test]
 async fn handshakes_that_are_none_are_answered_and_slow_ones_cut() {
     let app = TestApp::with(&[
-        ("FIRESIDE_HANDSHAKE_TIMEOUT", "1s"),
-        ("FIRESIDE_GREETING_TIMEOUT", "1s"),
+        ("FIRESIDE_HANDSHAKE_TIMEOUT", "3s"),
+        ("FIRESIDE_GREETING_TIMEOUT", "3s"),
     ])
     .await;
     let token = app.stranger("loris");

@@ -411,7 +411,7 @@ async fn strangers_see_nothing_unless_they_watch_a_room() {
 
 #[tokio::test]
 async fn a_short_absence_is_not_published() {
-    let app = TestApp::with(&[("FIRESIDE_PRESENCE_GRACE", "2s")]).await;
+    let app = TestApp::with(&[("FIRESIDE_PRESENCE_GRACE", "5s")]).await;
     let (alice, bob) = app.friends().await;
     let (mut a, _) = app.session(&alice.access_token, Encoding::Json).await;
     let (b, started) = app.session(&bob.access_token, Encoding::Json).await;
@@ -424,7 +424,7 @@ async fn a_short_absence_is_not_published() {
         .await
         .unwrap();
     b.resume(&started.sid, 0).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    tokio::time::sleep(Duration::from_millis(5500)).await;
     let seen = a.until_pong().await.unwrap();
     assert!(!mentions(&seen, &bob.id), "{seen:?}");
     // A longer one is.

@@ -172,7 +172,7 @@ async fn nobody_resumes_the_session_of_somebody_else() {
 
 #[tokio::test]
 async fn a_session_ends_some_time_after_its_socket() {
-    let app = TestApp::with(&[("FIRESIDE_SESSION_TTL", "1s")]).await;
+    let app = TestApp::with(&[("FIRESIDE_SESSION_TTL", "4s")]).await;
     let token = app.stranger("solo");
     let (socket, started) = app.session(&token, Encoding::Json).await;
     drop(socket);
@@ -181,7 +181,7 @@ async fn a_session_ends_some_time_after_its_socket() {
     socket.resume(&started.sid, 0).await.unwrap();
     drop(socket);
     // Longer than the time to live, with room for a timer's tick.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    tokio::time::sleep(Duration::from_millis(6500)).await;
     let mut socket = connector.connect().await.unwrap();
     let lost = socket.resume(&started.sid, 0).await.unwrap_err();
     assert_eq!(lost.code(), Some(ErrorCode::SessionLost));

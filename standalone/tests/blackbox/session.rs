@@ -268,15 +268,15 @@ async fn an_ended_session_is_gone_and_a_closed_one_is_not() {
 #[tokio::test]
 async fn silence_is_pinged_and_then_closed() {
     let app = TestApp::with(&[
-        ("FIRESIDE_HEARTBEAT", "300ms"),
-        ("FIRESIDE_HEARTBEAT_TIMEOUT", "1s"),
-        ("FIRESIDE_GREETING_TIMEOUT", "1s"),
+        ("FIRESIDE_HEARTBEAT", "500ms"),
+        ("FIRESIDE_HEARTBEAT_TIMEOUT", "2s"),
+        ("FIRESIDE_GREETING_TIMEOUT", "2s"),
     ])
     .await;
     let token = app.stranger("solo");
-    // One that answers pings (by reading) stays; five times the time-out shows it.
+    // One that answers pings (by reading) stays; three times the time-out shows it.
     let (mut alive, _) = app.session(&token, Encoding::Json).await;
-    let seen = alive.drain(std::time::Duration::from_secs(3)).await;
+    let seen = alive.drain(std::time::Duration::from_secs(6)).await;
     assert!(
         !seen.iter().any(|s| matches!(s, Seen::Closed(_))),
         "{seen:?}"
@@ -284,7 +284,7 @@ async fn silence_is_pinged_and_then_closed() {
     alive.until_pong().await.unwrap();
     // One that does not read does not answer either.
     let (mut silent, _) = app.session(&token, Encoding::MsgPack).await;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
     silent.closed_with(CloseCode::HeartbeatLost).await.unwrap();
     // One that never starts a session does not keep its socket.
     let mut mute = app
