@@ -288,7 +288,8 @@ impl Inner {
         }
     }
 
-    /// Shows a viewer their friends, and who is in the rooms they have open.
+    /// Shows a viewer their friends, who is in the rooms they have open, and how they stand themselves: another of
+    /// their devices may have said so.
     async fn show_people(&self, viewer: &UserId, since: Option<Timestamp>) -> bool {
         let graph = self.teller.friends.graph(viewer);
         let (true, Some(graph)) = (self.teller.relays.is_online(viewer), graph) else {
@@ -299,7 +300,7 @@ impl Inner {
         for session in sessions {
             people.extend(self.watches.lock().seen_from(session));
         }
-        people.remove(viewer);
+        people.insert(viewer.clone());
         let people: Vec<UserId> = people.into_iter().collect();
         let standings = match self.teller.read(&people).await {
             Ok(standings) => standings,
@@ -309,14 +310,14 @@ impl Inner {
             }
         };
         for (person, standing) in people.iter().zip(standings) {
-            let friend = graph.friends.contains(person);
-            let relation = if friend {
+            let near = person == viewer || graph.friends.contains(person);
+            let relation = if near {
                 Relation::of_friends(viewer, &graph, person)
             } else {
                 Relation::of_members(viewer, &graph, person)
             };
             // Members always, or that one who hides is shown would tell that they changed something.
-            if since.is_none() || standing.changed >= since || !friend {
+            if since.is_none() || standing.changed >= since || !near {
                 self.show(viewer, person, project(relation, &standing.known()));
             }
         }

@@ -64,11 +64,14 @@ impl Residence {
         }
     }
 
-    /// It has one again.
+    /// It has one again, or another one.
     pub(super) fn attached(&mut self) {
         if std::mem::replace(&mut self.detached, false) {
             gauge!("fireside_sessions_detached").decrement(1.0);
             self.around.presence.resumed(self.key, &self.user);
+        } else {
+            // What the one before was told lately may have gone nowhere: nobody had noticed that it was dead.
+            self.around.presence.missed(&self.user);
         }
     }
 }

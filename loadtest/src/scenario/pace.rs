@@ -14,9 +14,10 @@ use crate::swarm::{Crowd, Fault, Ledger, Room, Who, message::Told};
 
 /// How long a poll may last while something else goes on.
 const BESIDE_EVERY: Duration = Duration::from_millis(1);
-/// How many messages that are due go out before the sockets are looked at: however late we are, pings are
-/// answered and what arrives is read.
+/// How many messages that are due go out before the sockets are looked at, and how many bytes of text: however late
+/// we are, pings are answered and what arrives is read, or members who listen would be taken for ones who do not.
 const AT_ONCE: usize = 256;
+const BYTES_AT_ONCE: usize = 64 << 10;
 
 /// Messages under way and how long those took that are done.
 pub(super) struct Clock {
@@ -184,10 +185,11 @@ fn run(
     mut beside: Option<&mut dyn Beside>,
 ) -> Result<(), Fault> {
     let count = plan.count();
+    let at_once = (BYTES_AT_ONCE / plan.text.max(1)).clamp(1, AT_ONCE);
     let began = Instant::now() + Duration::from_millis(5);
     let mut sent = 0;
     loop {
-        for _ in 0..AT_ONCE {
+        for _ in 0..at_once {
             let due = began + plan.due(sent);
             if sent == count || due > Instant::now() {
                 break;

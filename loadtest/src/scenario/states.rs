@@ -101,11 +101,14 @@ impl States {
         self.sets += 1;
         let person = &mut self.people[who];
         person.set.push(due);
-        let number = person.now();
-        json!({
-            "status": status(number),
-            "activity": {"kind": "game", "game": "load", "details": number.to_string()},
-        })
+        said(person.now())
+    }
+
+    /// The newest state of a person once more, if they have not heard it themselves: what they said may have been lost
+    /// with their connection.
+    pub(super) fn again(&self, who: Who) -> Option<Value> {
+        let person = &self.people[who];
+        (person.heard[&who] != person.now()).then(|| said(person.now()))
     }
 
     /// Takes in what a session was told; presence is verified.
@@ -214,6 +217,14 @@ fn number(content: &Content<'_>, now: u32) -> Option<u32> {
             .find(|number| status(*number) == "invisible"),
         (None, _) => Some(0),
     }
+}
+
+/// A state, as `presence.set` takes it.
+fn said(number: u32) -> Value {
+    json!({
+        "status": status(number),
+        "activity": {"kind": "game", "game": "load", "details": number.to_string()},
+    })
 }
 
 /// The status of a person's `number`th state.
@@ -341,6 +352,19 @@ mod tests {
         );
         states.hear(0, &event("u1", "busy", "2")).unwrap();
         states.settle().unwrap();
+    }
+
+    #[test]
+    fn what_somebody_has_not_heard_of_themselves_is_said_again() {
+        let mut states = book();
+        assert!(states.again(1).is_none());
+        let first = states.set(1, Instant::now());
+        assert_eq!(states.again(1), Some(first));
+        states.hear(0, &event("u1", "away", "1")).unwrap();
+        assert!(states.again(1).is_some());
+        states.hear(1, &event("u1", "away", "1")).unwrap();
+        assert!(states.again(1).is_none());
+        assert_eq!(states.sets(), 1);
     }
 
     #[test]

@@ -266,7 +266,8 @@ impl Town {
         }
     }
 
-    /// Whoever is back sends again what was not acknowledged before the connection broke.
+    /// Whoever is back sends again what was not acknowledged before the connection broke, and the presence that they do
+    /// not know to have been taken.
     fn welcome(&mut self, crowd: &mut Crowd) -> Result<(), Fault> {
         let (back, coming) = (self.coming.iter()).partition(|who| crowd.is_joined(**who));
         self.coming = coming;
@@ -279,6 +280,10 @@ impl Town {
                 if message.who == who && !message.acknowledged {
                     self.send(crowd, n)?;
                 }
+            }
+            if let Some(d) = self.states.again(who) {
+                self.commands += 1;
+                crowd.send(who, self.commands, "presence.set", &d)?;
             }
         }
         Ok(())

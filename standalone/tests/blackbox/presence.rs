@@ -432,6 +432,37 @@ async fn a_short_absence_is_not_published() {
     sees(&mut a, &bob.id, "offline").await;
 }
 
+/// Presence is not replayed: whoever resumes is told how their friends and they themselves stand, if that changed lately.
+#[tokio::test]
+async fn who_resumes_is_told_what_changed_meanwhile() {
+    let app = TestApp::with(PROMPT).await;
+    for encoding in ENCODINGS {
+        let (alice, bob) = app.friends().await;
+        let (mut b, _) = app.session(&bob.access_token, encoding).await;
+        let (mut other, _) = app.session(&alice.access_token, encoding).await;
+        let (a, started) = app.session(&alice.access_token, encoding).await;
+        let connector = app.connector(&alice.access_token, encoding);
+        drop(a);
+        set(&mut other, json!({"status": "busy"})).await;
+        sees(&mut other, &alice.id, "busy").await;
+        set(&mut b, json!({"status": "away"})).await;
+        sees(&mut other, &bob.id, "away").await;
+        let mut back = connector.connect().await.unwrap();
+        back.resume(&started.sid, 0).await.unwrap();
+        sees(&mut back, &alice.id, "busy").await;
+        sees(&mut back, &bob.id, "away").await;
+        // Nobody noticed that the socket before was dead: what it was told is told again.
+        set(&mut other, json!({"status": "online"})).await;
+        sees(&mut back, &alice.id, "online").await;
+        set(&mut b, json!({"status": "busy"})).await;
+        sees(&mut back, &bob.id, "busy").await;
+        let mut next = connector.connect().await.unwrap();
+        next.resume(&started.sid, 0).await.unwrap();
+        sees(&mut next, &alice.id, "online").await;
+        sees(&mut next, &bob.id, "busy").await;
+    }
+}
+
 #[tokio::test]
 async fn publications_of_one_person_are_damped_and_the_newest_wins() {
     let app = TestApp::with(&[("FIRESIDE_LIMIT_PRESENCE", "1000/s")]).await;

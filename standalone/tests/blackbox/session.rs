@@ -1,6 +1,9 @@
 //! Connecting, starting, several devices, and the end of a session.
 
-use loadtest::{ConnectError, Connector, Seen, WireError};
+use loadtest::{
+    ConnectError, Connector, Seen, WireError,
+    raw::{Ended, RawFrame, RawSocket},
+};
 use serde_json::{Value, json};
 use shared::{
     codes::{CloseCode, ErrorCode},
@@ -282,10 +285,15 @@ async fn silence_is_pinged_and_then_closed() {
         "{seen:?}"
     );
     alive.until_pong().await.unwrap();
-    // One that does not read does not answer either.
-    let (mut silent, _) = app.session(&token, Encoding::MsgPack).await;
-    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
-    silent.closed_with(CloseCode::HeartbeatLost).await.unwrap();
+    // One that answers none does not.
+    let mut silent = RawSocket::upgrade(&app.address, Encoding::Json, &token)
+        .await
+        .unwrap();
+    let start = json!({"id": 1, "op": "session.start", "d": {}});
+    let start = RawFrame::text(start.to_string());
+    silent.frame(&start).await.unwrap();
+    let lost = CloseCode::HeartbeatLost.code();
+    assert_eq!(silent.ended().await, Ended::Closed(Some(lost)));
     // One that never starts a session does not keep its socket.
     let mut mute = app
         .connector(&token, Encoding::Json)
@@ -300,10 +308,10 @@ async fn silence_is_pinged_and_then_closed() {
 async fn a_pong_carries_what_the_ping_carried() {
     let app = TestApp::start().await;
     let token = app.stranger("solo");
-    let mut socket = loadtest::raw::RawSocket::upgrade(&app.address, Encoding::Json, &token)
+    let mut socket = RawSocket::upgrade(&app.address, Encoding::Json, &token)
         .await
         .unwrap();
-    let ping = loadtest::raw::RawFrame::new(9, "what is here".as_bytes());
+    let ping = RawFrame::new(9, "what is here".as_bytes());
     socket.frame(&ping).await.unwrap();
     loop {
         let frame = socket.read().await.unwrap().unwrap();
