@@ -97,12 +97,14 @@ impl StoreError {
         }
     }
 
-    /// Whether a database that could not be opened may be there later: it is out of reach, or is being started.
-    /// Who is not let in will not be later.
+    /// Whether a server that could not be opened may be there later: it is out of reach, or is being started.
+    /// Who is not let in will not be later, nor does a file of SQLite mend by itself.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Unavailable(DbErr::ConnectionAcquire(_)) => true,
-            Self::Unavailable(error) => driver(error).is_some_and(is_passing_there),
+            Self::Unavailable(error) => {
+                driver(error).is_some_and(|error| is_passing_there(error) && !is_of_a_file(error))
+            }
             _ => false,
         }
     }
@@ -136,6 +138,14 @@ impl From<DbErr> for StoreError {
 fn is_passing(error: &DbErr) -> bool {
     matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_))
         || driver(error).is_some_and(is_passing_there)
+}
+
+/// Whether SQLite says so, whose codes are numbers shorter than those of PostgreSQL.
+fn is_of_a_file(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code.len() < 5)
 }
 
 fn is_passing_there(error: &sqlx::Error) -> bool {

@@ -391,3 +391,18 @@ async fn a_connection_may_be_idle_as_long_as_is_set() {
     }
     assert_eq!(ask_over(&mut stream).await.unwrap(), "HTTP/1.1 200 OK");
 }
+
+/// A file that is none of SQLite's is no server that might come: the program ends and says so.
+#[tokio::test]
+async fn a_store_does_not_wait_for_a_file_to_mend() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("store.db");
+    std::fs::create_dir(&file).unwrap();
+    let url = format!("sqlite://{}", file.display());
+    let (said, well) = command(dir.path(), &[], &[("FIRESIDE_DATABASE_URL", &url)]);
+    assert!(!well && said.contains("store.db"), "{said}");
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::write(&file, "no database at all".repeat(1000)).unwrap();
+    let (said, well) = command(dir.path(), &[], &[("FIRESIDE_DATABASE_URL", &url)]);
+    assert!(!well && said.contains("not a database"), "{said}");
+}
