@@ -52,6 +52,8 @@ mod privacy;
 mod shelf;
 mod sql;
 mod store;
+#[cfg(all(test, feature = "redis"))]
+mod test_redis;
 mod typed_code;
 mod users;
 mod wallet;

@@ -2,27 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use loadtest::cluster::RedisServer;
-use shared::{
-    redis::{RedisLink, RedisSettings},
-    settings::Secret,
-};
 use tokio::task::JoinSet;
 use ulid::Ulid;
 
 use super::*;
+use crate::test_redis::shared_redis;
 
 const LONG: Duration = Duration::from_mins(1);
 
 async fn redis() -> RedisAttempts {
-    let server = RedisServer::shared().await.unwrap();
-    let settings = RedisSettings {
-        redis_url: Some(Secret::new(server.url().to_owned())),
-        ..RedisSettings::default()
-    };
-    let link = RedisLink::connect(&settings).unwrap();
-    assert!(link.wait_up(Duration::from_secs(5)).await);
-    RedisAttempts::new(link)
+    RedisAttempts::new(shared_redis().await)
 }
 
 fn key() -> String {

@@ -2,29 +2,18 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use loadtest::cluster::RedisServer;
-use shared::{
-    id::Timestamp,
-    redis::{RedisLink, RedisSettings},
-    settings::Secret,
-};
+use shared::id::Timestamp;
 use tokio::task::JoinSet;
 use ulid::Ulid;
 
 use super::*;
+use crate::test_redis::shared_redis;
 
 /// For how long these gates keep a place.
-const KEPT: Duration = Duration::from_millis(600);
+const KEPT: Duration = Duration::from_secs(4);
 
 async fn redis() -> RedisGate {
-    let server = RedisServer::shared().await.unwrap();
-    let settings = RedisSettings {
-        redis_url: Some(Secret::new(server.url().to_owned())),
-        ..RedisSettings::default()
-    };
-    let link = RedisLink::connect(&settings).unwrap();
-    assert!(link.wait_up(Duration::from_secs(5)).await);
-    RedisGate::keeping(link, KEPT)
+    RedisGate::keeping(shared_redis().await, KEPT)
 }
 
 fn drop_of(places: u64) -> GateDrop {

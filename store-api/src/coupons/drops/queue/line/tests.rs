@@ -1,27 +1,16 @@
 //! What every line does: run on the one in memory and on the one in Redis.
 
-use loadtest::cluster::RedisServer;
-use shared::{
-    id::Timestamp,
-    redis::{RedisLink, RedisSettings},
-    settings::Secret,
-};
+use shared::id::Timestamp;
 use ulid::Ulid;
 
 use super::*;
+use crate::test_redis::shared_redis;
 
 /// Who was not seen for so long is unseen.
-const GONE: Duration = Duration::from_millis(400);
+const GONE: Duration = Duration::from_secs(4);
 
 async fn redis() -> RedisLine {
-    let server = RedisServer::shared().await.unwrap();
-    let settings = RedisSettings {
-        redis_url: Some(Secret::new(server.url().to_owned())),
-        ..RedisSettings::default()
-    };
-    let link = RedisLink::connect(&settings).unwrap();
-    assert!(link.wait_up(Duration::from_secs(5)).await);
-    RedisLine::new(link)
+    RedisLine::new(shared_redis().await)
 }
 
 fn line_of_a_drop() -> LineOf {
